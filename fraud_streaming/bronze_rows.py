@@ -1,0 +1,116 @@
+"""Rows of the bronze tables, made from Kafka's messages in Spark's Python workers.
+
+The second door: clear identifiers of ``pix.transactions`` become tokens here, before anything is
+stored. Arrow batches in, Arrow batches out; no Spark in this module.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+from fraud_streaming.reading import read
+from pix import topics
+from pix.contracts import (
+    InvalidMessage,
+    behind_the_door,
+    canonical_json,
+    parse_label,
+    parse_payment,
+    readable_id,
+)
+from pix.tokens import Keyring, body_sha256
+
+# Name, Spark type and meaning; the order is the order of the columns, which bind by position.
+COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("topic", "string", "Kafka topic."),
+    ("partition", "int", "Kafka partition."),
+    ("offset", "long", "Offset in the partition; (partition, offset) is unique."),
+    ("timestamp_ms", "long", "Kafka's timestamp, epoch milliseconds."),
+    (
+        "key",
+        "string",
+        "Key of the message; null for pix.transactions, where it is clear, and where unreadable.",
+    ),
+    (
+        "value",
+        "string",
+        "The message as text; of pix.transactions the tokenised payment; null if unreadable.",
+    ),
+    ("body_token", "string", "Token of the message's SHA-256; pix.transactions and pix.labels only."),
+    ("reason", "string", "Why the message is unreadable; null if it is fine."),
+    ("ingested_at_ms", "long", "When the row was made, epoch milliseconds."),
+)
+_ARROW = {"string": pa.string(), "int": pa.int32(), "long": pa.int64()}
+ARROW_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind, _ in COLUMNS])
+SPARK_SCHEMA = ", ".join(f"`{name}` {kind}" for name, kind, _ in COLUMNS)
+# What the query selects from the Kafka source for ``rows``, in this order.
+SOURCE = ("topic", "partition", "offset", "timestamp_ms", "key", "value")
+
+
+def rows(batches: Iterable[pa.RecordBatch], keyring: Keyring, now_ms: int) -> Iterator[pa.RecordBatch]:
+    """Bronze rows of Kafka's messages, in the same order.
+
+    Args:
+        batches: Columns ``SOURCE``; key and value are bytes.
+        keyring: Keys of the tokens.
+        now_ms: Time of ingestion, epoch milliseconds.
+    """
+    for batch in batches:
+        columns = dict(zip(SOURCE, batch.columns, strict=True))
+        read_messages = [
+            _message(topic, key, value, keyring)
+            for topic, key, value in zip(
+                columns["topic"].to_pylist(),
+                columns["key"].to_pylist(),
+                columns["value"].to_pylist(),
+                strict=True,
+            )
+        ]
+        made = {
+            **{name: columns[name] for name in ("topic", "partition", "offset", "timestamp_ms")},
+            **{
+                name: pa.array([message[place] for message in read_messages], pa.string())
+                for place, name in enumerate(("key", "value", "body_token", "reason"))
+            },
+            "ingested_at_ms": pa.array([now_ms] * batch.num_rows, pa.int64()),
+        }
+        yield pa.RecordBatch.from_arrays(
+            [made[field.name].cast(field.type) for field in ARROW_SCHEMA], schema=ARROW_SCHEMA
+        )
+
+
+_Message = tuple[str | None, str | None, str | None, str | None]
+
+
+def _message(topic: str, key: bytes | None, value: bytes | None, keyring: Keyring) -> _Message:
+    """Key, value, body token and reason of one message."""
+    if topic == topics.TRANSACTIONS:
+        token = keyring.body_token(body_sha256(value or b""))
+        try:
+            payment = behind_the_door(read(value, parse_payment), keyring)
+        except InvalidMessage as invalid:
+            return None, None, token, str(invalid)
+        return None, canonical_json(payment.to_dict()).decode(), token, None
+    if topic == topics.LABELS:
+        token = keyring.body_token(body_sha256(value or b""))
+        try:
+            read(value, parse_label)
+        except InvalidMessage as invalid:
+            return None, None, token, str(invalid)
+        # A sender's key may be anything, personal data too.
+        return readable_id({"end_to_end_id": _text(key)}), _text(value), token, None
+    try:
+        return _text(key), read(value, _plain), None, None
+    except InvalidMessage as invalid:
+        return _text(key), None, None, str(invalid)
+
+
+def _plain(raw: bytes) -> str:
+    return raw.decode("utf-8")
+
+
+def _text(raw: bytes | None) -> str | None:
+    try:
+        return None if raw is None else raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

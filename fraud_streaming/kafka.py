@@ -1,0 +1,259 @@
+"""Kafka for the scoring and the label job: take messages, commit what is finished, write dead letters.
+
+StreamError
+├── KafkaAway           no broker answers at the start
+├── TopicMissing        the topic is not there
+└── DeadLetterRefused   the broker will never take a dead letter
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from fraud_streaming.lifetime import Stop
+from pix import topics
+from pix.deadletter import DeadLetter, Origin
+
+CONNECT_SECONDS = 20.0
+# A message that arrives alone waits this long for company.
+LINGER_SECONDS = 0.005
+# While the service is away nothing is polled for as long as it takes; the heartbeat goes on meanwhile.
+MAX_POLL_INTERVAL_MS = 86_400_000
+DELIVERY_TIMEOUT_MS = 30_000
+
+
+class StreamError(Exception):
+    """A stream cannot go on."""
+
+
+class KafkaAway(StreamError):
+    """No broker answers."""
+
+
+class TopicMissing(StreamError):
+    """A topic is not there."""
+
+
+class DeadLetterRefused(StreamError):
+    """The broker will never take this dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One message as Kafka gave it.
+
+    Attributes:
+        origin: Where it stands.
+        received_at_ms: Kafka's timestamp, epoch milliseconds.
+        value: Its bytes; None for a tombstone.
+    """
+
+    origin: Origin
+    received_at_ms: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a group stands on its topic.
+
+    Attributes:
+        committed: Next offset to read per partition, as far as one was committed.
+        lag: Messages after those.
+        expired: Messages that Kafka deleted before they were read; more than 0 is a loss.
+    """
+
+    committed: Mapping[int, int]
+    lag: int
+    expired: int
+
+
+def finished_offsets(taken: Iterable[Origin], unfinished: Iterable[Origin]) -> dict[int, int]:
+    """Offsets that may be committed: per partition the first unfinished message, or one past the last taken."""
+    reached: dict[int, int] = {}
+    for origin in taken:
+        reached[origin.partition] = max(reached.get(origin.partition, 0), origin.offset + 1)
+    return held_back(reached, unfinished)
+
+
+def held_back(reached: Mapping[int, int], unfinished: Iterable[Origin]) -> dict[int, int]:
+    """The offsets reached per partition, but never past an unfinished message."""
+    offsets = dict(reached)
+    for origin in unfinished:
+        offsets[origin.partition] = min(offsets.get(origin.partition, origin.offset), origin.offset)
+    return offsets
+
+
+class Group:
+    """One member of a consumer group on one topic; offsets move only by ``commit``."""
+
+    def __init__(self, kafka: Mapping[str, str], *, group_id: str, topic: str) -> None:
+        self.topic = topic
+        self.problem: str | None = None
+        self._committed: dict[int, int] = {}
+        self._consumer = Consumer(
+            {
+                **kafka,
+                "group.id": group_id,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+                "queued.max.messages.kbytes": 16_384,
+            }
+        )
+        try:
+            require_topics(self._consumer, (topic,), kafka)
+        except StreamError:
+            self._consumer.close()
+            raise
+        self._consumer.subscribe([topic])
+
+    def take(self, limit: int, timeout_seconds: float) -> list[Taken]:
+        """Up to ``limit`` messages; waits at most ``timeout_seconds`` for the first one."""
+        first = self._consumer.poll(timeout_seconds)
+        if first is None:
+            return []
+        messages = [first, *self._consumer.consume(limit - 1, LINGER_SECONDS)] if limit > 1 else [first]
+        return [taken for message in messages if (taken := self._read(message)) is not None]
+
+    def _read(self, message: Message) -> Taken | None:
+        error = message.error()
+        if error is not None:
+            if error.fatal():
+                raise KafkaException(error)
+            self.problem = error.str()
+            return None
+        kind, timestamp = message.timestamp()
+        origin = Origin(str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
+        # Kind 0 means that neither sender nor broker stamped it.
+        received = timestamp if kind else time.time_ns() // 1_000_000
+        value = message.value()
+        return Taken(origin, received, value.encode() if isinstance(value, str) else value)
+
+    def commit(self, offsets: Mapping[int, int]) -> bool:
+        """Commit synchronously; False when Kafka did not confirm, then the next commit covers it."""
+        new = {
+            partition: offset
+            for partition, offset in offsets.items()
+            if self._committed.get(partition) != offset
+        }
+        if not new:
+            return True
+        wanted = [TopicPartition(self.topic, partition, offset) for partition, offset in sorted(new.items())]
+        try:
+            confirmed = self._consumer.commit(offsets=wanted, asynchronous=False) or []
+        except KafkaException as error:
+            self.problem = f"offsets not committed: {error.args[0].str()}"
+            return False
+        failed = [partition for partition in confirmed if partition.error is not None]
+        self._committed |= {done.partition: done.offset for done in confirmed if done.error is None}
+        if failed:
+            self.problem = f"offsets not committed: {failed[0].error}"
+        return not failed
+
+    def standing(self) -> Standing | None:
+        """Where the group stands; None when Kafka does not answer."""
+        try:
+            found = self._consumer.list_topics(self.topic, timeout=5).topics[self.topic].partitions
+            asked = [TopicPartition(self.topic, partition) for partition in sorted(found)]
+            committed, lag, expired = {}, 0, 0
+            for partition in self._consumer.committed(asked, timeout=5):
+                low, high = self._consumer.get_watermark_offsets(partition, timeout=5)
+                if partition.offset >= 0:
+                    committed[partition.partition] = partition.offset
+                    expired += max(0, low - partition.offset)
+                lag += high - max(low, partition.offset)
+        except KafkaException as error:
+            self.problem = error.args[0].str()
+            return None
+        return Standing(committed, lag, expired)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+class DeadLetters:
+    """Writes dead letters and waits until the broker has confirmed them."""
+
+    def __init__(self, kafka: Mapping[str, str]) -> None:
+        self._producer = Producer(
+            {
+                **kafka,
+                "enable.idempotence": True,
+                "acks": "all",
+                "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+                "compression.type": "lz4",
+            }
+        )
+        self._refused: KafkaError | None = None
+
+    def send(self, letters: Sequence[DeadLetter], stop: Stop) -> bool:
+        """Write all of them; False when asked to stop before the broker confirmed every one.
+
+        Raises:
+            DeadLetterRefused: The broker will never take one of them.
+        """
+        waiting = {letter.key: letter for letter in letters}
+        while waiting:
+            for letter in list(waiting.values()):
+                self._produce(letter, waiting)
+            while len(self._producer) and not stop:
+                self._producer.poll(0.1)
+            if self._refused is not None:
+                raise DeadLetterRefused(f"{topics.DLQ} does not take a dead letter: {self._refused.str()}")
+            if waiting and stop:
+                # One last chance: most stops come while everything is well.
+                self._producer.flush(2)
+                return not waiting
+        return True
+
+    def _produce(self, letter: DeadLetter, waiting: dict[bytes, DeadLetter]) -> None:
+        def delivered(error: KafkaError | None, message: Message) -> None:  # noqa: ARG001
+            if error is None:
+                waiting.pop(letter.key, None)
+            elif error.fatal() or error.code() in (
+                KafkaError.MSG_SIZE_TOO_LARGE,
+                KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            ):
+                self._refused = error
+
+        while True:
+            try:
+                self._producer.produce(topics.DLQ, key=letter.key, value=letter.value, on_delivery=delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                raise DeadLetterRefused(
+                    f"{topics.DLQ} does not take a dead letter: {error.args[0].str()}"
+                ) from error
+            else:
+                return
+
+    def close(self) -> None:
+        """Forget what was not confirmed; its messages are not committed and come again."""
+        self._producer.purge()
+        self._producer.flush(1)
+
+
+def require_topics(client: Any, names: Iterable[str], kafka: Mapping[str, str]) -> None:
+    """See that a broker answers and has the topics.
+
+    Raises:
+        KafkaAway: No broker answers.
+        TopicMissing: One of them is not there.
+    """
+    where = kafka.get("bootstrap.servers", "")
+    try:
+        found = client.list_topics(timeout=CONNECT_SECONDS).topics
+    except KafkaException as error:
+        raise KafkaAway(
+            f"no Kafka broker answers on {where} ({error.args[0].str()}); see `sentinela status`"
+        ) from error
+    missing = sorted(set(names) - set(found))
+    if missing:
+        raise TopicMissing(f"no topic {', '.join(missing)} on {where}; `sentinela up` creates the topics")

@@ -1,0 +1,28 @@
+"""Everything that can go wrong in ``learning``, as one tree.
+
+LearningError
+├── TrainingDataTooSmall    too few rows or frauds to fit or to judge a model
+├── TrainingDataUnusable    a column that training needs is missing
+└── RegistryError           the model registry refused, or holds something unexpected
+    └── RegistryUnavailable the MLflow server does not answer
+"""
+
+
+class LearningError(Exception):
+    """Root of the errors of this package."""
+
+
+class TrainingDataTooSmall(LearningError):
+    """Too few rows or frauds to fit a model or to judge it."""
+
+
+class TrainingDataUnusable(LearningError):
+    """The training set lacks a column, or holds labels that are not known."""
+
+
+class RegistryError(LearningError):
+    """The model registry refused a request, or an artefact is not what it claims to be."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The MLflow server does not answer."""

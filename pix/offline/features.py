@@ -1,0 +1,339 @@
+"""Offline features in Spark: the same kernel as online, over the lake.
+
+Two passes, each one shuffle. By key: every entity's events are folded in their numbered order and read
+where payments read them. By payment: what the roles read is put together by ``pix.features.vector``.
+
+Imported history has no numbers yet: it is folded by (event time, payments before labels, id) and counts
+1, 2, ... per key. A live decision is folded at the number it got and read at the number it read, so the
+result does not depend on when or where this runs. A key starts from the history that its first live
+read saw: none if it read number 0, else the imports up to the decision's generation.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pyarrow as pa
+
+from pix.contracts import Payment
+from pix.engines import kernel
+from pix.features import FINGERPRINT, RoleReads, vector
+from pix.labels import fold_labels, reference_key
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+PARTITIONS = 8
+ARROW_ROWS = 5_000
+
+EVENTS = (
+    "key string, import_number int, number long, is_read boolean, time_ms long, rank int, id string, "
+    "role string, generation int, body binary"
+)
+STAGE = "key string, number long, blob binary, import_number int, id string, role string, source string"
+FEATURES = (
+    "end_to_end_id string, tenant string, source string, event_time_ms long, features array<double>, "
+    "logged array<double>, fingerprint string"
+)
+PAYMENT_RANK, LABEL_RANK = 0, 1
+LIVE, HISTORY = "live", "history"
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineFeatures:
+    """Result of the two passes.
+
+    Attributes:
+        features: One row per payment (columns of ``FEATURES`` and ``fold_day``).
+        base_states: One row per key of the imported history: key, number, blob, import_number.
+    """
+
+    features: "DataFrame"
+    base_states: "DataFrame"
+
+
+def compute(
+    history_payments: "DataFrame",
+    history_labels: "DataFrame",
+    decisions: "DataFrame",
+    folds: "DataFrame",
+) -> OfflineFeatures:
+    """Features of every payment in the lake, and the states that imported history leaves behind.
+
+    Args:
+        history_payments: silver/history_payments.
+        history_labels: silver/history_labels.
+        decisions: silver/decisions, with the decision record as JSON in ``record``.
+        folds: bronze/pix_folds.
+    """
+    from pyspark.sql import functions as f
+
+    identity = ["tenant", "end_to_end_id"]
+    # An id that has a decision is not history.
+    history = history_payments.join(decisions.select(*identity), identity, "left_anti")
+    labels = history_labels.groupBy(*identity).agg(
+        f.collect_list(f.struct("known_at_ms", "label_id", "kind")).alias("labels")
+    )
+    past = history.join(labels, identity, "left").select(
+        "payment", "event_time_ms", "import_number", f.to_json("labels").alias("labels")
+    )
+    events = (
+        past.mapInArrow(history_events, EVENTS)
+        .unionByName(decisions.select("record").mapInArrow(decision_events, EVENTS))
+        .unionByName(folds.select("value").mapInArrow(label_events, EVENTS))
+    )
+    stage = events.repartition(PARTITIONS, "key").mapInArrow(fold_by_key, STAGE).persist()
+    payments = (
+        past.select(f.lit(HISTORY).alias("source"), f.col("payment").alias("content"))
+        .unionByName(decisions.select(f.lit(LIVE).alias("source"), f.col("record").alias("content")))
+        .mapInArrow(payment_rows, STAGE)
+    )
+    reads = stage.where(f.col("id").isNotNull())
+    features = (
+        reads.unionByName(payments)
+        .repartition(PARTITIONS, "id")
+        .mapInArrow(features_by_payment, FEATURES)
+        .withColumn("fold_day", f.to_date(f.timestamp_millis("event_time_ms")))
+    )
+    base_states = stage.where(f.col("id").isNull()).select("key", "number", "blob", "import_number")
+    references = past.mapInArrow(reference_rows, STAGE).select("key", "number", "blob", "import_number")
+    return OfflineFeatures(features, base_states.unionByName(references))
+
+
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+def _batches(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Rows as Arrow batches; mapInArrow binds columns by position, so ``schema`` is in Spark's order."""
+    pending: list[tuple[Any, ...]] = []
+    for row in rows:
+        pending.append(row)
+        if len(pending) == ARROW_ROWS:
+            yield _batch(pending, schema)
+            pending = []
+    if pending:
+        yield _batch(pending, schema)
+
+
+def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        pa.array(values, type=field.type)
+        for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+ARROW_TYPES = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "boolean": pa.bool_(),
+    "binary": pa.binary(),
+    "array<double>": pa.list_(pa.float64()),
+}
+
+
+def arrow_schema(ddl: str) -> pa.Schema:
+    """Arrow's form of one of this module's column lists."""
+    return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in (part.split() for part in ddl.split(", "))])
+
+
+def _body(event: kernel.Event) -> bytes:
+    packed: bytes = msgpack.packb(astuple(event))
+    return packed
+
+
+def _event(body: bytes) -> kernel.Event:
+    parts = msgpack.unpackb(body)
+    return kernel.Paid(*parts) if len(parts) == 5 else kernel.Labelled(*parts)
+
+
+def _identity(tenant: str, end_to_end_id: str) -> str:
+    return f"{tenant}|{end_to_end_id}"
+
+
+def _label_parts(row: dict[str, Any]) -> list[tuple[int, str, str]]:
+    return [
+        (label["known_at_ms"], label["label_id"], label["kind"])
+        for label in json.loads(row["labels"] or "[]")
+    ]
+
+
+def history_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Imported payments and their labels as events of their entities (``EVENTS``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for row in _rows(batches):
+            payment, time_ms, imported = (
+                Payment(**json.loads(row["payment"])),
+                row["event_time_ms"],
+                row["import_number"],
+            )
+            identity = _identity(payment.tenant, payment.end_to_end_id)
+            keys = kernel.entity_keys(payment)
+            for role, key in keys.items():
+                body = _body(kernel.payment_event(payment, role, time_ms, allowed=True))
+                yield key, imported, 0, False, time_ms, PAYMENT_RANK, identity, role, 0, body
+            payee_key = keys["payee_account"]
+            for event in fold_labels(payee_key, _label_parts(row))[1]:
+                yield (
+                    payee_key,
+                    imported,
+                    0,
+                    False,
+                    event.time_ms,
+                    LABEL_RANK,
+                    identity,
+                    None,
+                    0,
+                    _body(event),
+                )
+
+    return _batches(rows(), arrow_schema(EVENTS))
+
+
+def reference_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """What the online store must remember of imported payments to fold their later labels (``STAGE``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for row in _rows(batches):
+            payment = Payment(**json.loads(row["payment"]))
+            labels = _label_parts(row)
+            reference, _ = fold_labels(kernel.entity_keys(payment)["payee_account"], labels)
+            key = reference_key(payment.tenant, payment.end_to_end_id)
+            yield key, 1 + len(labels), reference.pack(), row["import_number"], None, None, HISTORY
+
+    return _batches(rows(), arrow_schema(STAGE))
+
+
+def decision_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Each decision's reads and folds, at the numbers it logged (``EVENTS``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for row in _rows(batches):
+            record = json.loads(row["record"])
+            payment, time_ms = Payment(**record["payment"]), record["event_time_ms"]
+            allowed, generation = record["outcome"] == "allowed", record["generation"]
+            for role, state in record["states"].items():
+                body = _body(kernel.payment_event(payment, role, time_ms, allowed=allowed))
+                identity = _identity(payment.tenant, payment.end_to_end_id)
+                place = (time_ms, PAYMENT_RANK, identity, role, generation, body)
+                yield state["key"], 0, state["read"], True, *place
+                yield state["key"], 0, state["got"], False, *place
+
+    return _batches(rows(), arrow_schema(EVENTS))
+
+
+def label_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Live label folds, at the numbers they got (``EVENTS``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for row in _rows(batches):
+            fold = json.loads(row["value"])
+            for state in fold["states"].values():
+                event = kernel.Labelled(fold["time_ms"], "in", fold["change"], fold["counted_at_ms"])
+                identity = _identity(fold["tenant"], fold["end_to_end_id"])
+                place = (event.time_ms, LABEL_RANK, identity, None, fold["generation"], _body(event))
+                # At least once delivery: `fold_by_key` folds a number once.
+                yield state["key"], 0, state["read"], True, *place
+                yield state["key"], 0, state["got"], False, *place
+
+    return _batches(rows(), arrow_schema(EVENTS))
+
+
+def fold_by_key(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Fold each key's events in order; emit what payments read and the base state (``STAGE``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        events = sorted(_rows(batches), key=itemgetter("key"))
+        for key, group in groupby(events, key=itemgetter("key")):
+            of_key = list(group)
+            past = sorted(
+                (row for row in of_key if row["import_number"]), key=itemgetter("time_ms", "rank", "id")
+            )
+            live = sorted(
+                (row for row in of_key if not row["import_number"]), key=itemgetter("number", "is_read")
+            )
+            yield from _fold_history(key, past)
+            yield from _fold_live(key, past, live)
+
+    return _batches(rows(), arrow_schema(STAGE))
+
+
+def _fold_history(key: str, past: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    state, kind = None, kernel.kind_of(key)
+    for row in past:
+        if row["role"] is not None:
+            yield _read_row(state, row, HISTORY)
+        state = kernel.fold(state, kind, _event(row["body"]))
+    if state is not None:
+        newest = max(row["import_number"] for row in past)
+        yield key, len(past), kernel.pack(state), newest, None, None, HISTORY
+
+
+def _fold_live(key: str, past: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    state, kind, folded = None, kernel.kind_of(key), 0
+    if live and live[0]["number"] > 0:
+        for row in past:
+            if row["import_number"] <= live[0]["generation"]:
+                state = kernel.fold(state, kind, _event(row["body"]))
+    for row in live:
+        if row["is_read"]:
+            if row["role"] is not None:
+                yield _read_row(state, row, LIVE)
+        elif row["number"] != folded:
+            state = kernel.fold(state, kind, _event(row["body"]))
+            folded = row["number"]
+
+
+def _read_row(state: kernel.EntityState | None, row: dict[str, Any], source: str) -> tuple[Any, ...]:
+    values = kernel.read(state, row["role"], row["time_ms"])
+    return row["key"], row["number"], msgpack.packb(values), 0, row["id"], row["role"], source
+
+
+def payment_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The payments themselves, to meet what their entities read (``STAGE``, without a role)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for row in _rows(batches):
+            content = json.loads(row["content"])
+            payment = content if row["source"] == HISTORY else content["payment"]
+            identity = _identity(payment["tenant"], payment["end_to_end_id"])
+            yield payment["tenant"], 0, row["content"].encode(), 0, identity, None, row["source"]
+
+    return _batches(rows(), arrow_schema(STAGE))
+
+
+def features_by_payment(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """One feature vector per payment (``FEATURES``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        parts = sorted(_rows(batches), key=itemgetter("id"))
+        for _, group in groupby(parts, key=itemgetter("id")):
+            of_id = list(group)
+            for payment_row in (part for part in of_id if part["role"] is None):
+                yield _assembled(payment_row, [part for part in of_id if part["role"] is not None])
+
+    return _batches(rows(), arrow_schema(FEATURES))
+
+
+def _assembled(payment_row: dict[str, Any], parts: list[dict[str, Any]]) -> tuple[Any, ...]:
+    content = json.loads(payment_row["blob"])
+    is_live = payment_row["source"] == LIVE
+    payment = Payment(**(content["payment"] if is_live else content))
+    event_ms = content["event_time_ms"] if is_live else payment.initiated_at_ms
+    keys = kernel.entity_keys(payment)
+    reads: RoleReads = {
+        part["role"]: tuple(msgpack.unpackb(part["blob"]))
+        for part in parts
+        if keys.get(part["role"]) == part["key"]
+    }
+    logged = content["features"] if is_live else None
+    values = vector(payment, event_ms, reads)
+    return payment.end_to_end_id, payment.tenant, payment_row["source"], event_ms, values, logged, FINGERPRINT

@@ -1,0 +1,142 @@
+"""The one place where configuration enters.
+
+``Settings`` is built at process roots only: the command line, Dagster's resources, the BentoML
+service and the stream entry points. Everything below takes plain values.
+
+Order of authority: constructor arguments, ``SENTINELA_*`` environment variables, then
+``$SENTINELA_HOME/runtime.json``, where ``sentinela up`` records the ports it chose.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+RUNTIME_FILE = "runtime.json"
+
+
+class RuntimeFileSource(PydanticBaseSettingsSource):
+    """Values that ``sentinela up`` recorded in the home; absent on a home never started."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Required by the interface; ``__call__`` gives all values at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Recorded values of known fields."""
+        home = self.current_state.get("home") or Settings.model_fields["home"].default
+        path = Path(home) / RUNTIME_FILE
+        if not path.exists():
+            return {}
+        recorded = json.loads(path.read_text())
+        return {
+            name: value
+            for name, value in recorded.get("settings", {}).items()
+            if name in Settings.model_fields
+        }
+
+
+class Settings(BaseSettings):
+    """Where everything is. Every field can be set as ``SENTINELA_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="SENTINELA_", extra="ignore")
+
+    home: Path = Field(Path(".sentinela"), description="All local state lives under this folder.")
+    tenant: str = Field("default", description="Tenant of messages that name none.")
+
+    kafka_port: int = Field(9092, description="Port of the local broker.")
+    kafka_controller_port: int = Field(9093, description="Port of the local broker's controller.")
+    kafka_bootstrap: str = Field("", description="Your own cluster; empty starts the local broker.")
+    kafka_config: dict[str, str] = Field(
+        default_factory=dict, description="librdkafka options, e.g. TLS and SASL."
+    )
+    kafka_partitions: int = Field(4, description="Partitions of topics that are created.")
+    kafka_replication: int = Field(1, description="Replication factor of topics that are created.")
+
+    store_url: str = Field("", description="lmdb:///path or redis://host:port/db; empty is LMDB in the home.")
+
+    lake_root: str = Field(
+        "", description="Root of the Delta tables: a path or s3a://; empty is <home>/lake."
+    )
+    spark_master: str = Field("local[2]", description="Spark master.")
+    spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings.")
+    spark_memory: str = Field("1500m", description="Heap of a Spark driver.")
+
+    mlflow_port: int = Field(5000, description="Port of the local MLflow server.")
+    mlflow_uri: str = Field("", description="Your own MLflow server; empty starts a local one.")
+    model_name: str = Field("pix_fraud", description="Registered model whose champion is served.")
+
+    serving_port: int = Field(3000, description="Port of the decision service.")
+    serving_url: str = Field("", description="Your own deployment of the service; empty starts a local one.")
+    policy_file: Path = Field(Path("config/policy.yaml"), description="The decision policy.")
+
+    dagster_port: int = Field(3070, description="Port of the Dagster webserver.")
+    dagster_code_port: int = Field(4266, description="Port of the Dagster code server.")
+
+    stream_trigger_seconds: float = Field(2.0, description="Trigger of the Kafka to bronze query.")
+    stream_lifetime_seconds: float = Field(6 * 3600, description="A stream renews itself after this long.")
+    label_wait_seconds: float = Field(120.0, description="How long a label waits for its payment.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then what ``up`` recorded."""
+        return init_settings, env_settings, RuntimeFileSource(settings_cls)
+
+    @property
+    def root(self) -> Path:
+        """The home as an absolute path."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def lake(self) -> str:
+        """Root of the Delta tables; tables are ``<lake>/<layer>/<table>``."""
+        return self.lake_root or str(self.root / "lake")
+
+    @property
+    def store(self) -> str:
+        """Address of the online store."""
+        return self.store_url or f"lmdb://{self.root / 'store'}"
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka bootstrap servers."""
+        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def kafka(self) -> dict[str, str]:
+        """Configuration of librdkafka, shared by every client."""
+        return {"bootstrap.servers": self.bootstrap, **self.kafka_config}
+
+    @property
+    def mlflow(self) -> str:
+        """Tracking URI of MLflow."""
+        return self.mlflow_uri or f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def service(self) -> str:
+        """Base URL of the decision service."""
+        return self.serving_url or f"http://127.0.0.1:{self.serving_port}"
+
+    @property
+    def dagster(self) -> str:
+        """Base URL of the Dagster webserver."""
+        return f"http://127.0.0.1:{self.dagster_port}"
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of local keys, readable by the owner only."""
+        return self.root / "secrets"
+
+    @property
+    def locks(self) -> Path:
+        """Folder of the operating system's locks that make writers and streams unique."""
+        return self.root / "locks"

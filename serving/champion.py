@@ -1,0 +1,104 @@
+"""The champion in the service: fetched by MLflow alias, verified, warm, swapped in one assignment."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from learning.registry import MODEL_FILE, ModelCard, champion, download_champion
+from pix.features import FEATURE_NAMES, FINGERPRINT
+
+log = logging.getLogger(__name__)
+
+
+class FeatureMismatch(Exception):
+    """A model was trained on other features than this service computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """A loaded CatBoost model; see ``serving.pipeline.Model``.
+
+    Attributes:
+        identity: Name, version and SHA-256, as they stand on a decision.
+        trees: The native model.
+    """
+
+    identity: Mapping[str, str]
+    trees: Any
+
+    def raw_score(self, features: tuple[float | None, ...]) -> float:
+        """Log-odds of fraud."""
+        return float(self.trees.predict(_row(features), prediction_type="RawFormulaVal", thread_count=1))
+
+    def contributions(self, features: tuple[float | None, ...]) -> list[float]:
+        """SHAP value of each feature, log-odds."""
+        from catboost import Pool
+
+        pool = Pool([_row(features)], feature_names=list(FEATURE_NAMES))
+        values = self.trees.get_feature_importance(pool, type="ShapValues", thread_count=1)
+        return [float(value) for value in values[0][:-1]]
+
+
+def _row(features: tuple[float | None, ...]) -> list[float]:
+    return [float("nan") if value is None else value for value in features]
+
+
+def load_champion(folder: Path) -> Champion:
+    """Load a downloaded version; its SHA-256 was verified when it was downloaded.
+
+    Raises:
+        FeatureMismatch: Its features are not the ones this service computes.
+    """
+    from catboost import CatBoostClassifier
+
+    card = ModelCard.read(folder)
+    if card.fingerprint != FINGERPRINT or card.feature_names != FEATURE_NAMES:
+        raise FeatureMismatch(
+            f"champion {card.name} v{card.version} was trained on features {card.fingerprint}, this service "
+            f"has {FINGERPRINT}; deploy the matching service or retrain"
+        )
+    trees = CatBoostClassifier()
+    trees.load_model(str(folder / MODEL_FILE))
+    loaded = Champion({"name": card.name, "version": card.version, "sha256": card.sha256}, trees)
+    loaded.contributions((0.0,) * len(FEATURE_NAMES))
+    loaded.raw_score((None,) * len(FEATURE_NAMES))
+    return loaded
+
+
+class ChampionKeeper:
+    """Holds the served champion and looks for a newer one.
+
+    A version that cannot be loaded is reported once and never replaces the one that serves.
+    """
+
+    def __init__(self, mlflow_uri: str, model_name: str, folder: Path) -> None:
+        self._uri = mlflow_uri
+        self._name = model_name
+        self._folder = folder
+        self._refused: str | None = None
+        self.current: Champion | None = None
+
+    def refresh(self) -> bool:
+        """Load the alias's version if it is another one than serves; blocking, call it in a thread.
+
+        Returns:
+            Whether another champion serves now.
+
+        Raises:
+            learning.errors.RegistryError: MLflow is away or its version is unusable.
+        """
+        found = champion(self._uri, self._name)
+        served = self.current.identity["version"] if self.current else None
+        if found is None or found.version in (served, self._refused):
+            return False
+        folder = download_champion(self._uri, self._name, self._folder)
+        if folder is None:
+            return False
+        try:
+            self.current = load_champion(folder)
+        except Exception:
+            self._refused = found.version
+            raise
+        return True

@@ -1,0 +1,311 @@
+"""The HTTP face of the decision pipeline: parse, decide and commit, publish, answer, in this order."""
+
+import asyncio
+import hmac
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pix.contracts import (
+    MAX_BODY_BYTES,
+    FieldError,
+    InvalidFields,
+    InvalidMessage,
+    LabelMessage,
+    NotJson,
+    canonical_json,
+    check_live,
+    label_from,
+    parse_json_object,
+    payment_from,
+)
+from pix.engines.kernel import STATE_LAYOUT
+from pix.store.interface import Message, StoreError
+from pix.tokens import body_sha256
+from serving.base import load_base
+from serving.pipeline import Arrival, Conflict, DecisionPipeline, Done, TooManyRaces, UnknownPayment, answer
+from serving.problems import problem, problem_response
+from serving.publisher import Publisher
+
+MAX_BATCH = 1_000
+MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
+MAX_UNDER_WAY = 256
+PUBLISH_SECONDS = 2.0
+YIELD_EVERY = 16
+DEFERRED = {"Sentinela-Delivery": "deferred"}
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(slots=True)
+class Running:
+    """What the routes need; set when the service has started."""
+
+    pipeline: DecisionPipeline
+    publisher: Publisher
+    api_key: str
+    under_way: int = 0
+
+
+class BodyTooLarge(Exception):
+    """The body is larger than the route takes."""
+
+
+class WrongMediaType(Exception):
+    """The body is not declared as JSON."""
+
+
+def create_app() -> Starlette:
+    """The application, mounted under ``/v1``; ``app.state.running`` is set at start-up."""
+    app = Starlette(
+        routes=[
+            Route("/decisions", decide, methods=["POST"]),
+            Route("/decisions:batch", decide_batch, methods=["POST"]),
+            Route("/labels:fold", fold_labels, methods=["POST"]),
+            Route("/store:load-base", load_store_base, methods=["POST"]),
+            Route("/store", store_status),
+            Route("/model", model_status),
+        ],
+        exception_handlers={
+            BodyTooLarge: lambda _, error: problem_response(413, str(error)),
+            WrongMediaType: lambda _, error: problem_response(415, str(error)),
+            InvalidMessage: _refused,
+            StoreError: lambda _, error: problem_response(503, str(error)),
+            TooManyRaces: lambda _, error: problem_response(503, str(error)),
+            404: lambda _, __: problem_response(404, "see the README for the routes under /v1"),
+        },
+    )
+    app.add_middleware(Guard, app=app)
+    return app
+
+
+class Guard:
+    """Lets nobody in without the key, and nobody at all while too much is under way."""
+
+    def __init__(self, inner: ASGIApp, app: Starlette) -> None:
+        self._inner = inner
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, count, pass on."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        running: Running | None = getattr(self._app.state, "running", None)
+        if running is None:
+            await problem_response(503, "the service is starting")(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if not hmac.compare_digest(given, b"Bearer " + running.api_key.encode()):
+            refusal = problem_response(
+                401, "send 'Authorization: Bearer <key>'; the local key is in secrets/api-key"
+            )
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            await refusal(scope, receive, send)
+            return
+        if running.under_way >= MAX_UNDER_WAY:
+            await problem_response(429, f"{MAX_UNDER_WAY} requests are under way")(scope, receive, send)
+            return
+        running.under_way += 1
+        try:
+            await self._inner(scope, receive, send)
+        finally:
+            running.under_way -= 1
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    errors: Sequence[FieldError] = getattr(error, "errors", ())
+    if isinstance(error, NotJson):
+        return problem_response(400, str(error))
+    return problem_response(422, str(error), errors)
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise WrongMediaType("send the body as application/json")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise WrongMediaType("send the body without content-encoding")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise BodyTooLarge(f"the body is larger than {max_bytes} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _trace_id(request: Request) -> str:
+    found = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    return found[1] if found else uuid4().hex
+
+
+async def decide(request: Request) -> Response:
+    """``POST /v1/decisions``: one payment."""
+    running: Running = request.app.state.running
+    raw = await _body(request, MAX_BODY_BYTES)
+    message = payment_from(parse_json_object(raw))
+    now_ms = running.pipeline.now_ms()
+    check_live(message, now_ms)
+    arrival = Arrival(now_ms, body_sha256(raw), {"kind": "rest", "client": "local"}, _trace_id(request))
+    outcome = running.pipeline.decide(message, arrival)
+    if isinstance(outcome, Conflict):
+        return problem_response(409, outcome.reason)
+    is_published = await _publish(running, [outcome])
+    return Response(
+        answer(outcome.record), 200, None if is_published else DEFERRED, media_type="application/json"
+    )
+
+
+async def _publish(running: Running, outcomes: Sequence[Done]) -> bool:
+    """Publish what is not yet; what Kafka does not take in time is safe on disk and swept later."""
+    messages = [outcome.message for outcome in outcomes if outcome.message is not None]
+    if not messages:
+        return True
+    sent = await running.publisher.publish(messages, PUBLISH_SECONDS)
+    running.pipeline.store.published(sent)
+    if len(sent) < len({message.record_id for message in messages}):
+        running.pipeline.store.force_to_disk()
+        return False
+    return True
+
+
+async def decide_batch(request: Request) -> Response:
+    """``POST /v1/decisions:batch``: payments in order, each with its own result."""
+    running: Running = request.app.state.running
+    content = parse_json_object(await _body(request, MAX_BATCH_BYTES), MAX_BATCH_BYTES)
+    payments = _list_of_objects(content, "payments")
+    origins = _list_of_objects(content, "origins") if "origins" in content else [{}] * len(payments)
+    if len(origins) != len(payments):
+        raise InvalidFields(FieldError("origins", "must be as long as payments"))
+    trace_id = _trace_id(request)
+    outcomes: list[Done | dict[str, object]] = []
+    for number, (payment, origin) in enumerate(zip(payments, origins, strict=True), 1):
+        outcomes.append(_outcome(running, payment, origin, trace_id))
+        if number % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+    is_published = await _publish(running, [outcome for outcome in outcomes if isinstance(outcome, Done)])
+    results = [
+        _result(outcome, "decision", answer) if isinstance(outcome, Done) else outcome for outcome in outcomes
+    ]
+    return _json({"results": results}, None if is_published else DEFERRED)
+
+
+def _list_of_objects(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = content.get(name)
+    if (
+        not isinstance(found, list)
+        or not 0 < len(found) <= MAX_BATCH
+        or not all(isinstance(x, dict) for x in found)
+    ):
+        raise InvalidFields(FieldError(name, f"must be a list of 1 to {MAX_BATCH} objects"))
+    return found
+
+
+def _outcome(
+    running: Running, payment: dict[str, Any], origin: dict[str, Any], trace_id: str
+) -> Done | dict[str, object]:
+    try:
+        message = payment_from(payment)
+        arrival = _arrival(payment, origin, running.pipeline.now_ms(), trace_id)
+        check_live(message, arrival.received_at_ms)
+        outcome = running.pipeline.decide(message, arrival)
+    except InvalidMessage as broken:
+        return {"status": 422, "problem": problem(422, str(broken), broken.errors)}
+    except (StoreError, TooManyRaces) as away:
+        return {"status": 503, "problem": problem(503, str(away))}
+    if isinstance(outcome, Conflict):
+        return {"status": 409, "problem": problem(409, outcome.reason)}
+    return outcome
+
+
+def _arrival(payment: dict[str, Any], origin: dict[str, Any], now_ms: int, trace_id: str) -> Arrival:
+    if not origin:
+        return Arrival(
+            now_ms, body_sha256(canonical_json(payment)), {"kind": "rest", "client": "local"}, trace_id
+        )
+    try:
+        place = {"kind": "kafka", **{name: origin[name] for name in ("topic", "partition", "offset")}}
+        return Arrival(int(origin["received_at_ms"]), str(origin["body_sha256"]), place, uuid4().hex)
+    except (KeyError, ValueError, TypeError):
+        names = "topic, partition, offset, received_at_ms and body_sha256"
+        raise InvalidFields(FieldError("origins", f"each must hold {names}")) from None
+
+
+def _result(outcome: Done, name: str, public: Any) -> dict[str, object]:
+    return {"status": 200, name: json.loads(public(outcome.record))}
+
+
+def _json(content: object, headers: dict[str, str] | None = None) -> Response:
+    return Response(canonical_json(content), 200, headers, media_type="application/json")
+
+
+async def fold_labels(request: Request) -> Response:
+    """``POST /v1/labels:fold``: labels in order, each with its own result; for the label job."""
+    running: Running = request.app.state.running
+    content = parse_json_object(await _body(request, MAX_BATCH_BYTES), MAX_BATCH_BYTES)
+    outcomes = [_folded(running, item) for item in _list_of_objects(content, "labels")]
+    await _publish(running, [outcome for outcome in outcomes if isinstance(outcome, Done)])
+    results = [
+        _result(outcome, "fold", lambda record: record) if isinstance(outcome, Done) else outcome
+        for outcome in outcomes
+    ]
+    return _json({"results": results})
+
+
+def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
+    try:
+        label: LabelMessage = label_from(item.get("label") or {})
+        outcome = running.pipeline.fold_label(label, int(item.get("received_at_ms", 0)))
+    except InvalidMessage as broken:
+        return {"status": 422, "problem": problem(422, str(broken), broken.errors)}
+    except (StoreError, TooManyRaces) as away:
+        return {"status": 503, "problem": problem(503, str(away))}
+    if isinstance(outcome, UnknownPayment):
+        return {"status": 404, "problem": problem(404, "no payment with this end_to_end_id is known")}
+    return outcome
+
+
+async def load_store_base(request: Request) -> Response:
+    """``POST /v1/store:load-base``: take folded history from a Delta table as the store's base."""
+    running: Running = request.app.state.running
+    content = parse_json_object(await _body(request, MAX_BODY_BYTES))
+    store = running.pipeline.store
+    try:
+        path, version, generation = str(content["path"]), int(content["version"]), int(content["generation"])
+    except (KeyError, ValueError, TypeError):
+        raise InvalidFields(FieldError("", "must hold path, version and generation")) from None
+    if generation <= store.generation():
+        return _json({"generation": store.generation(), "written": 0, "already_loaded": True})
+    # In the loop's own thread: no decision may see half of a base, and it takes about a second.
+    written = load_base(store, path, version, generation)
+    return _json({"generation": generation, "written": written, "already_loaded": False})
+
+
+async def store_status(request: Request) -> Response:
+    """``GET /v1/store``: what the online store holds."""
+    store = request.app.state.running.pipeline.store
+    return _json({"generation": store.generation(), "layout": STATE_LAYOUT, "states": store.count()})
+
+
+async def model_status(request: Request) -> Response:
+    """``GET /v1/model``: the champion that serves."""
+    champion = request.app.state.running.pipeline.champion()
+    return _json({"model": champion.identity if champion else None})
+
+
+async def sweep(running: Running, now_ms: int, older_than_ms: int, limit: int = 500) -> int:
+    """Publish what was committed a while ago and is still in the outbox; returns how many."""
+    store = running.pipeline.store
+    waiting: list[Message] = store.unpublished(now_ms - older_than_ms, limit)
+    sent = await running.publisher.publish(waiting, PUBLISH_SECONDS)
+    store.published(sent)
+    return len(sent)

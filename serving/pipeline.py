@@ -1,0 +1,368 @@
+"""One decision, step by step: known? states, features, score, policy, reasons, commit.
+
+Everything here is synchronous and short; transport, publishing and answering stand around it. The
+order commit, publish, answer is kept by ``serving.http``: what this module returns is committed.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from pix import topics
+from pix.contracts import (
+    LabelMessage,
+    Payment,
+    PaymentMessage,
+    behind_the_door,
+    canonical_json,
+    payment_digest,
+)
+from pix.engines import kernel
+from pix.features import FEATURE_NAMES, FINGERPRINT, RoleReads, vector
+from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
+from pix.store.interface import (
+    AlreadyKnown,
+    Committed,
+    Fold,
+    Message,
+    Snapshot,
+    Store,
+    Stored,
+    next_number,
+)
+from pix.tokens import Keyring
+from serving.policy import Policy, Verdict
+from serving.reasons import reasons
+
+PUBLIC_FIELDS = (
+    "end_to_end_id",
+    "action",
+    "fraud_probability",
+    "reasons",
+    "rule_hits",
+    "model",
+    "feature_fingerprint",
+    "policy_version",
+    "mode",
+    "decided_at",
+    "trace_id",
+)
+PAYEE_SIDE = "payee_account"
+MAX_RACES = 100
+
+
+class TooManyRaces(Exception):
+    """Other payments kept changing the same entities; the sender should try again."""
+
+
+class Model(Protocol):
+    """What the pipeline needs of a champion."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Name, version and SHA-256, as they stand on a decision."""
+
+    def raw_score(self, features: tuple[float | None, ...]) -> float:
+        """Log-odds of fraud."""
+
+    def contributions(self, features: tuple[float | None, ...]) -> list[float]:
+        """What each feature adds to the raw score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a payment reached the service.
+
+    Attributes:
+        received_at_ms: Ingress clock, epoch milliseconds.
+        body_sha256: SHA-256 of the bytes as sent, hex.
+        origin: ``{"kind": "rest", "client"}`` or ``{"kind": "kafka", "topic", "partition", "offset"}``.
+        trace_id: 32 hex digits.
+    """
+
+    received_at_ms: int
+    body_sha256: str
+    origin: Mapping[str, object]
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A committed record.
+
+    Attributes:
+        record: Its final bytes.
+        message: What is still to be published; None if it was before.
+    """
+
+    record: bytes
+    message: Message | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The id is taken by another payment; nothing was changed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownPayment:
+    """A label's payment has not been seen (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was concluded from one reading of the states."""
+
+    generation: int
+    read: dict[str, int]
+    features: tuple[float | None, ...]
+    raw_score: float | None
+    probability: float | None
+    verdict: Verdict
+    reasons: list[dict[str, object]]
+    model: Mapping[str, str] | None
+    policy_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPipeline:
+    """The parts a decision needs; ``champion`` and ``policy`` are asked anew for each one."""
+
+    store: Store
+    keyring: Keyring
+    champion: Callable[[], Model | None]
+    policy: Callable[[], Policy]
+    now_ms: Callable[[], int]
+    build: str
+
+    def decide(self, message: PaymentMessage, arrival: Arrival) -> Done | Conflict:
+        """Decide and commit one payment, or return what was decided before.
+
+        Raises:
+            TooManyRaces: The commit lost its race too often.
+            pix.store.interface.StoreError: The store cannot answer.
+        """
+        payment = behind_the_door(message, self.keyring)
+        digest = payment_digest(payment)
+        record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
+        keys = kernel.entity_keys(payment)
+        reference = reference_key(payment.tenant, payment.end_to_end_id)
+        event_ms = min(payment.initiated_at_ms, arrival.received_at_ms)
+        judgement: Judgement | None = None
+        for _ in range(MAX_RACES):
+            snapshot = self.store.snapshot(record_id, [*keys.values(), reference])
+            if snapshot.record is not None:
+                return known_decision(snapshot, record_id, digest)
+            if snapshot.states[reference].number:
+                return Conflict("end_to_end_id belongs to an imported payment")
+            if judgement is None or not _still_holds(judgement, snapshot, keys):
+                judgement = self._judge(payment, event_ms, keys, snapshot)
+            done = self._commit(payment, digest, event_ms, arrival, keys, snapshot, judgement)
+            if done is not None:
+                return done
+        raise TooManyRaces(f"{payment.end_to_end_id}: lost {MAX_RACES} races for its accounts; try again")
+
+    def _judge(self, payment: Payment, event_ms: int, keys: dict[str, str], snapshot: Snapshot) -> Judgement:
+        reads: RoleReads = {
+            role: kernel.read(_state(snapshot.states[key]), role, event_ms) for role, key in keys.items()
+        }
+        features = vector(payment, event_ms, reads)
+        champion = self.champion()
+        raw = champion.raw_score(features) if champion else None
+        probability = None if raw is None else 1 / (1 + math.exp(-raw))
+        facts = dict(zip(FEATURE_NAMES, features, strict=True)) | {"amount_reais": payment.amount_cents / 100}
+        policy = self.policy()
+        verdict = policy.judge(probability, facts)
+        shown = champion is not None and verdict.action != "ALLOW"
+        return Judgement(
+            generation=snapshot.generation,
+            read={role: snapshot.states[key].number for role, key in keys.items()},
+            features=features,
+            raw_score=raw,
+            probability=probability,
+            verdict=verdict,
+            reasons=reasons(FEATURE_NAMES, champion.contributions(features)) if champion and shown else [],
+            model=champion.identity if champion else None,
+            policy_version=policy.version,
+        )
+
+    def _commit(
+        self,
+        payment: Payment,
+        digest: str,
+        event_ms: int,
+        arrival: Arrival,
+        keys: dict[str, str],
+        snapshot: Snapshot,
+        judgement: Judgement,
+    ) -> Done | None:
+        now_ms = self.now_ms()
+        allowed = judgement.verdict.action in ("ALLOW", "REVIEW")
+        folds = {
+            role: _folded(
+                snapshot.states[key],
+                key,
+                kernel.payment_event(payment, role, event_ms, allowed=allowed),
+                now_ms,
+            )
+            for role, key in keys.items()
+        }
+        states = {
+            role: {"key": fold.key, "read": judgement.read[role], "got": fold.got}
+            for role, fold in folds.items()
+        }
+        record = canonical_json(
+            {
+                **self._public(payment, arrival, judgement, now_ms),
+                "tenant": payment.tenant,
+                "decided_at_ms": now_ms,
+                "event_time_ms": event_ms,
+                "received_at_ms": arrival.received_at_ms,
+                "payment": payment.to_dict(),
+                "payment_digest": digest,
+                "body_token": self.keyring.body_token(arrival.body_sha256),
+                "features": judgement.features,
+                "carried": {},
+                "generation": judgement.generation,
+                "states": states,
+                "outcome": "allowed" if allowed else "attempted",
+                "raw_score": judgement.raw_score,
+                "origin": arrival.origin,
+                "build": self.build,
+                "token_key_version": self.keyring.current,
+            }
+        )
+        record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
+        message = Message(record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
+        reference = PaymentReference(keys[PAYEE_SIDE])
+        key = reference_key(payment.tenant, payment.end_to_end_id)
+        written = [*folds.values(), Fold(key, 0, next_number(0, now_ms), reference.pack())]
+        result = self.store.commit(message, written, judgement.generation)
+        if isinstance(result, AlreadyKnown):
+            # Another worker decided the same id a moment ago; the next snapshot finds its record.
+            return None
+        return Done(record, message) if isinstance(result, Committed) else None
+
+    def _public(
+        self, payment: Payment, arrival: Arrival, judgement: Judgement, now_ms: int
+    ) -> dict[str, Any]:
+        return {
+            "end_to_end_id": payment.end_to_end_id,
+            "action": judgement.verdict.action,
+            "fraud_probability": judgement.probability,
+            "reasons": judgement.reasons,
+            "rule_hits": judgement.verdict.rule_hits,
+            "model": judgement.model,
+            "feature_fingerprint": FINGERPRINT,
+            "policy_version": judgement.policy_version,
+            "mode": "normal" if judgement.model else "degraded:model",
+            "decided_at": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+            "trace_id": arrival.trace_id,
+        }
+
+    def fold_label(self, label: LabelMessage, received_at_ms: int) -> Done | UnknownPayment:
+        """Fold one label into the state of its payment's payee, or return what was folded before.
+
+        Raises:
+            TooManyRaces: The commit lost its race too often.
+            pix.store.interface.StoreError: The store cannot answer.
+        """
+        record_id = f"{label.tenant}|label|{label.label_id}"
+        reference = reference_key(label.tenant, label.end_to_end_id)
+        known_ms = max(label.known_at, received_at_ms)
+        for _ in range(MAX_RACES):
+            snapshot = self.store.snapshot(record_id, [reference])
+            if snapshot.record is not None:
+                return _done(snapshot, record_id, topics.FOLDS, label.end_to_end_id)
+            found = snapshot.states[reference]
+            if found.blob is None:
+                return UnknownPayment()
+            payee_key = unpack_reference(found.blob).payee_key
+            snapshot = self.store.snapshot(record_id, [reference, payee_key])
+            done = self._commit_label(label, known_ms, reference, payee_key, snapshot)
+            if done is not None:
+                return done
+        raise TooManyRaces(f"label {label.label_id}: lost {MAX_RACES} races for its payee; try again")
+
+    def _commit_label(
+        self, label: LabelMessage, known_ms: int, reference_id: str, payee_key: str, snapshot: Snapshot
+    ) -> Done | None:
+        now_ms = self.now_ms()
+        found, payee = snapshot.states[reference_id], snapshot.states[payee_key]
+        if found.blob is None:
+            return None
+        reference, event = apply_label(unpack_reference(found.blob), label.kind, known_ms)
+        written = [Fold(reference_id, found.number, next_number(found.number, now_ms), reference.pack())]
+        states: dict[str, object] = {}
+        if event is not None:
+            fold = _folded(payee, payee_key, event, now_ms)
+            written.append(fold)
+            states[PAYEE_SIDE] = {"key": payee_key, "read": fold.read, "got": fold.got}
+        record = canonical_json(
+            {
+                "fold_id": label.label_id,
+                "kind": "label",
+                "tenant": label.tenant,
+                "end_to_end_id": label.end_to_end_id,
+                "label_kind": label.kind,
+                "time_ms": known_ms,
+                "change": event.change if event else 0,
+                "counted_at_ms": event.counted_at_ms if event else None,
+                "generation": snapshot.generation,
+                "folded_at_ms": now_ms,
+                "states": states,
+            }
+        )
+        record_id = f"{label.tenant}|label|{label.label_id}"
+        message = Message(record_id, topics.FOLDS, label.end_to_end_id, record, now_ms)
+        result = self.store.commit(message, written, snapshot.generation)
+        return Done(record, message) if isinstance(result, Committed) else None
+
+
+def answer(record: bytes) -> bytes:
+    """The public part of a decision record; equal records give equal answers."""
+    content = parse_record(record)
+    return canonical_json({name: content[name] for name in PUBLIC_FIELDS})
+
+
+def parse_record(record: bytes) -> dict[str, Any]:
+    """A record's content; our own bytes, so size and shape are trusted."""
+    content: dict[str, Any] = json.loads(record)
+    return content
+
+
+def known_decision(snapshot: Snapshot, record_id: str, digest: str) -> Done | Conflict:
+    """What to answer for an id that was decided before."""
+    content = parse_record(snapshot.record or b"{}")
+    if content["payment_digest"] != digest:
+        return Conflict("end_to_end_id was decided before with another body")
+    return _done(snapshot, record_id, topics.DECISIONS, content["payment"]["payer_account"])
+
+
+def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
+    record = snapshot.record or b""
+    # Committed long ago or not: a record that is still in the outbox is published before it is answered.
+    return Done(record, None if snapshot.is_published else Message(record_id, topic, key, record, 0))
+
+
+def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: dict[str, str]) -> bool:
+    """Whether only the payee moved on: then the score stands and just the folds are repeated."""
+    return judgement.generation == snapshot.generation and all(
+        snapshot.states[key].number == judgement.read[role]
+        for role, key in keys.items()
+        if role != PAYEE_SIDE
+    )
+
+
+def _state(stored: Stored) -> kernel.EntityState | None:
+    return None if stored.blob is None else kernel.unpack(stored.blob)
+
+
+def _folded(stored: Stored, key: str, event: kernel.Event, now_ms: int) -> Fold:
+    state = kernel.fold(_state(stored), kernel.kind_of(key), event)
+    return Fold(key, stored.number, next_number(stored.number, now_ms), kernel.pack(state))

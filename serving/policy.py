@@ -1,0 +1,134 @@
+"""The decision policy: thresholds and rules as data, checked when loaded, pure when applied."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cel
+import yaml
+
+from pix.features import FEATURE_NAMES
+
+ACTIONS = ("ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK")
+"""Every action, from the mildest to the most severe."""
+
+FACTS = frozenset({*FEATURE_NAMES, "amount_reais"})
+
+
+class InvalidPolicy(Exception):
+    """A policy file that must not be applied; says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One condition and what follows from it.
+
+    Attributes:
+        name: Shown as a rule hit.
+        action: Applied when the condition holds.
+        facts: Names that the condition reads.
+        program: The compiled CEL expression.
+    """
+
+    name: str
+    action: str
+    facts: tuple[str, ...]
+    program: cel.Program
+
+    def hits(self, facts: Mapping[str, float | None]) -> bool:
+        """Whether the condition holds; a missing fact means that it does not."""
+        known = {name: value for name in self.facts if (value := facts[name]) is not None}
+        return len(known) == len(self.facts) and bool(self.program.execute(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policy says of one payment."""
+
+    action: str
+    rule_hits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A loaded policy.
+
+    Attributes:
+        version: First 16 hex digits of the file's SHA-256.
+        thresholds: Fraud probability from which each action applies.
+        rules: In the file's order.
+    """
+
+    version: str
+    thresholds: dict[str, float]
+    rules: tuple[Rule, ...]
+
+    def judge(self, probability: float | None, facts: Mapping[str, float | None]) -> Verdict:
+        """The most severe action that a threshold or a rule asks for.
+
+        Args:
+            probability: Fraud probability, None without a model.
+            facts: Value by name, for every name in ``FACTS``.
+        """
+        hits = [rule for rule in self.rules if rule.hits(facts)]
+        asked = ["ALLOW", *(rule.action for rule in hits)]
+        if probability is not None:
+            asked += [action for action, threshold in self.thresholds.items() if probability >= threshold]
+        return Verdict(max(asked, key=ACTIONS.index), tuple(rule.name for rule in hits))
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and check a policy file.
+
+    Raises:
+        InvalidPolicy: The file is missing or some part of it is wrong; says which.
+    """
+    try:
+        raw = path.read_bytes()
+        content = yaml.safe_load(raw)
+    except (OSError, yaml.YAMLError) as broken:
+        raise InvalidPolicy(f"policy {path} cannot be read: {broken}") from broken
+    if not isinstance(content, dict) or set(content) - {"thresholds", "rules"}:
+        raise InvalidPolicy(f"policy {path} must hold 'thresholds' and 'rules' and nothing else")
+    rules = tuple(_rule(path, number, rule) for number, rule in enumerate(content.get("rules") or [], 1))
+    return Policy(sha256(raw).hexdigest()[:16], _thresholds(path, content.get("thresholds")), rules)
+
+
+def _thresholds(path: Path, content: Any) -> dict[str, float]:
+    if not isinstance(content, dict) or set(content) != set(ACTIONS[1:]):
+        raise InvalidPolicy(f"policy {path}: thresholds must name each of {', '.join(ACTIONS[1:])}")
+    values = [content[action] for action in ACTIONS[1:]]
+    if not all(isinstance(value, float) and 0 < value <= 1 for value in values) or values != sorted(values):
+        raise InvalidPolicy(
+            f"policy {path}: thresholds must be decimals in (0, 1] that rise with severity, got {values}"
+        )
+    return dict(content)
+
+
+def _rule(path: Path, number: int, content: Any) -> Rule:
+    where = f"policy {path}, rule {number}"
+    if not isinstance(content, dict) or set(content) != {"name", "when", "action"}:
+        raise InvalidPolicy(f"{where}: must have exactly name, when and action")
+    if content["action"] not in ACTIONS:
+        raise InvalidPolicy(
+            f"{where} ({content['name']}): action {content['action']!r} is not one of {', '.join(ACTIONS)}"
+        )
+    try:
+        program = cel.compile(content["when"])
+    except ValueError as broken:
+        raise InvalidPolicy(f"{where} ({content['name']}): {broken}") from broken
+    unknown = sorted(set(program.variables()) - FACTS)
+    if unknown:
+        raise InvalidPolicy(f"{where} ({content['name']}): unknown names {', '.join(unknown)}")
+    facts = tuple(sorted(program.variables()))
+    try:
+        outcome = program.execute(dict.fromkeys(facts, 1.0))
+    except (TypeError, ValueError, RuntimeError) as broken:
+        raise InvalidPolicy(f"{where} ({content['name']}): {broken}") from broken
+    if not isinstance(outcome, bool):
+        raise InvalidPolicy(
+            f"{where} ({content['name']}): must be true or false, is {type(outcome).__name__}"
+        )
+    return Rule(content["name"], content["action"], facts, program)

@@ -1,0 +1,157 @@
+"""The real MLflow on SQLite, in a temporary folder."""
+
+import json
+from datetime import UTC, datetime
+
+import mlflow
+import numpy as np
+import pytest
+from catboost import CatBoostClassifier
+
+from learning import registry
+from learning.errors import RegistryError, RegistryUnavailable
+from learning.promotion import decide, gather
+from learning.training import TrainingConfig, fit, probabilities, vectors
+
+NAME = "pix_fraud"
+NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
+SMALL = TrainingConfig(iterations=30, depth=4, learning_rate=0.2)
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    home = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
+    address = f"sqlite:///{home / 'mlflow.db'}"
+    mlflow.MlflowClient(address).create_experiment(
+        registry.EXPERIMENT, artifact_location=(home / "art").as_uri()
+    )
+    yield address
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def trained(training_frame, feature_names):
+    return fit(training_frame(), feature_names, SMALL)
+
+
+def register(trained, uri, name=NAME, fingerprint="f1", **more):
+    return registry.register(
+        trained,
+        uri=uri,
+        model_name=name,
+        fingerprint=fingerprint,
+        data_versions={"features/training_set": 4},
+        now=NOW,
+        **more,
+    )
+
+
+def test_a_model_goes_from_challenger_to_champion_to_a_service(
+    uri, trained, training_frame, feature_names, tmp_path
+):
+    assert registry.champion(uri, NAME) is None
+    assert registry.download_champion(uri, NAME, tmp_path) is None
+    version = register(trained, uri, extra_tags={"dagster_run_id": "d-1"})
+    assert registry.champion(uri, NAME) is None
+    assert registry.champion(uri, NAME, alias=registry.CHALLENGER).version == version.version == "1"
+
+    registry.promote(uri, NAME, version.version, "first champion: beats raw fields", now=NOW)
+    found = registry.champion(uri, NAME)
+    assert (found.version, found.sha256, found.fingerprint) == ("1", version.sha256, "f1")
+    recorded = mlflow.MlflowClient(uri).get_model_version(NAME, "1").tags
+    assert recorded["promotion_reason"] == "first champion: beats raw fields"
+    assert recorded["promoted_at"] == "2026-11-21T12:30:00+00:00"
+    assert recorded["dagster_run_id"] == "d-1"
+
+    folder = registry.download_champion(uri, NAME, tmp_path)
+    assert folder == tmp_path / "1"
+    card = registry.ModelCard.read(folder)
+    assert (card.name, card.version, card.sha256, card.seed) == (NAME, "1", version.sha256, 7)
+    assert card.feature_names == tuple(feature_names)
+    assert card.data_versions == {"features/training_set": 4}
+    served = CatBoostClassifier().load_model(str(folder / registry.MODEL_FILE))
+    rows = vectors(training_frame(), feature_names)
+    assert (probabilities(served, rows) == probabilities(trained.model, rows)).all()
+
+    run = mlflow.MlflowClient(uri).get_run(version.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["average_precision"] == trained.evaluation.average_precision
+    assert run.data.params["border_count"] == "1024"
+    logged = mlflow.catboost.load_model(f"models:/{NAME}@champion")
+    assert (probabilities(logged, rows) == probabilities(trained.model, rows)).all()
+
+
+def test_a_local_copy_is_reused_and_a_damaged_one_fetched_again(uri, trained, tmp_path):
+    version = register(trained, uri, "cached").version
+    registry.promote(uri, "cached", version, "test", now=NOW)
+    folder = registry.download_champion(uri, "cached", tmp_path)
+    written = (folder / registry.MODEL_FILE).stat().st_mtime_ns
+    assert registry.download_champion(uri, "cached", tmp_path) == folder
+    assert (folder / registry.MODEL_FILE).stat().st_mtime_ns == written
+    (folder / registry.MODEL_FILE).write_bytes(b"half a model")
+    registry.download_champion(uri, "cached", tmp_path)
+    assert registry.file_sha256(folder / registry.MODEL_FILE) == registry.champion(uri, "cached").sha256
+    assert [path.name for path in tmp_path.iterdir()] == [version]
+
+
+def test_a_changed_artefact_is_refused(uri, trained, tmp_path):
+    version = register(trained, uri, "tampered")
+    registry.promote(uri, "tampered", version.version, "test", now=NOW)
+    client = mlflow.MlflowClient(uri)
+    changed = tmp_path / registry.MODEL_FILE
+    changed.write_bytes(b"another model")
+    client.log_artifact(version.run_id, str(changed), registry.FOLDER)
+    with pytest.raises(RegistryError, match="the artefact was changed"):
+        registry.download_champion(uri, "tampered", tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_an_active_run_is_joined_and_left_open(uri, trained):
+    mlflow.set_tracking_uri(uri)
+    with mlflow.start_run(
+        experiment_id=mlflow.get_experiment_by_name(registry.EXPERIMENT).experiment_id
+    ) as run:
+        assert register(trained, uri, "joined").run_id == run.info.run_id
+        assert mlflow.active_run().info.run_id == run.info.run_id
+        with pytest.raises(RegistryError, match="same address"):
+            register(trained, "sqlite:////elsewhere.db", "joined")
+
+
+def test_a_version_that_someone_else_registered_is_refused(uri):
+    client = mlflow.MlflowClient(uri)
+    client.create_registered_model("foreign")
+    version = client.create_model_version("foreign", source="file:///nowhere").version
+    client.set_registered_model_alias("foreign", "champion", version)
+    with pytest.raises(RegistryError, match="not registered by Sentinela"):
+        registry.champion(uri, "foreign")
+
+
+def test_a_server_that_is_away_is_named_at_once(unused_port):
+    with pytest.raises(RegistryUnavailable, match="sentinela up"):
+        registry.champion(f"http://127.0.0.1:{unused_port}", NAME)
+
+
+def test_champion_and_challenger_are_judged_on_rows_neither_has_seen(
+    uri, trained, training_frame, feature_names, tmp_path
+):
+    first = register(trained, uri, "compared")
+    champion = registry.download_champion(uri, "compared", tmp_path, alias=registry.CHALLENGER)
+    registry.promote(uri, "compared", first.version, "test", now=NOW)
+    later = TrainingConfig(iterations=30, depth=4, learning_rate=0.2, test_share=0.2)
+    register(fit(training_frame(), feature_names, later), uri, "compared")
+    challenger = registry.download_champion(uri, "compared", tmp_path, alias=registry.CHALLENGER)
+
+    theirs, ours = gather(training_frame(), challenger, champion, rng=np.random.default_rng(1))
+    assert (theirs.version, ours.version) == ("1", "2")
+    assert theirs.rows == ours.rows == 600
+    assert ours.over_champion.point == pytest.approx(ours.average_precision - theirs.average_precision)
+    assert decide(theirs, ours, served_fingerprint="f1", margin=0.5).promote
+
+    nobody, alone = gather(training_frame(), challenger, None, rng=np.random.default_rng(1))
+    assert nobody is None
+    assert alone.over_champion is None
+    fields = json.loads((champion / registry.CARD_FILE).read_text())
+    (champion / registry.CARD_FILE).write_text(json.dumps({**fields, "fingerprint": "f0"}))
+    theirs, ours = gather(training_frame(), challenger, champion, rng=np.random.default_rng(1))
+    assert (theirs.average_precision, ours.over_champion) == (None, None)

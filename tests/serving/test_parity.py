@@ -1,0 +1,102 @@
+"""I3: Spark recomputes every logged vector, bit for bit, from what the service logged."""
+
+import json
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traffic import KEYRING, NOW_MS, Clock, StubbornModel, arrival, label, pipeline, random_message
+
+from pix.contracts import DAY_MS, HOUR_MS, MINUTE_MS, behind_the_door, canonical_json
+from pix.offline.features import OfflineFeatures, compute
+from pix.store.interface import Store, open_store
+from serving.pipeline import Done
+
+HISTORY = "history string, import_number int, end_to_end_id string, tenant string, event_time_ms long, payment string"
+HISTORY_LABELS = "end_to_end_id string, tenant string, known_at_ms long, label_id string, kind string"
+DECISIONS = "end_to_end_id string, tenant string, record string"
+
+
+def past(draw: random.Random, count: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Imported payments of the last hundred days, and labels of one in ten."""
+    payments, labels = [], []
+    for number in range(count):
+        at_ms = NOW_MS - draw.randint(HOUR_MS, 100 * DAY_MS)
+        payment = behind_the_door(random_message(draw, 10**9 + number, at_ms, accounts=12), KEYRING)
+        payments.append(("h", 1, payment.end_to_end_id, "default", at_ms, canonical_json(payment.to_dict()).decode()))
+        if draw.random() < 0.1:
+            known_ms = min(NOW_MS, at_ms + draw.randint(0, 5 * DAY_MS))
+            labels.append((payment.end_to_end_id, "default", known_ms, f"l{number}a", "accepted"))
+            if draw.random() < 0.3:
+                labels.append((payment.end_to_end_id, "default", known_ms + 1, f"l{number}b", "reversed"))
+    return payments, labels
+
+
+def decide_live(store: Store, seed: int, first: int, count: int, records: list[bytes], folds: list[bytes]) -> None:
+    """Late, tied, blocked and labelled payments on a few hot accounts."""
+    draw, clock = random.Random(seed), Clock()
+    decider = pipeline(store, clock, StubbornModel())
+    for number in range(first, first + count):
+        clock.now_ms += draw.choice([0, 1, MINUTE_MS, HOUR_MS])
+        at_ms = clock.now_ms - draw.choice([0, 0, 0, MINUTE_MS, 5 * DAY_MS])
+        outcome = decider.decide(random_message(draw, number, at_ms, accounts=12), arrival(clock.now_ms, number))
+        assert isinstance(outcome, Done)
+        records.append(outcome.record)
+        if draw.random() < 0.2:
+            labelled = json.loads(draw.choice(records))["end_to_end_id"]
+            kind = draw.choice(["accepted", "reversed", "contested", "confirmed"])
+            folded = decider.fold_label(label(labelled, kind, clock.now_ms), clock.now_ms)
+            assert isinstance(folded, Done)
+            folds.append(folded.record)
+
+
+def offline(spark: Any, payments: list[Any], labels: list[Any], records: list[bytes], folds: list[bytes]) -> OfflineFeatures:
+    decisions = [(json.loads(r)["end_to_end_id"], "default", r.decode()) for r in records]
+    return compute(
+        spark.createDataFrame(payments, HISTORY),
+        spark.createDataFrame(labels, HISTORY_LABELS),
+        spark.createDataFrame(decisions, DECISIONS),
+        spark.createDataFrame([(fold.decode(),) for fold in folds], "value string"),
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_spark_recomputes_every_logged_vector(spark: Any, tmp_path: Path, workers: int) -> None:
+    payments, labels = past(random.Random(5), 400)
+    base = offline(spark, payments, labels, [], [])
+    store = open_store(f"lmdb://{tmp_path / 'store'}", "test")
+    store.load_base(1, [(row.key, row.number, bytes(row.blob)) for row in base.base_states.collect()])
+
+    records: list[bytes] = []
+    folds: list[bytes] = []
+    threads = [
+        threading.Thread(target=decide_live, args=(store, seed, seed * 10_000, 300 // workers, records, folds))
+        for seed in range(workers)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+
+    rows = offline(spark, payments, labels, records, folds).features.where("source = 'live'").collect()
+    assert len(rows) == len(records) == 300 // workers * workers
+    logged = {record["end_to_end_id"]: record["features"] for record in map(json.loads, records)}
+    differing = [row.end_to_end_id for row in rows if row.features != logged[row.end_to_end_id]]
+    assert differing == []
+    values = [value for row in rows for value in row.features]
+    assert sum(value not in (None, 0.0) for value in values) > len(values) / 3
+    assert any(json.loads(record)["outcome"] == "attempted" for record in records)
+
+
+def test_the_history_features_see_no_future(spark: Any) -> None:
+    payments, labels = past(random.Random(6), 300)
+    whole = {r.end_to_end_id: r.features for r in offline(spark, payments, labels, [], []).features.collect()}
+    cut_ms = sorted(row[4] for row in payments)[200]
+    early = [row for row in payments if row[4] < cut_ms]
+    known = [row for row in labels if row[2] < cut_ms]
+    cut = {r.end_to_end_id: r.features for r in offline(spark, early, known, [], []).features.collect()}
+    assert len(cut) == 200
+    assert all(whole[identity] == features for identity, features in cut.items())
