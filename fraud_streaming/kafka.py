@@ -72,7 +72,7 @@ class Standing:
 
 
 def finished_offsets(taken: Iterable[Origin], unfinished: Iterable[Origin]) -> dict[int, int]:
-    """Offsets that may be committed: per partition the first unfinished message, or one past the last taken."""
+    """Offsets that may be committed: per partition the first unfinished, or past the last taken."""
     reached: dict[int, int] = {}
     for origin in taken:
         reached[origin.partition] = max(reached.get(origin.partition, 0), origin.offset + 1)

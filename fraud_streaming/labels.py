@@ -71,8 +71,8 @@ def run(
     wait_seconds: float,
     stop: Stop,
     report: Report,
+    randomness: random.Random,
     cadence: Cadence | None = None,
-    randomness: random.Random | None = None,
 ) -> None:
     """Hand labels to the service until asked to stop.
 
@@ -84,15 +84,15 @@ def run(
         wait_seconds: How long a label waits for its payment.
         stop: Looked at between and within batches.
         report: Gets ``Stats`` as a dictionary, soon after the start, then per ``cadence``, and at the end.
-        cadence: When to report.
         randomness: Source of the retries' jitter.
+        cadence: When to report.
 
     Raises:
         StreamError: Kafka or the topic is not there, or the broker refuses dead letters.
         ServiceRefuses: The service rejects this client as a whole.
     """
     group = Group(kafka, group_id=GROUP, topic=topics.LABELS)
-    service = ServiceClient(service_url, api_key, randomness=randomness or random.Random())
+    service = ServiceClient(service_url, api_key, randomness=randomness)
     letters = DeadLetters(kafka)
     try:
         Labels(group, service, letters, keyring, wait_seconds, stop, report, cadence or Cadence()).run()
@@ -149,7 +149,7 @@ class Labels:
             self._tell()
 
     def one(self, fresh: Sequence[Taken]) -> None:
-        """Ask for the fresh labels and for the waiting ones whose turn it is, then commit what is finished."""
+        """Ask for the fresh labels and the waiting ones whose turn it is; commit what is finished."""
         labels, refusals = self._read(fresh)
         queue = self._queue(labels)
         answers: list[Answer | None] = []

@@ -73,8 +73,8 @@ def run(
     keyring: Keyring,
     stop: Stop,
     report: Report,
+    randomness: random.Random,
     cadence: Cadence | None = None,
-    randomness: random.Random | None = None,
 ) -> None:
     """Score until asked to stop.
 
@@ -85,15 +85,15 @@ def run(
         keyring: Keys for dead letters.
         stop: Looked at between and within batches.
         report: Gets ``Stats`` as a dictionary, soon after the start, then per ``cadence``, and at the end.
-        cadence: When to report.
         randomness: Source of the retries' jitter.
+        cadence: When to report.
 
     Raises:
         StreamError: Kafka or the topic is not there, or the broker refuses dead letters.
         ServiceRefuses: The service rejects this client as a whole.
     """
     group = Group(kafka, group_id=GROUP, topic=topics.TRANSACTIONS)
-    service = ServiceClient(service_url, api_key, randomness=randomness or random.Random())
+    service = ServiceClient(service_url, api_key, randomness=randomness)
     letters = DeadLetters(kafka)
     try:
         Scoring(group, service, letters, keyring, stop, report, cadence or Cadence()).run()
@@ -139,14 +139,15 @@ class Scoring:
                 for batch in in_batches(taken, BATCH_BYTES):
                     if self._stop:
                         break
-                    self._one(batch)
+                    self.one(batch)
                 self._group.commit(self._reached)
                 self._tell_if_due()
         finally:
             self.stats.final = True
             self._tell()
 
-    def _one(self, batch: Sequence[Taken]) -> None:
+    def one(self, batch: Sequence[Taken]) -> None:
+        """One batch: asked for, its refused messages put away, then committed."""
         started = time.monotonic()
         self._oldest_ms = min(taken.received_at_ms for taken in batch)
         payments, refusals = split(batch)

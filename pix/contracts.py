@@ -99,13 +99,9 @@ def round_down_ms(moment: datetime) -> int:
     return whole * 1000 + moment.microsecond // 1000
 
 
-Instant = Annotated[
-    int, BeforeValidator(parse_instant), WithJsonSchema({"type": "string", "format": "date-time"})
-]
+Instant = Annotated[int, BeforeValidator(parse_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
 EndToEndId = Annotated[str, Field(pattern=r"^E[0-9A-Z]{8}[0-9]{12}[A-Za-z0-9]{11}$")]
-Account = Annotated[
-    str, Field(pattern=r"^[0-9A-Z]{8}-[0-9]{4}-[0-9]{1,13}$", description="ISPB-branch-number")
-]
+Account = Annotated[str, Field(pattern=r"^[0-9A-Z]{8}-[0-9]{4}-[0-9]{1,13}$", description="ISPB-branch-number")]
 Tenant = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
 # Tax ids of eleven and fourteen places; check digits are looked at after the shape.
 TaxId = Annotated[str, Field(pattern=r"^([0-9]{11}|[0-9A-Z]{12}[0-9]{2})$")]
@@ -334,9 +330,7 @@ def _validated(model: type[Message], content: dict[str, Any]) -> Message:
         return model.model_validate(content)
     except ValidationError as broken:
         errors = tuple(
-            FieldError(
-                _safe_name(".".join(str(part) for part in error["loc"])), _reason(error["type"], error["msg"])
-            )
+            FieldError(_safe_name(".".join(str(part) for part in error["loc"])), _reason(error["type"], error["msg"]))
             for error in broken.errors(include_input=False, include_url=False, include_context=False)
         )
         raise InvalidFields(*errors, end_to_end_id=readable_id(content)) from None
@@ -349,11 +343,7 @@ def _reason(kind: str, message: str) -> str:
 
 def _safe_name(name: str) -> str:
     """A field's name for an answer; senders may put personal data into names, too."""
-    return (
-        name
-        if re.fullmatch(r"[A-Za-z0-9_.]{0,64}", name) and not re.search(r"[0-9]{6}", name)
-        else "(unreadable)"
-    )
+    return name if re.fullmatch(r"[A-Za-z0-9_.]{0,64}", name) and not re.search(r"[0-9]{6}", name) else "(unreadable)"
 
 
 def readable_id(content: dict[str, Any]) -> str | None:
@@ -375,9 +365,7 @@ def check_live(message: PaymentMessage, now_ms: int) -> None:
     """
     errors = []
     if message.initiated_at > now_ms + MAX_AHEAD_MS:
-        errors.append(
-            FieldError("initiated_at", f"is more than {MAX_AHEAD_MS // 1000} s ahead of this door's clock")
-        )
+        errors.append(FieldError("initiated_at", f"is more than {MAX_AHEAD_MS // 1000} s ahead of this door's clock"))
     if message.initiated_at < now_ms - MAX_AGE_MS:
         errors.append(FieldError("initiated_at", f"is older than {MAX_AGE_MS // DAY_MS} days"))
     if abs(end_to_end_minute_ms(message.end_to_end_id) - message.initiated_at) > MAX_ID_DISTANCE_MS:
@@ -400,9 +388,7 @@ def behind_the_door(message: PaymentMessage, keyring: Keyring) -> Payment:
 
 def canonical_json(content: Any) -> bytes:
     """The one way bytes are made where they are hashed or compared: sorted, compact, UTF-8."""
-    return json.dumps(
-        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def payment_digest(payment: Payment) -> str:

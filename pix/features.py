@@ -402,9 +402,7 @@ EXPRESSIONS: dict[str, Callable[[Payment, int], float | int | bool | None]] = {
     "is_active_call": lambda payment, _: payment.active_call,
     "balance_share": _balance_share,
     "device_age_days": lambda payment, event_ms: _days_since(payment.device_registered_at_ms, event_ms),
-    "payee_account_age_days": lambda payment, event_ms: _days_since(
-        payment.payee_account_opened_at_ms, event_ms
-    ),
+    "payee_account_age_days": lambda payment, event_ms: _days_since(payment.payee_account_opened_at_ms, event_ms),
 }
 
 RoleReads = Mapping[str, tuple[int | float | None, ...] | None]

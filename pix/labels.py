@@ -44,9 +44,7 @@ def reference_key(tenant: str, end_to_end_id: str) -> str:
     return f"{tenant}|payment|{end_to_end_id}"
 
 
-def apply_label(
-    reference: PaymentReference, kind: str, known_ms: int
-) -> tuple[PaymentReference, Labelled | None]:
+def apply_label(reference: PaymentReference, kind: str, known_ms: int) -> tuple[PaymentReference, Labelled | None]:
     """The reference after a label, and the event to fold into the payee's state, if any.
 
     Args:
@@ -62,9 +60,7 @@ def apply_label(
     return reference, None
 
 
-def fold_labels(
-    payee_key: str, labels: Sequence[tuple[int, str, str]]
-) -> tuple[PaymentReference, list[Labelled]]:
+def fold_labels(payee_key: str, labels: Sequence[tuple[int, str, str]]) -> tuple[PaymentReference, list[Labelled]]:
     """A payment's reference and events after all its labels.
 
     Args:

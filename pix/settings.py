@@ -31,11 +31,7 @@ class RuntimeFileSource(PydanticBaseSettingsSource):
         if not path.exists():
             return {}
         recorded = json.loads(path.read_text())
-        return {
-            name: value
-            for name, value in recorded.get("settings", {}).items()
-            if name in Settings.model_fields
-        }
+        return {name: value for name, value in recorded.get("settings", {}).items() if name in Settings.model_fields}
 
 
 class Settings(BaseSettings):
@@ -49,17 +45,13 @@ class Settings(BaseSettings):
     kafka_port: int = Field(9092, description="Port of the local broker.")
     kafka_controller_port: int = Field(9093, description="Port of the local broker's controller.")
     kafka_bootstrap: str = Field("", description="Your own cluster; empty starts the local broker.")
-    kafka_config: dict[str, str] = Field(
-        default_factory=dict, description="librdkafka options, e.g. TLS and SASL."
-    )
+    kafka_config: dict[str, str] = Field(default_factory=dict, description="librdkafka options, e.g. TLS and SASL.")
     kafka_partitions: int = Field(4, description="Partitions of topics that are created.")
     kafka_replication: int = Field(1, description="Replication factor of topics that are created.")
 
     store_url: str = Field("", description="lmdb:///path or redis://host:port/db; empty is LMDB in the home.")
 
-    lake_root: str = Field(
-        "", description="Root of the Delta tables: a path or s3a://; empty is <home>/lake."
-    )
+    lake_root: str = Field("", description="Root of the Delta tables: a path or s3a://; empty is <home>/lake.")
     spark_master: str = Field("local[2]", description="Spark master.")
     spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings.")
     spark_memory: str = Field("1500m", description="Heap of a Spark driver.")

@@ -102,9 +102,7 @@ def load_keyring(folder: Path) -> Keyring:
     if not path.exists():
         raise MissingKeys(f"{path} does not exist; `sentinela up` makes the keys of a home")
     stored = json.loads(path.read_text())
-    return Keyring(
-        stored["current"], {int(version): bytes.fromhex(key) for version, key in stored["keys"].items()}
-    )
+    return Keyring(stored["current"], {int(version): bytes.fromhex(key) for version, key in stored["keys"].items()})
 
 
 def body_sha256(body: bytes) -> str:

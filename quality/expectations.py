@@ -137,7 +137,9 @@ GOLD_DECISIONS = (
         columns=("model_version",),
         where=("mode", "normal"),
     ),
-    Expectation(name="modes_are_known", kind="matches", columns=("mode",), pattern=r"^(?:normal|degraded:.+)$"),
+    Expectation(
+        name="modes_are_known", kind="matches", columns=("mode",), pattern=r"^(?:normal|degraded:.+)$"
+    ),
     Expectation(name="modes_are_present", kind="not_null", columns=("mode",)),
     Expectation(name="policies_are_named", kind="not_null", columns=("policy_version",)),
     Expectation(name="amounts_are_present", kind="not_null", columns=("amount_cents",)),
@@ -213,7 +215,7 @@ def _differ(left: "pd.Series[Any]", right: "pd.Series[Any]") -> "pd.Series[bool]
 
 
 def _whole(column: "pd.Series[Any]") -> "pd.Series[bool]":
-    """Whether each value is an integer or null; a column with nulls arrives as float, so types cannot tell."""
+    """Whether each value is an integer or null; with nulls the column is float, so types cannot tell."""
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return pd.Series(column.isna(), index=column.index)
     return (column.isna() | (column % 1 == 0).fillna(False)).astype(bool)
@@ -227,45 +229,39 @@ DERIVED: Mapping[str, Callable[..., "pd.Series[bool]"]] = MappingProxyType(
 def _outcome(batch: Any, frame: pd.DataFrame, expectation: Expectation) -> Outcome:
     absent = [name for name in expectation.reads if name not in frame.columns]
     if absent:
-        return _failed(expectation, 0, (), f"the table has no column {', '.join(absent)}")
+        return _found(expectation, f"the table has no column {', '.join(absent)}", passed=False)
     if frame.empty:
-        return Outcome(
-            name=expectation.name,
-            passed=True,
-            severity=expectation.severity,
-            unexpected_count=0,
-            sample=(),
-            observed="the table has no rows",
-        )
-    found = batch.validate(_gx(expectation))
-    if found.exception_info and _raised(found.exception_info):
+        return _found(expectation, "the table has no rows", passed=True)
+    result = batch.validate(_gx(expectation))
+    raised = _raised(result.exception_info or {})
+    if raised:
         raise ExpectationError(
-            f"Great Expectations could not evaluate {expectation.name} on {expectation.columns}: "
-            f"{_raised(found.exception_info)}"
+            f"Great Expectations could not evaluate {expectation.name} on {expectation.columns}: {raised}"
         )
-    details = found.result
-    if found.success:
-        return Outcome(
-            name=expectation.name,
-            passed=True,
-            severity=expectation.severity,
-            unexpected_count=0,
-            sample=(),
-            observed=f"{details.get('element_count', len(frame))} rows",
-        )
-    count = int(details["unexpected_count"])
-    rows = details.get("element_count", len(frame))
-    return _failed(
-        expectation, count, _sample(frame, expectation, details), f"{count} of {rows} rows break it"
+    # Under a row condition only the rows it selects are counted.
+    rows = result.result.get("element_count", len(frame))
+    if result.success:
+        return _found(expectation, f"{rows} rows", passed=True)
+    count = int(result.result["unexpected_count"])
+    sample = _sample(frame, expectation, result.result)
+    return _found(
+        expectation, f"{count} of {rows} rows break it", passed=False, unexpected_count=count, sample=sample
     )
 
 
-def _failed(expectation: Expectation, count: int, sample: tuple[str, ...], observed: str) -> Outcome:
+def _found(
+    expectation: Expectation,
+    observed: str,
+    *,
+    passed: bool,
+    unexpected_count: int = 0,
+    sample: tuple[str, ...] = (),
+) -> Outcome:
     return Outcome(
         name=expectation.name,
-        passed=False,
+        passed=passed,
         severity=expectation.severity,
-        unexpected_count=count,
+        unexpected_count=unexpected_count,
         sample=sample,
         observed=observed,
     )

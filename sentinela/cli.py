@@ -10,10 +10,15 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import runtime
+from sentinela.commands import demo, lake, runtime, traffic
 from sentinela.errors import SentinelaError
 
-AREAS: tuple[Callable[[typer.Typer], None], ...] = (runtime.register,)
+AREAS: tuple[Callable[[typer.Typer], None], ...] = (
+    runtime.register,
+    traffic.register,
+    lake.register,
+    demo.register,
+)
 
 
 def build() -> typer.Typer:

@@ -1,8 +1,8 @@
 """Errors that end a command, each with the exit code it stands for.
 
-    SentinelaError        1  a check failed
-    ├── BadUse            2  bad use or input
-    └── NotRunning        3  something needed is not running
+SentinelaError        1  a check failed
+├── BadUse            2  bad use or input
+└── NotRunning        3  something needed is not running
 """
 
 

@@ -41,6 +41,7 @@ MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
 MAX_UNDER_WAY = 256
 PUBLISH_SECONDS = 2.0
 YIELD_EVERY = 16
+MAX_WAITING_COUNTED = 10_000
 DEFERRED = {"Sentinela-Delivery": "deferred"}
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -105,9 +106,7 @@ class Guard:
             return
         given = dict(scope["headers"]).get(b"authorization", b"")
         if not hmac.compare_digest(given, b"Bearer " + running.api_key.encode()):
-            refusal = problem_response(
-                401, "send 'Authorization: Bearer <key>'; the local key is in secrets/api-key"
-            )
+            refusal = problem_response(401, "send 'Authorization: Bearer <key>'; the local key is in secrets/api-key")
             refusal.headers["WWW-Authenticate"] = "Bearer"
             await refusal(scope, receive, send)
             return
@@ -160,9 +159,7 @@ async def decide(request: Request) -> Response:
     if isinstance(outcome, Conflict):
         return problem_response(409, outcome.reason)
     is_published = await _publish(running, [outcome])
-    return Response(
-        answer(outcome.record), 200, None if is_published else DEFERRED, media_type="application/json"
-    )
+    return Response(answer(outcome.record), 200, None if is_published else DEFERRED, media_type="application/json")
 
 
 async def _publish(running: Running, outcomes: Sequence[Done]) -> bool:
@@ -193,19 +190,13 @@ async def decide_batch(request: Request) -> Response:
         if number % YIELD_EVERY == 0:
             await asyncio.sleep(0)
     is_published = await _publish(running, [outcome for outcome in outcomes if isinstance(outcome, Done)])
-    results = [
-        _result(outcome, "decision", answer) if isinstance(outcome, Done) else outcome for outcome in outcomes
-    ]
+    results = [_result(outcome, "decision", answer) if isinstance(outcome, Done) else outcome for outcome in outcomes]
     return _json({"results": results}, None if is_published else DEFERRED)
 
 
 def _list_of_objects(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
     found = content.get(name)
-    if (
-        not isinstance(found, list)
-        or not 0 < len(found) <= MAX_BATCH
-        or not all(isinstance(x, dict) for x in found)
-    ):
+    if not isinstance(found, list) or not 0 < len(found) <= MAX_BATCH or not all(isinstance(x, dict) for x in found):
         raise InvalidFields(FieldError(name, f"must be a list of 1 to {MAX_BATCH} objects"))
     return found
 
@@ -229,9 +220,7 @@ def _outcome(
 
 def _arrival(payment: dict[str, Any], origin: dict[str, Any], now_ms: int, trace_id: str) -> Arrival:
     if not origin:
-        return Arrival(
-            now_ms, body_sha256(canonical_json(payment)), {"kind": "rest", "client": "local"}, trace_id
-        )
+        return Arrival(now_ms, body_sha256(canonical_json(payment)), {"kind": "rest", "client": "local"}, trace_id)
     try:
         place = {"kind": "kafka", **{name: origin[name] for name in ("topic", "partition", "offset")}}
         return Arrival(int(origin["received_at_ms"]), str(origin["body_sha256"]), place, uuid4().hex)
@@ -292,8 +281,11 @@ async def load_store_base(request: Request) -> Response:
 
 async def store_status(request: Request) -> Response:
     """``GET /v1/store``: what the online store holds."""
-    store = request.app.state.running.pipeline.store
-    return _json({"generation": store.generation(), "layout": STATE_LAYOUT, "states": store.count()})
+    pipeline = request.app.state.running.pipeline
+    store = pipeline.store
+    waiting = len(store.unpublished(pipeline.now_ms() + 1, MAX_WAITING_COUNTED))
+    content = {"generation": store.generation(), "layout": STATE_LAYOUT, "states": store.count()}
+    return _json({**content, "unpublished": waiting})
 
 
 async def model_status(request: Request) -> Response:

@@ -213,8 +213,7 @@ class DecisionPipeline:
             for role, key in keys.items()
         }
         states = {
-            role: {"key": fold.key, "read": judgement.read[role], "got": fold.got}
-            for role, fold in folds.items()
+            role: {"key": fold.key, "read": judgement.read[role], "got": fold.got} for role, fold in folds.items()
         }
         record = canonical_json(
             {
@@ -248,9 +247,7 @@ class DecisionPipeline:
             return None
         return Done(record, message) if isinstance(result, Committed) else None
 
-    def _public(
-        self, payment: Payment, arrival: Arrival, judgement: Judgement, now_ms: int
-    ) -> dict[str, Any]:
+    def _public(self, payment: Payment, arrival: Arrival, judgement: Judgement, now_ms: int) -> dict[str, Any]:
         return {
             "end_to_end_id": payment.end_to_end_id,
             "action": judgement.verdict.action,
@@ -353,9 +350,7 @@ def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
 def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: dict[str, str]) -> bool:
     """Whether only the payee moved on: then the score stands and just the folds are repeated."""
     return judgement.generation == snapshot.generation and all(
-        snapshot.states[key].number == judgement.read[role]
-        for role, key in keys.items()
-        if role != PAYEE_SIDE
+        snapshot.states[key].number == judgement.read[role] for role, key in keys.items() if role != PAYEE_SIDE
     )
 
 

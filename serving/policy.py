@@ -128,7 +128,5 @@ def _rule(path: Path, number: int, content: Any) -> Rule:
     except (TypeError, ValueError, RuntimeError) as broken:
         raise InvalidPolicy(f"{where} ({content['name']}): {broken}") from broken
     if not isinstance(outcome, bool):
-        raise InvalidPolicy(
-            f"{where} ({content['name']}): must be true or false, is {type(outcome).__name__}"
-        )
+        raise InvalidPolicy(f"{where} ({content['name']}): must be true or false, is {type(outcome).__name__}")
     return Rule(content["name"], content["action"], facts, program)

@@ -91,6 +91,4 @@ def reasons(feature_names: Sequence[str], contributions: Sequence[float]) -> lis
     for name, contribution in zip(feature_names, contributions, strict=True):
         by_code[REASON_OF_FEATURE[name]] += contribution
     strongest = sorted(by_code.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
-    return [
-        {"code": code, "text": TEXTS[code], "contribution": value} for code, value in strongest if value > 0
-    ]
+    return [{"code": code, "text": TEXTS[code], "contribution": value} for code, value in strongest if value > 0]

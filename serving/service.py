@@ -51,9 +51,7 @@ class DecisionService:
         ensure_keys(settings.secrets)
         policy = load_policy(settings.policy_file)
         self._settings = settings
-        self._champion = ChampionKeeper(
-            settings.mlflow, settings.model_name, settings.root / "serving" / "models"
-        )
+        self._champion = ChampionKeeper(settings.mlflow, settings.model_name, settings.root / "serving" / "models")
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT),
             keyring=load_keyring(settings.secrets),

@@ -208,9 +208,7 @@ def counterpart_hash(account: str) -> int:
 def empty(clock_ms: int, kind: str) -> EntityState:
     """A state that has seen nothing yet."""
     layout = LAYOUTS[kind]
-    return EntityState(
-        clock_ms, [{} for _ in layout.tiled], [None] * len(layout.flows), [{} for _ in layout.distinct]
-    )
+    return EntityState(clock_ms, [{} for _ in layout.tiled], [None] * len(layout.flows), [{} for _ in layout.distinct])
 
 
 def fold(state: EntityState | None, kind: str, event: Event) -> EntityState:
@@ -244,11 +242,7 @@ def _count(
     state: EntityState, layout: Layout, flow: str, measure: str, time_ms: int, value: int, *, allowed: bool
 ) -> None:
     for series, tiles in zip(layout.tiled, state.tiles, strict=True):
-        if (
-            series.flow != flow
-            or series.measure != measure
-            or (series.population == "allowed" and not allowed)
-        ):
+        if series.flow != flow or series.measure != measure or (series.population == "allowed" and not allowed):
             continue
         tile = time_ms // series.hop_ms
         tiles[tile] = tiles.get(tile, 0) + value

@@ -5,12 +5,18 @@ go to ``tmp_dir``, nothing is written to the working folder.
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 JARS = REPOSITORY / ".jars" / "spark"
+JVM_END_SECONDS = 15
 
 # What delta-rs cannot read or write stays off, and so does what Delta may switch on one day.
 TABLE_PROPERTIES: Mapping[str, str] = {
@@ -94,3 +100,23 @@ def _default_of(table_property: str) -> str:
 
 def _on_loopback() -> dict[str, str]:
     return {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+
+
+def end_session(spark: "SparkSession") -> None:
+    """Stop Spark and wait for its JVM; left alone it outlives this process for a while."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway  # noqa: SLF001 - PySpark has no public way to end its JVM
+    spark.stop()
+    if gateway is None:
+        return
+    process = getattr(gateway, "proc", None)
+    gateway.shutdown()
+    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+    if process is not None:
+        process.stdin.close()
+        try:
+            process.wait(JVM_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -8,9 +8,9 @@ every identifier, follow from (seed, slot, time); nothing here knows which windo
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pix.simulator.rhythm import DAY_MS, Floats, Ints
+
+from pix.simulator.rhythm import DAY_MS, Bools, Floats, Ints
 
 CONTACTS = 8
 COMPANY_SHARE = 0.13
@@ -86,7 +86,9 @@ class Population:
     def key_created_ms(self, slots: Ints, at_ms: Ints) -> Ints:
         """When the account's present Pix key was created: never before the account opened."""
         cycle = (at_ms - self.key_phase_ms[slots]) // self.key_life_ms[slots]
-        return np.maximum(cycle * self.key_life_ms[slots] + self.key_phase_ms[slots], self.opened_ms(slots, at_ms))
+        return np.maximum(
+            cycle * self.key_life_ms[slots] + self.key_phase_ms[slots], self.opened_ms(slots, at_ms)
+        )
 
     def hot_mules(self, at_ms: int) -> Ints:
         """Mules inside one of their spells of use at a time; all of them where none is."""

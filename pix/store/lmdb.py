@@ -43,9 +43,7 @@ class LmdbStore:
             LayoutMismatch: The folder holds blobs of another layout.
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
-        self._env = lmdb.open(
-            folder, map_size=MAP_BYTES, max_dbs=4, sync=False, writemap=True, max_readers=512
-        )
+        self._env = lmdb.open(folder, map_size=MAP_BYTES, max_dbs=4, sync=False, writemap=True, max_readers=512)
         self._states = self._env.open_db(b"states")
         self._records = self._env.open_db(b"records")
         self._outbox = self._env.open_db(b"outbox")
@@ -74,9 +72,7 @@ class LmdbStore:
             known = txn.get(message.record_id.encode(), db=self._records)
             if known is not None:
                 return AlreadyKnown(known)
-            moved = {
-                f.key for f in folds if _stored(txn.get(f.key.encode(), db=self._states)).number != f.read
-            }
+            moved = {f.key for f in folds if _stored(txn.get(f.key.encode(), db=self._states)).number != f.read}
             if generation != self._generation_in(txn):
                 moved.add(GENERATION_KEY)
             if moved:

@@ -52,9 +52,7 @@ def test_a_distinct_count_stops_at_its_cap() -> None:
     state = None
     for event in events:
         state = kernel.fold(state, "account", event)
-    assert kernel.read(state, "payee_account", START_MS + 500) == oracle.read(
-        events, "payee_account", START_MS + 500
-    )
+    assert kernel.read(state, "payee_account", START_MS + 500) == oracle.read(events, "payee_account", START_MS + 500)
 
 
 @pytest.mark.parametrize("shift_ms", [-1, 1])

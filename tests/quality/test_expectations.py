@@ -64,6 +64,8 @@ def test_good_rows_keep_every_promise_and_so_does_an_empty_table(frame, table):
         ({"amount_cents": [0, 1, 2, 3]}, {"amounts_are_positive"}),
         ({"amount_cents": [1.5, 1, 2, 3]}, {"amounts_are_whole_centavos"}),
         ({"amount_cents": pd.array([1, None, 2, 3], dtype="Int64")}, {"amounts_are_present"}),
+        ({"amount_cents": [1.0, None, 2.0, 3.0]}, {"amounts_are_present"}),
+        ({"amount_cents": pd.array([1, None, 2, 3], dtype="Int32")}, {"amounts_are_present"}),
         ({"payer_account": ["12345678-0001-1234567", "k1:a", "k1:b", "k2:c"]}, {"payers_are_tokens"}),
         ({"payee_account": ["k1:payer0", "k1:a", "k1:b", "k2:c"]}, {"nobody_pays_himself"}),
         ({"payee_account": [None, "k1:a", "k1:b", "k2:c"]}, {"payees_are_present"}),

@@ -52,7 +52,9 @@ def decide_live(store: Store, seed: int, first: int, count: int, records: list[b
             folds.append(folded.record)
 
 
-def offline(spark: Any, payments: list[Any], labels: list[Any], records: list[bytes], folds: list[bytes]) -> OfflineFeatures:
+def offline(
+    spark: Any, payments: list[Any], labels: list[Any], records: list[bytes], folds: list[bytes]
+) -> OfflineFeatures:
     decisions = [(json.loads(r)["end_to_end_id"], "default", r.decode()) for r in records]
     return compute(
         spark.createDataFrame(payments, HISTORY),

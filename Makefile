@@ -1,0 +1,39 @@
+# Two commands to know: `make demo` and `make test`. Both set up what is missing first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench ui down
+
+VENV := .venv/bin
+
+help: ## Show these lines
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Find or install what is missing (seconds when nothing changed)
+	@scripts/setup.sh
+
+demo: setup ## Run the whole platform on simulated payments
+	@$(VENV)/sentinela demo
+
+test: setup ## Run every test
+	@$(VENV)/pytest
+
+check: setup ## Format, lint, types, import boundaries, Dagster definitions
+	@$(VENV)/ruff format --check
+	@$(VENV)/ruff check
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+	@$(VENV)/dg check defs
+
+format: setup ## Format the code and fix what the linter can
+	@$(VENV)/ruff format
+	@$(VENV)/ruff check --fix
+
+bench: setup ## Measure
+	@$(VENV)/python -m benchmarks
+
+ui: setup ## Start what is not running and open the UIs
+	@scripts/ui.sh
+
+down: ## End what was started
+	@if [ -x $(VENV)/sentinela ]; then $(VENV)/sentinela down; else echo "nothing was set up, so nothing runs"; fi

@@ -1,0 +1,268 @@
+"""The lake: Delta tables under one root, read and written by Spark, one writer per table.
+
+The session is dagster-pyspark's. Tables are declared in ``pix.offline.tables``; a frame that differs from
+its declaration is not written. Small Arrow tables do not come here: dagster-deltalake stores them.
+
+LakeError
+├── MissingTable     nothing was written there yet; the message says what to do
+├── WrongSchema      a frame differs from the table's declaration
+└── TableBusy        another process writes the table
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from pix import locks
+from pix.offline.session import end_session, spark_config
+from pix.offline.tables import Table
+from pix.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class LakeError(Exception):
+    """Root of the errors of this module."""
+
+
+class MissingTable(LakeError):
+    """Nothing was written there yet."""
+
+
+class WrongSchema(LakeError):
+    """A frame differs from the table's declaration."""
+
+
+class TableBusy(LakeError):
+    """Another process writes the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a table holds after a write.
+
+    Attributes:
+        table: Its declaration.
+        path: Where it is.
+        rows: Rows in the whole table.
+        version: Delta version.
+    """
+
+    table: Table
+    path: str
+    rows: int
+    version: int
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """The asset that the table is."""
+        return dg.AssetKey(self.table.name.split("/"))
+
+    def result(self, **metadata: Any) -> "dg.MaterializeResult[Any]":
+        """The materialisation to report."""
+        return dg.MaterializeResult(
+            asset_key=self.key,
+            metadata={
+                "dagster/row_count": self.rows,
+                "dagster/column_schema": column_schema(self.table),
+                "delta_version": self.version,
+                "path": dg.MetadataValue.path(self.path),
+                **metadata,
+            },
+        )
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """A table's declaration as Dagster shows it."""
+    return dg.TableSchema(
+        [dg.TableColumn(column.name, column.type, column.description or None) for column in table.columns]
+    )
+
+
+class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Reads and writes the lake's Delta tables."""
+
+    root: str
+    locks: str
+    tmp: str
+    master: str = "local[2]"
+    memory: str = "1500m"
+    spark_settings: dict[str, str] = {}
+
+    _pyspark: Any = PrivateAttr(default=None)
+    _owns_session: bool = PrivateAttr(default=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The lake that the settings name."""
+        return cls(
+            root=settings.lake,
+            locks=str(settings.locks),
+            tmp=str(settings.root / "tmp" / "spark"),
+            master=settings.spark_master,
+            memory=settings.spark_memory,
+            spark_settings=settings.spark_config,
+        )
+
+    @property
+    def spark(self) -> "SparkSession":
+        """The session; started when first asked for."""
+        if self._pyspark is None:
+            from dagster_pyspark import LazyPySparkResource
+            from pyspark.sql import SparkSession
+
+            self._owns_session = SparkSession.getActiveSession() is None
+            config = spark_config(
+                tmp_dir=Path(self.tmp), master=self.master, memory=self.memory, extra=self.spark_settings
+            )
+            self._pyspark = LazyPySparkResource(spark_config=config)
+            version = self._pyspark.spark_session.version
+            dg.get_dagster_logger().info("dagster-pyspark gave a Spark %s session on %s", version, self.master)
+        session: SparkSession = self._pyspark.spark_session
+        return session
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+        """End the session and its JVM, unless the process had one before."""
+        if self._pyspark is not None and self._owns_session:
+            end_session(self._pyspark.spark_session)
+            self._pyspark = None
+
+    def path(self, table: str) -> str:
+        """Where a table is, e.g. of ``silver/payments``."""
+        return f"{self.root}/{table}"
+
+    def exists(self, table: str) -> bool:
+        """Whether anything was ever written there."""
+        from delta.tables import DeltaTable
+
+        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
+
+    def read(self, table: str, *, version: int | None = None) -> "DataFrame":
+        """A table as it is now, or as it was.
+
+        Raises:
+            MissingTable: Nothing was written there yet.
+        """
+        if not self.exists(table):
+            raise MissingTable(f"{table} does not exist in {self.root}: {_how_to_get(table)}")
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(table))
+
+    def read_or_empty(self, table: Table) -> "DataFrame":
+        """A table whose beginning is to have no rows, such as imports of a home that imported nothing."""
+        return self.read(table.name) if self.exists(table.name) else self.empty(table)
+
+    def empty(self, table: Table) -> "DataFrame":
+        """No rows of a table."""
+        return self.spark.createDataFrame([], table.ddl)
+
+    def pandas(self, table: str) -> "pd.DataFrame":
+        """A whole table in memory.
+
+        Raises:
+            MissingTable: Nothing was written there yet.
+        """
+        frame: pd.DataFrame = self.read(table).toPandas()
+        return frame
+
+    def rows(self, table: str) -> int:
+        """How many rows a table has; 0 if it does not exist."""
+        return self.read(table).count() if self.exists(table) else 0
+
+    def version(self, table: str) -> int:
+        """A table's newest Delta version.
+
+        Raises:
+            MissingTable: Nothing was written there yet.
+        """
+        return int(self._newest_commit(table)["version"])
+
+    def note(self, table: str) -> dict[str, Any]:
+        """What the newest write left beside its rows.
+
+        Raises:
+            MissingTable: Nothing was written there yet.
+        """
+        found: dict[str, Any] = json.loads(self._newest_commit(table)["userMetadata"] or "{}")
+        return found
+
+    def overwrite(self, table: Table, frame: "DataFrame", *, note: Mapping[str, Any] | None = None) -> Written:
+        """Replace a table, its columns too, in one commit.
+
+        Raises:
+            WrongSchema: The frame differs from the declaration.
+            TableBusy: Another process writes the table.
+        """
+        return self._write(table, frame, {"overwriteSchema": "true", "userMetadata": json.dumps(dict(note or {}))})
+
+    def replace(self, table: Table, frame: "DataFrame", *, where: str) -> Written:
+        """Put these rows in place of those that match ``where``, in one commit.
+
+        Raises:
+            WrongSchema: The frame differs from the declaration.
+            TableBusy: Another process writes the table.
+        """
+        return self._write(table, frame, {"replaceWhere": where} if self.exists(table.name) else {})
+
+    def unchanged(self, table: Table) -> Written:
+        """What a table holds; an empty one is created where there is none."""
+        if not self.exists(table.name):
+            return self.overwrite(table, self.empty(table))
+        return self._written(table)
+
+    def _write(self, table: Table, frame: "DataFrame", options: Mapping[str, str]) -> Written:
+        _require_schema(table, frame)
+        with self._only_writer(table.name):
+            ordered = frame.select(*table.names)
+            ordered.write.format("delta").mode("overwrite").options(**options).save(self.path(table.name))
+        return self._written(table)
+
+    def _written(self, table: Table) -> Written:
+        return Written(table, self.path(table.name), self.rows(table.name), self.version(table.name))
+
+    def _newest_commit(self, table: str) -> Any:
+        from delta.tables import DeltaTable
+
+        self.read(table)
+        return DeltaTable.forPath(self.spark, self.path(table)).history(1).collect()[0]
+
+    @contextmanager
+    def _only_writer(self, table: str) -> Iterator[None]:
+        path = Path(self.locks) / f"lake-{table.replace('/', '-')}"
+        try:
+            locks.hold(path)
+        except locks.LockHeld as held:
+            raise TableBusy(f"process {held.pid} is writing {table}; wait until it is done and try again") from held
+        try:
+            yield
+        finally:
+            locks.release(path)
+
+
+def _how_to_get(table: str) -> str:
+    if table.startswith("bronze/"):
+        return "start the streams with `sentinela up`"
+    return f"materialise {table} first (in Dagster, or `make demo` for everything)"
+
+
+def _require_schema(table: Table, frame: "DataFrame") -> None:
+    declared = {column.name: column.type for column in table.columns}
+    found = dict(frame.dtypes)
+    if declared == found:
+        return
+    differences = [
+        f"{name}: declared {declared.get(name, 'nothing')}, got {found.get(name, 'nothing')}"
+        for name in sorted(declared.keys() | found.keys())
+        if declared.get(name) != found.get(name)
+    ]
+    raise WrongSchema(f"{table.name} was not written, its columns differ: {'; '.join(differences)}")

@@ -1,0 +1,292 @@
+"""What assets reach the world through, each a thin door over one package. No asset logic here.
+
+``all_resources`` is where the settings of this process enter; below it everything is plain values. Heavy
+packages are imported when a door is first used: the code location must load in three seconds.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import dagster as dg
+
+from fraud_assets.lake import LakeResource
+from pix.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from learning.promotion import Decision, Evidence
+    from learning.registry import ModelCard, RegisteredVersion
+    from learning.training import Trained
+    from pix.tokens import Keyring
+
+API_KEY_FILE = "api-key"
+LOAD_TIMEOUT_SECONDS = 300.0
+HTTP_OK = 200
+
+
+class ServiceAway(Exception):
+    """The decision service does not do what it was asked."""
+
+
+class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Folders of this instance that are not tables."""
+
+    root: str
+    secrets: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The home that the settings name."""
+        return cls(root=str(settings.root), secrets=str(settings.secrets))
+
+    @property
+    def inbox(self) -> Path:
+        """Histories that wait to be imported, a folder each."""
+        return Path(self.root) / "inbox"
+
+    @property
+    def reports(self) -> Path:
+        """HTML reports."""
+        return Path(self.root) / "reports"
+
+    def keyring(self) -> "Keyring":
+        """Keys for tokens and sealed payloads.
+
+        Raises:
+            pix.tokens.MissingKeys: The home has none yet.
+        """
+        from pix.tokens import load_keyring
+
+        return load_keyring(Path(self.secrets))
+
+
+class ServiceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The decision service, as its operator."""
+
+    url: str
+    secrets: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The service that the settings name."""
+        return cls(url=settings.service, secrets=str(settings.secrets))
+
+    def load_base(self, path: str, version: int, generation: int) -> dict[str, Any]:
+        """Let the online store take a version of features/base_states as its base.
+
+        Raises:
+            ServiceAway: It does not answer, or refuses.
+        """
+        import httpx
+
+        try:
+            key = (Path(self.secrets) / API_KEY_FILE).read_text().strip()
+            answer = httpx.post(
+                f"{self.url}/v1/store:load-base",
+                headers={"Authorization": f"Bearer {key}"},
+                json={"path": path, "version": version, "generation": generation},
+                timeout=LOAD_TIMEOUT_SECONDS,
+                # A proxy from the environment is not meant for the service beside us.
+                trust_env=False,
+            )
+        except (httpx.HTTPError, OSError) as error:
+            raise ServiceAway(
+                f"the decision service at {self.url} does not answer ({error}); start it with `sentinela up`, or see "
+                "what runs with `sentinela status`, then materialise serving/store_base again"
+            ) from error
+        if answer.status_code != HTTP_OK:
+            raise ServiceAway(
+                f"the decision service at {self.url} refuses to load version {version} of {path}: "
+                f"{answer.status_code} {answer.text[:300]}"
+            )
+        loaded: dict[str, Any] = answer.json()
+        return loaded
+
+
+class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Registered models in MLflow; their aliases say which one serves."""
+
+    uri: str
+    model_name: str
+    cache: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The registry that the settings name."""
+        return cls(uri=settings.mlflow, model_name=settings.model_name, cache=str(settings.root / "tmp" / "models"))
+
+    def register(
+        self, trained: "Trained", *, data_versions: Mapping[str, int], now: datetime, tags: Mapping[str, str]
+    ) -> "RegisteredVersion":
+        """Register a model as the challenger; logs into the process's active MLflow run."""
+        from learning import registry
+        from pix.features import FINGERPRINT
+
+        return registry.register(
+            trained,
+            uri=self.uri,
+            model_name=self.model_name,
+            fingerprint=FINGERPRINT,
+            data_versions=data_versions,
+            now=now,
+            extra_tags=tags,
+        )
+
+    def challenger_card(self) -> "ModelCard | None":
+        """What is known about the challenger; None while there is none."""
+        from learning.registry import CHALLENGER, ModelCard
+
+        folder = self._download(CHALLENGER)
+        return None if folder is None else ModelCard.read(folder)
+
+    def judge(
+        self, frame: "pd.DataFrame", *, margin: float, seed: int
+    ) -> "tuple[Evidence | None, Evidence, Decision] | None":
+        """Champion's and challenger's evidence on rows neither has seen, and the decision; None without challenger."""
+        import numpy as np
+
+        from learning import promotion
+        from learning.registry import CHALLENGER, CHAMPION
+        from pix.features import FINGERPRINT
+
+        challenger = self._download(CHALLENGER)
+        if challenger is None:
+            return None
+        champion, evidence = promotion.gather(
+            frame, challenger, self._download(CHAMPION), rng=np.random.default_rng(seed)
+        )
+        decision = promotion.decide(champion, evidence, served_fingerprint=FINGERPRINT, margin=margin)
+        return champion, evidence, decision
+
+    def promote(self, version: str, reason: str, *, now: datetime) -> None:
+        """Make a version the champion, with the reason on record."""
+        from learning import registry
+
+        registry.promote(self.uri, self.model_name, version, reason, now=now)
+
+    def _download(self, alias: str) -> Path | None:
+        from learning import registry
+
+        return registry.download_champion(self.uri, self.model_name, Path(self.cache), alias=alias)
+
+
+class TrackedRun:
+    """dagster-mlflow's tracking, begun when a step asks for it and always ended.
+
+    As dagster-mlflow has it, every Dagster run that merely may train would import MLflow for five seconds and
+    open an MLflow run; and one that its hook does not end (Materialize all has no hook) stays RUNNING and
+    swallows what the process logs next. So: the run is opened by ``run``, ended as FAILED there if the step
+    fails, ended as FINISHED by the hook after the job's last step, or at the latest with this resource.
+    """
+
+    def __init__(self, context: dg.InitResourceContext) -> None:
+        self._context = context
+        self._begun: Iterator[Any] | None = None
+
+    @contextmanager
+    def run(self) -> Iterator[Any]:
+        """The MLflow run of this Dagster run, active for the block and after it."""
+        if self._begun is None:
+            from dagster_mlflow import mlflow_tracking
+            from learning import registry
+
+            config = self._context.resource_config
+            # Asks the server for its health first: MLflow's own client would retry for minutes.
+            registry.champion(config["mlflow_tracking_uri"], config["model_name"])
+            self._begun = mlflow_tracking.resource_fn(self._context)
+            self._tracking = next(self._begun)
+        try:
+            yield self._tracking
+        except BaseException:
+            self.end_run(status="FAILED")
+            raise
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to end."""
+        return self._begun is not None
+
+    def end_run(self, status: str = "FINISHED") -> None:
+        """End the MLflow run, if one was begun."""
+        if self._begun is not None:
+            self._tracking.end_run(status=status)
+            for _ in self._begun:
+                pass
+            self._begun = None
+
+
+@dg.resource(
+    config_schema={
+        "experiment_name": str,
+        "mlflow_tracking_uri": str,
+        "model_name": str,
+        "env": dg.Permissive(),
+        "extra_tags": dg.Permissive(),
+    }
+)
+def mlflow_tracking(context: dg.InitResourceContext) -> Iterator[TrackedRun]:
+    """dagster-mlflow's ``mlflow_tracking``, begun only when a step trains."""
+    tracked = TrackedRun(context)
+    try:
+        yield tracked
+    finally:
+        tracked.end_run()
+
+
+def _end_mlflow_run(context: dg.HookContext, events: Any) -> Any:
+    if not context.resources.mlflow.has_begun:
+        return dg.HookExecutionResult(hook_name=HOOK, is_skipped=True)
+    from dagster_mlflow import end_mlflow_on_run_finished as hook
+
+    return hook.hook_fn(context, events)
+
+
+HOOK = "end_mlflow_on_run_finished"
+end_mlflow_on_run_finished = dg.HookDefinition(
+    name=HOOK, hook_fn=_end_mlflow_run, required_resource_keys={"mlflow"}
+)
+"""dagster-mlflow's hook, imported when there is a run to end."""
+
+
+@dg.io_manager(config_schema=dg.Permissive())
+def small_tables(context: dg.InitResourceContext) -> Any:
+    """dagster-deltalake's Arrow IO manager: small unpartitioned tables under the lake's root."""
+    from dagster_deltalake import DeltaLakePyarrowIOManager, LocalConfig
+
+    config = context.resource_config
+    manager = DeltaLakePyarrowIOManager(root_uri=config["root_uri"], storage_options=LocalConfig())
+    return manager.create_io_manager(context)
+
+
+def all_resources(settings: Settings) -> dict[str, Any]:
+    """Every resource of the code location, by its key."""
+    from learning.registry import EXPERIMENT, MLFLOW_ENVIRONMENT
+
+    return {
+        "lake": LakeResource.of(settings),
+        "home": HomeResource.of(settings),
+        "service": ServiceResource.of(settings),
+        "registry": RegistryResource.of(settings),
+        "mlflow": mlflow_tracking.configured(
+            {
+                "experiment_name": EXPERIMENT,
+                "mlflow_tracking_uri": settings.mlflow,
+                "model_name": settings.model_name,
+                "env": MLFLOW_ENVIRONMENT,
+                "extra_tags": {},
+            }
+        ),
+        "small_tables": small_tables.configured(
+            {
+                # delta-rs calls S3 by its own name.
+                "root_uri": settings.lake.replace("s3a://", "s3://", 1),
+                "storage_options": {"local": {}},
+                "mode": "overwrite",
+                "overwrite_schema": True,
+            }
+        ),
+    }

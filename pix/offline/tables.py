@@ -1,0 +1,328 @@
+"""Every lake table that Spark writes: its columns, what they mean, and what one row is. Declared once.
+
+Transforms shape their results by these declarations, the lake refuses frames that differ from them, and
+the assets show them. Types are Spark's short names; times are epoch milliseconds in UTC.
+"""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from pix.contracts import Payment
+from pix.features import FEATURES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+RAW_PREFIX = "raw_"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Name, Spark type and meaning of one column."""
+
+    name: str
+    type: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One lake table.
+
+    Attributes:
+        name: Layer and table, such as ``silver/payments``; also its folder under the lake's root.
+        row: What one row is, as a sentence.
+        columns: In the order they are stored.
+    """
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def ddl(self) -> str:
+        """The columns as Spark takes a schema."""
+        return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
+        return [column.name for column in self.columns]
+
+    def shape(self, frame: "DataFrame") -> "DataFrame":
+        """The frame's columns in this table's order and types; a missing column is an error of Spark's."""
+        from pyspark.sql import functions as f
+
+        return frame.select(*[f.col(column.name).cast(column.type) for column in self.columns])
+
+
+SPARK_TYPES = {"str": "string", "int": "bigint", "bool": "boolean"}
+
+
+def payment_columns() -> tuple[Column, ...]:
+    """The fields of ``pix.contracts.Payment`` as columns."""
+    return tuple(Column(field.name, SPARK_TYPES[_python_type(field.type)]) for field in fields(Payment))
+
+
+def _python_type(annotation: object) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return text.removesuffix(" | None")
+
+
+ID = Column("end_to_end_id", "string", "The payment's EndToEndId; with the tenant its identity.")
+TENANT = Column("tenant", "string", "Tenant of the message.")
+EVENT_TIME = Column("event_time_ms", "bigint", "The earlier of initiation and receipt.")
+HISTORY_NAME = Column("history", "string", "Name the import was given.")
+IMPORT_NUMBER = Column("import_number", "int", "1, 2, … for each import into this home.")
+FILE_SHA256 = Column("file_sha256", "string", "SHA-256 of the imported file; no file is imported twice.")
+BODY_TOKEN = Column("body_token", "string", "Token of the message's bytes as they were sent.")
+LABEL = (
+    Column("label_id", "string", "SHA-256 of the label's content."),
+    ID,
+    TENANT,
+    Column("kind", "string", "contested, accepted, rejected, reversed (MED); confirmed, dismissed (analyst)."),
+    Column("fraud_type", "string", "Kind of fraud, where it is known."),
+    Column("effective_at_ms", "bigint", "Since when the label is true."),
+)
+KNOWN_AT = Column("known_at_ms", "bigint", "When it became known here; nobody may use it earlier.")
+LABEL_SOURCE = Column("source", "string", "Who said so.")
+
+BRONZE_COLUMNS = (
+    Column("topic", "string", "Kafka topic."),
+    Column("partition", "int", "Kafka partition."),
+    Column("offset", "bigint", "Kafka offset."),
+    Column("timestamp_ms", "bigint", "Kafka's time of the message."),
+    Column("key", "string", "Kafka key; null where it would be clear."),
+    Column("value", "string", "The message behind the door; null if it cannot be read."),
+    BODY_TOKEN,
+    Column("reason", "string", "Why the message cannot be read."),
+    Column("ingested_at_ms", "bigint", "When it was written here."),
+)
+
+HISTORY_PAYMENTS = Table(
+    "silver/history_payments",
+    "One imported past payment, behind the door.",
+    (
+        HISTORY_NAME,
+        IMPORT_NUMBER,
+        FILE_SHA256,
+        Column("row_number", "bigint", "Line of the file, from 1."),
+        ID,
+        TENANT,
+        Column("event_time_ms", "bigint", "When the payment was initiated."),
+        Column("payment", "string", "Canonical JSON of the tokenised payment."),
+    ),
+)
+HISTORY_LABELS = Table(
+    "silver/history_labels",
+    "One label of an imported payment, known when it was imported.",
+    (HISTORY_NAME, IMPORT_NUMBER, *LABEL, KNOWN_AT, LABEL_SOURCE),
+)
+HISTORY_REFUSED = Table(
+    "silver/history_refused",
+    "One line of an imported file that was not taken, and why.",
+    (
+        HISTORY_NAME,
+        IMPORT_NUMBER,
+        FILE_SHA256,
+        Column("row_number", "bigint", "Line of the file, from 1."),
+        Column("end_to_end_id", "string", "The payment's id, if it can be read."),
+        Column("reason", "string", "One stable word."),
+        Column("errors", "string", "JSON list of {field, reason}."),
+        BODY_TOKEN,
+        Column("payload", "string", "The line, sealed."),
+    ),
+)
+
+DECISIONS_SILVER = Table(
+    "silver/decisions",
+    "One decided payment: the first record of its id on pix.decisions.",
+    (
+        ID,
+        TENANT,
+        EVENT_TIME,
+        Column("decided_at_ms", "bigint", "When the decision was committed."),
+        Column("received_at_ms", "bigint", "When the payment came in."),
+        Column("action", "string", "ALLOW, REVIEW, BLOCK_AND_REVIEW or BLOCK."),
+        Column("fraud_probability", "double", "Null in degraded modes."),
+        Column("raw_score", "double", "Log-odds before calibration."),
+        Column("mode", "string", "normal, or degraded:<what>."),
+        Column("outcome", "string", "allowed, or attempted if it was held or blocked."),
+        Column("model_name", "string", "Registered model."),
+        Column("model_version", "string", "Its version."),
+        Column("model_sha256", "string", "SHA-256 of the model's file."),
+        Column("feature_fingerprint", "string", "Hash of the feature declarations."),
+        Column("policy_version", "string", "Hash of the policy."),
+        Column("rule_hits", "array<string>", "Rules of the policy that hit."),
+        Column("reason_codes", "array<string>", "Codes of the reasons given."),
+        Column("amount_cents", "bigint", "Centavos."),
+        Column("payer_account", "string", "Token."),
+        Column("payee_account", "string", "Token."),
+        Column("payment_digest", "string", "SHA-256 of the canonical tokenised payment."),
+        BODY_TOKEN,
+        Column("generation", "bigint", "Generation of the online store's content."),
+        Column("origin_kind", "string", "rest or kafka."),
+        Column("origin_topic", "string", "Topic the payment came from."),
+        Column("origin_partition", "int", "Its partition."),
+        Column("origin_offset", "bigint", "Its offset."),
+        Column("decision_partition", "int", "Partition of the record on pix.decisions."),
+        Column("decision_offset", "bigint", "Its offset."),
+        Column("trace_id", "string", "Trace of the request."),
+        Column("build", "string", "Build of the service."),
+        Column("record", "string", "The whole record, byte for byte."),
+    ),
+)
+PAYMENTS_SILVER = Table(
+    "silver/payments",
+    "One payment, decided here or imported from the past; an id that has a decision is not history.",
+    (
+        *payment_columns(),
+        EVENT_TIME,
+        Column("source", "string", "live or history."),
+        Column("history", "string", "Name of the import; null for live payments."),
+        Column("outcome", "string", "allowed, or attempted if it was held or blocked; imports are allowed."),
+    ),
+)
+LABELS_SILVER = Table(
+    "silver/labels",
+    "One label of a payment, live or imported.",
+    (
+        *LABEL,
+        KNOWN_AT,
+        Column("recorded_at_ms", "bigint", "When the lake got it; for imports, when it was known."),
+        LABEL_SOURCE,
+        Column("is_fraud_after", "boolean", "Whether the payment counts as fraud once this label is known."),
+    ),
+)
+QUARANTINE_SILVER = Table(
+    "silver/quarantine",
+    "One message or imported line that did not become a decision or a payment, and why.",
+    (
+        Column("topic", "string", "Topic of the refused message; null for imports."),
+        Column("partition", "int", "Its partition."),
+        Column("offset", "bigint", "Its offset; for imports the line of the file."),
+        Column("end_to_end_id", "string", "The payment's id, if it can be read."),
+        BODY_TOKEN,
+        Column("reason", "string", "One stable word, or why the record was superseded."),
+        Column("errors", "string", "JSON list of {field, reason}."),
+        Column("received_at_ms", "bigint", "When Kafka got it; null for imports."),
+        Column("payload", "string", "The message, sealed."),
+        Column("kind", "string", "dead_letter, superseded, unreadable or history."),
+    ),
+)
+DECISIONS_GOLD = Table(
+    "gold/decisions",
+    "One decided payment with what became known about it.",
+    (
+        *(column for column in DECISIONS_SILVER.columns if column.name != "record"),
+        Column("is_fraud", "boolean", "By the newest known label; null while none says so or otherwise."),
+        Column("label_kind", "string", "Kind of the newest known label."),
+        Column("label_known_at_ms", "bigint", "When it became known."),
+        Column("fraud_type", "string", "Its kind of fraud."),
+    ),
+)
+DAILY_KPIS = Table(
+    "gold/daily_kpis",
+    "One day of decisions in Brasília: how many, what was done, what was caught and missed.",
+    (
+        Column("day", "date", "Day of the event time in Brasília."),
+        Column("payments", "bigint", "Decided payments."),
+        Column("amount_cents", "bigint", "Their sum."),
+        Column("allowed", "bigint", "Action ALLOW."),
+        Column("reviewed", "bigint", "Action REVIEW."),
+        Column("held", "bigint", "Action BLOCK_AND_REVIEW."),
+        Column("blocked", "bigint", "Action BLOCK."),
+        Column("review_rate", "double", "(REVIEW + BLOCK_AND_REVIEW) ÷ payments."),
+        Column("block_rate", "double", "(BLOCK_AND_REVIEW + BLOCK) ÷ payments."),
+        Column("frauds_known", "bigint", "Payments known as fraud by now."),
+        Column("frauds_caught", "bigint", "Known frauds that were not simply allowed."),
+        Column("frauds_missed", "bigint", "Known frauds that were allowed."),
+        Column("caught_cents", "bigint", "Sum of the caught frauds."),
+        Column("missed_cents", "bigint", "Sum of the missed frauds."),
+    ),
+)
+
+PAYMENT_FEATURES = Table(
+    "features/payment_features",
+    "One payment's feature vector, recomputed; beside it what the decision logged.",
+    (
+        ID,
+        TENANT,
+        Column("source", "string", "live or history."),
+        EVENT_TIME,
+        Column("features", "array<double>", "In the order of pix.features.FEATURES."),
+        Column("logged", "array<double>", "As the decision saw them; null for history."),
+        Column("fingerprint", "string", "Hash of the feature declarations."),
+        Column("fold_day", "date", "Day of the event time."),
+    ),
+)
+BASE_STATES = Table(
+    "features/base_states",
+    "One entity's state after the imported history; the online store starts from it.",
+    (
+        Column("key", "string", "Key of the state."),
+        Column("number", "bigint", "Events folded."),
+        Column("blob", "binary", "The packed state."),
+        Column("import_number", "int", "Newest import folded."),
+    ),
+)
+
+IDENTIFIERS = frozenset(
+    {
+        "end_to_end_id",
+        "tenant",
+        "payer_account",
+        "payee_account",
+        "pix_key",
+        "payer_tax_id",
+        "payee_tax_id",
+        "device_id",
+        "device_ip",
+        "remittance_text",
+        "initiated_at_ms",
+    }
+)
+
+
+def raw_columns() -> tuple[Column, ...]:
+    """What a CatBoost without features may see: the payment's own facts, its hour, and nobody's name.
+
+    Tokens are left out because they mean nothing under the next token key.
+    """
+    facts = tuple(
+        Column(f"{RAW_PREFIX}{column.name}", column.type)
+        for column in payment_columns()
+        if column.name not in IDENTIFIERS
+    )
+    return (*facts, Column(f"{RAW_PREFIX}hour", "bigint", "Hour of the event time, UTC."))
+
+
+TRAINING_SET = Table(
+    "features/training_set",
+    "One payment whose label has matured, as a model may learn from it.",
+    (
+        ID,
+        EVENT_TIME,
+        Column("is_fraud", "boolean", "As known when the set was built."),
+        *(Column(feature.name, "double", feature.description) for feature in FEATURES),
+        *raw_columns(),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        HISTORY_PAYMENTS,
+        HISTORY_LABELS,
+        HISTORY_REFUSED,
+        DECISIONS_SILVER,
+        PAYMENTS_SILVER,
+        LABELS_SILVER,
+        QUARANTINE_SILVER,
+        DECISIONS_GOLD,
+        PAYMENT_FEATURES,
+        BASE_STATES,
+        TRAINING_SET,
+    )
+}
+"""The tables that go through the lake resource, by name."""

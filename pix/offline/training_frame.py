@@ -1,0 +1,51 @@
+"""The training set: payments whose label has matured, with their features and their raw facts.
+
+Pure: frames in, a lazy frame out. Point-in-time twice over: features are those of the payment's own
+moment, and only labels known at ``as_of_ms`` count.
+"""
+
+from typing import TYPE_CHECKING
+
+from pix.contracts import HOUR_MS
+from pix.features import FEATURE_NAMES, FINGERPRINT
+from pix.offline.gold import newest_labels
+from pix.offline.tables import RAW_PREFIX, TRAINING_SET, raw_columns
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def build(
+    features: "DataFrame", payments: "DataFrame", labels: "DataFrame", *, as_of_ms: int, maturity_ms: int
+) -> "DataFrame":
+    """Rows a model may learn from.
+
+    A payment is mature ``maturity_ms`` after it happened: until then most frauds have not been reported, and
+    taking known frauds earlier than the others would make young payments look fraudulent. A payment that was
+    held or blocked says nothing by its silence, so it needs a label.
+
+    Args:
+        features: features/payment_features.
+        payments: silver/payments.
+        labels: silver/labels.
+        as_of_ms: What was known then counts, epoch milliseconds.
+        maturity_ms: Age from which a payment without a label counts as honest.
+    """
+    from pyspark.sql import functions as f
+
+    identity = ["tenant", "end_to_end_id"]
+    known = newest_labels(labels.where(f.col("known_at_ms") <= as_of_ms)).select(*identity, "is_fraud")
+    raw = payments.select(
+        *identity,
+        "outcome",
+        *[f.col(c.name.removeprefix(RAW_PREFIX)).alias(c.name) for c in raw_columns() if c.name != f"{RAW_PREFIX}hour"],
+    )
+    mature = features.where((f.col("event_time_ms") <= as_of_ms - maturity_ms) & (f.col("fingerprint") == FINGERPRINT))
+    joined = mature.join(raw, identity).join(known, identity, "left")
+    usable = joined.where("outcome = 'allowed' or is_fraud is not null")
+    named = {name: f.col("features")[place] for place, name in enumerate(FEATURE_NAMES)}
+    return TRAINING_SET.shape(
+        usable.withColumns(named)
+        .withColumn("is_fraud", f.coalesce("is_fraud", f.lit(False)))
+        .withColumn(f"{RAW_PREFIX}hour", f.expr(f"event_time_ms div {HOUR_MS} % 24"))
+    )

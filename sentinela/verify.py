@@ -1,0 +1,221 @@
+"""`sentinela verify`: is everything that was sent decided exactly once, or quarantined with a reason?
+
+It compares the senders' own logs with gold decisions and the quarantine, after it has waited until the
+streams have taken in everything that was in Kafka when it started.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pix import topics
+from pix.settings import Settings
+from pix.tokens import load_keyring
+from quality.reconciliation import Reconciliation, SentLine, read_sent_log, reconcile
+from sentinela.dagster_runs import launch
+from sentinela.errors import BadUse, NotRunning
+from sentinela.progress import Say
+
+POLL_SECONDS = 0.5
+SCORING_GROUP = "sentinela-scoring"
+REFRESH_JOB = "refresh_lake_job"
+SENT_FOLDER = "sent"
+
+Offsets = dict[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Outcome of a verification.
+
+    Attributes:
+        counts: What was found.
+        waited_seconds: Time spent waiting for the streams.
+        behind: What the streams had not taken in when the time was up, by name.
+    """
+
+    counts: Reconciliation
+    waited_seconds: float
+    behind: Mapping[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is lost, duplicated or mismatched."""
+        return self.counts.ok
+
+
+def verify(settings: Settings, sent_logs: Sequence[Path], wait_seconds: float, say: Say) -> Verified:
+    """Wait, bring gold up to date, count.
+
+    Args:
+        settings: Where everything is.
+        sent_logs: Senders' logs; none means every log of the home and whatever bronze holds.
+        wait_seconds: How long the streams may take.
+        say: Told what is waited for.
+
+    Raises:
+        NotRunning: Kafka, the service or Dagster does not answer.
+        BadUse: A log cannot be read.
+    """
+    start = time.monotonic()
+    deadline = start + wait_seconds
+    behind = _wait_for_scoring(settings, deadline, say)
+    behind |= _wait_for_bronze(settings, end_offsets(settings), deadline, say)
+    waited = time.monotonic() - start
+    if gold_is_behind(settings.lake):
+        launch(settings.dagster, REFRESH_JOB, say)
+    counts = _count(settings, sent_logs)
+    return Verified(counts, waited, behind)
+
+
+def end_offsets(settings: Settings) -> Offsets:
+    """Where each partition of each topic ends now.
+
+    Raises:
+        NotRunning: The broker does not answer.
+    """
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    consumer = Consumer({**settings.kafka, "group.id": "sentinela-verify", "enable.auto.commit": False})
+    try:
+        found = consumer.list_topics(timeout=10).topics
+        return {
+            (topic, partition): consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+            for topic in topics.ALL
+            if topic in found
+            for partition in found[topic].partitions
+        }
+    except KafkaException as error:
+        raise NotRunning(f"Kafka at {settings.bootstrap} does not answer ({error}); run `sentinela up`") from error
+    finally:
+        consumer.close()
+
+
+def _wait_for_scoring(settings: Settings, deadline: float, say: Say) -> dict[str, int]:
+    """Until every payment that is in Kafka now has been answered and nothing waits in the outbox."""
+    ends = {place: end for place, end in end_offsets(settings).items() if place[0] == topics.TRANSACTIONS}
+    while True:
+        unscored = _unscored(settings, ends)
+        unpublished = _unpublished(settings)
+        behind = {name: n for name, n in (("unscored", unscored), ("unpublished", unpublished)) if n}
+        if not behind or time.monotonic() > deadline:
+            return behind
+        say(f"waiting: {unscored} payments to be scored, {unpublished} records to be published")
+        time.sleep(POLL_SECONDS * 2)
+
+
+def _unscored(settings: Settings, ends: Offsets) -> int:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({**settings.kafka, "group.id": SCORING_GROUP, "enable.auto.commit": False})
+    try:
+        places = [TopicPartition(*place) for place in ends]
+        committed = consumer.committed(places, timeout=10) if places else []
+        return sum(max(0, ends[found.topic, found.partition] - max(found.offset, 0)) for found in committed)
+    finally:
+        consumer.close()
+
+
+def _unpublished(settings: Settings) -> int:
+    api_key = (settings.secrets / "api-key").read_text().strip()
+    try:
+        answer = httpx.get(f"{settings.service}/v1/store", headers={"Authorization": f"Bearer {api_key}"}, timeout=10)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise NotRunning(f"the service at {settings.service} does not answer ({error}); run `sentinela up`") from error
+    return int(answer.json()["unpublished"])
+
+
+def _wait_for_bronze(settings: Settings, ends: Offsets, deadline: float, say: Say) -> dict[str, int]:
+    while True:
+        missing = {f"bronze of {topic}": n for topic, n in _not_in_bronze(settings.lake, ends).items() if n}
+        if not missing or time.monotonic() > deadline:
+            return missing
+        say("waiting for bronze: " + ", ".join(f"{n} messages of {name}" for name, n in missing.items()))
+        time.sleep(POLL_SECONDS * 2)
+
+
+def _not_in_bronze(lake: str, ends: Offsets) -> dict[str, int]:
+    missing: dict[str, int] = {}
+    for topic in topics.ALL:
+        reached = _bronze_offsets(lake, topic)
+        missing[topic] = sum(
+            max(0, end - reached.get(partition, 0)) for (name, partition), end in ends.items() if name == topic
+        )
+    return missing
+
+
+def _bronze_offsets(lake: str, topic: str) -> dict[int, int]:
+    table = read_table(lake, topics.bronze_table(topic), ["partition", "offset"])
+    if table is None or not len(table):
+        return {}
+    return {int(p): int(o) + 1 for p, o in table.groupby("partition")["offset"].max().items()}
+
+
+def read_table(lake: str, name: str, columns: Sequence[str]) -> Any:
+    """Columns of a lake table as a DataFrame; None where the table does not exist yet."""
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        table = DeltaTable(f"{lake}/{name}")
+    except TableNotFoundError:
+        return None
+    return pa.table(table.scan(columns=list(columns)).read_all()).to_pandas()
+
+
+def _count(settings: Settings, sent_logs: Sequence[Path]) -> Reconciliation:
+    import pandas as pd
+
+    keyring = load_keyring(settings.secrets)
+    gold = read_table(settings.lake, "gold/decisions", ["end_to_end_id", "amount_cents", "body_token"])
+    columns = ["kind", "end_to_end_id", "body_token", "reason", "topic", "partition", "offset"]
+    quarantine = read_table(settings.lake, "silver/quarantine", columns)
+    if gold is None:
+        gold = pd.DataFrame(columns=["end_to_end_id", "amount_cents", "body_token"])
+    if quarantine is None:
+        quarantine = pd.DataFrame(columns=columns)
+    messages = quarantine[(quarantine["kind"] == "dead_letter") & (quarantine["topic"] == topics.TRANSACTIONS)]
+    if sent_logs:
+        return reconcile(_logged(sent_logs), gold, messages, keyring.body_tokens)
+    lines = _logged(sorted((settings.root / SENT_FOLDER).glob("*.jsonl")))
+    known = {token for line in lines for token in keyring.body_tokens(line.body_sha256)}
+    taken = [line for line in _in_bronze(settings.lake) if line.body_sha256 not in known]
+    tokens = {line.body_sha256: {line.body_sha256} for line in taken}
+    return reconcile([*lines, *taken], gold, messages, lambda body: tokens.get(body) or keyring.body_tokens(body))
+
+
+def _logged(paths: Sequence[Path]) -> list[SentLine]:
+    lines: list[SentLine] = []
+    for path in paths:
+        try:
+            lines += read_sent_log(path.read_text())
+        except OSError as error:
+            raise BadUse(f"cannot read the sent log {path}: {error.strerror}") from error
+    return lines
+
+
+def _in_bronze(lake: str) -> list[SentLine]:
+    """What was taken from Kafka, whoever sent it: the token stands where a log has the body's hash."""
+    taken = read_table(lake, topics.bronze_table(topics.TRANSACTIONS), ["value", "body_token"])
+    if taken is None:
+        return []
+    import json
+
+    lines = []
+    for value, token in zip(taken["value"], taken["body_token"], strict=True):
+        content = json.loads(value) if value else {}
+        lines.append(
+            SentLine(
+                end_to_end_id=content.get("end_to_end_id"),
+                amount_cents=content.get("amount_cents"),
+                body_sha256=token,
+                sent_at="",
+            )
+        )
+    return lines

@@ -1,0 +1,131 @@
+"""Real parts that several test areas share: a broker, a Spark session, an empty home."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BROKER_JARS = REPOSITORY / ".jars" / "kafka"
+
+# Workers of Spark must be this interpreter, whatever else is on the PATH.
+os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={data}
+num.partitions=2
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+"""
+LOGGING = """\
+status=error
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of its own for the whole run, so that no test meets a running instance."""
+    folder = tmp_path_factory.mktemp("home")
+    before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SENTINELA_")}
+    os.environ["SENTINELA_HOME"] = str(folder)
+    yield folder
+    del os.environ["SENTINELA_HOME"]
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real KRaft broker with no topics."""
+    folder = tmp_path_factory.mktemp("kafka")
+    port, controller = free_ports(2)
+    (folder / "server.properties").write_text(
+        PROPERTIES.format(port=port, controller=controller, data=folder / "data")
+    )
+    (folder / "log4j2.properties").write_text(LOGGING)
+    java = [
+        *(shutil.which("java") or "java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+        *(f"-Djava.io.tmpdir={folder}", f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"),
+        *("-cp", f"{BROKER_JARS}/*"),
+    ]
+    properties = str(folder / "server.properties")
+    tool = [*java, "kafka.tools.StorageTool"]
+    cluster = subprocess.run([*tool, "random-uuid"], check=True, capture_output=True, text=True).stdout.split()[-1]
+    subprocess.run([*tool, "format", "-t", cluster, "-c", properties], check=True, capture_output=True)
+    with (folder / "broker.log").open("wb") as log:
+        process = subprocess.Popen([*java, "kafka.Kafka", properties], stdout=log, stderr=log)
+    try:
+        bootstrap = f"127.0.0.1:{port}"
+        wait_for_broker(bootstrap, process, folder / "broker.log")
+        yield bootstrap
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for_broker(bootstrap: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return as soon as the broker answers."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if admin.list_topics(timeout=1).brokers:
+                return
+        except KafkaException:
+            continue
+    pytest.fail(f"the test broker did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
+    """The project's Spark session on two cores."""
+    from pyspark.sql import SparkSession
+
+    from pix.offline.session import end_session, spark_config
+
+    builder = SparkSession.builder
+    for name, value in spark_config(tmp_dir=tmp_path_factory.mktemp("spark"), memory="1g").items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    end_session(session)

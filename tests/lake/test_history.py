@@ -1,0 +1,111 @@
+"""Importing past payments: every line is taken, refused with its reason, or known already."""
+
+import json
+
+import pytest
+
+from pix.offline import history
+from pix.offline.history import ImportProblem
+from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
+
+
+def write(folder, payments, labels=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, lines in (("payments.jsonl", payments), ("labels.jsonl", labels)):
+        if lines is not None:
+            (folder / name).write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines))
+
+
+def imported(spark, messages, folder, before=None, number=1, now_ms=None):
+    (found,) = history.waiting(folder, set())
+    return history.read(
+        spark,
+        found,
+        number,
+        before=before if before is not None else spark.createDataFrame([], HISTORY_PAYMENTS.ddl),
+        keyring=messages.KEYRING,
+        now_ms=now_ms or messages.NOON_MS + messages.DAY_MS,
+    )
+
+
+def test_an_empty_inbox_has_nothing_to_import(tmp_path):
+    assert history.waiting(tmp_path / "none", set()) == []
+
+
+def test_a_file_is_known_by_its_bytes(tmp_path, messages):
+    write(tmp_path / "jan", [messages.payment(1)])
+    write(tmp_path / "jan-again", [messages.payment(1)])
+    (found,) = history.waiting(tmp_path, set())
+    assert found.name == "jan"
+    assert history.waiting(tmp_path, {found.payments.sha256}) == []
+
+
+def test_a_folder_with_an_unusable_name_is_named(tmp_path, messages):
+    write(tmp_path / "my history", [messages.payment(1)])
+    with pytest.raises(ImportProblem, match="'my history'"):
+        history.waiting(tmp_path, set())
+
+
+def test_blocks_cover_every_line_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "BLOCK_BYTES", 64)
+    path = tmp_path / "payments.jsonl"
+    path.write_bytes(b"".join(b"line %d\n" % n for n in range(50)) + b"without newline")
+    found = history.index(path)
+    assert len(found.blocks) > 3
+    lines = [
+        pair
+        for block in found.blocks
+        for pair in history._lines(
+            {"path": str(path), "offset": block.offset, "length": block.length, "first_row": block.first_row}
+        )
+    ]
+    assert lines == [(n + 1, b"line %d" % n) for n in range(50)] + [(51, b"without newline")]
+
+
+def test_payments_are_tokenised_and_broken_lines_refused(spark, tmp_path, messages):
+    lines = [messages.payment(1), "{broken", messages.payment(2, amount_cents=-1), "", messages.payment(3)]
+    write(tmp_path / "jan", lines)
+    result = imported(spark, messages, tmp_path)
+    assert result.payments.columns == HISTORY_PAYMENTS.names
+    assert result.refused.columns == HISTORY_REFUSED.names
+    taken = result.payments.orderBy("row_number").collect()
+    assert [(row.row_number, row.end_to_end_id, row.history, row.import_number) for row in taken] == [
+        (1, messages.identity(1), "jan", 1),
+        (5, messages.identity(3), "jan", 1),
+    ]
+    assert "12345678-0001" not in taken[0].payment
+    refused = result.refused.orderBy("row_number").collect()
+    assert [(row.row_number, row.reason, row.end_to_end_id) for row in refused] == [
+        (2, "not_json", None),
+        (3, "invalid_fields", messages.identity(2)),
+    ]
+    assert json.loads(refused[1].errors)[0]["field"] == "amount_cents"
+    assert json.loads(messages.KEYRING.open(refused[1].payload))["amount_cents"] == -1
+
+
+def test_a_repeated_payment_is_known_and_another_one_under_its_id_is_refused(spark, tmp_path, messages):
+    write(tmp_path / "a" / "jan", [messages.payment(1), messages.payment(1), messages.payment(1, amount_cents=5)])
+    first = imported(spark, messages, tmp_path / "a")
+    assert first.payments.count() == 1
+    assert [row.reason for row in first.refused.collect()] == ["other_payment_under_known_id"]
+    write(tmp_path / "b" / "feb", [messages.payment(1), messages.payment(2), messages.payment(1, amount_cents=6)])
+    second = imported(spark, messages, tmp_path / "b", before=first.payments, number=2)
+    assert [row.end_to_end_id for row in second.payments.collect()] == [messages.identity(2)]
+    assert [(row.row_number, row.reason) for row in second.refused.collect()] == [(3, "other_payment_under_known_id")]
+
+
+def test_only_labels_of_this_import_that_are_known_are_taken(spark, tmp_path, messages):
+    known = messages.label(1, "accepted", messages.NOON_MS)
+    future = messages.label(1, "reversed", messages.NOON_MS + 9 * messages.DAY_MS)
+    stray = messages.label(7, "accepted", messages.NOON_MS)
+    forged = {**known, "kind": "rejected"}
+    write(tmp_path / "jan", [messages.payment(1)], [known, known, future, stray, forged])
+    result = imported(spark, messages, tmp_path)
+    assert result.labels.columns == HISTORY_LABELS.names
+    assert [(row.label_id, row.kind) for row in result.labels.collect()] == [(known["label_id"], "accepted")]
+    refused = result.refused.orderBy("row_number").collect()
+    assert [(row.row_number, row.reason) for row in refused] == [
+        (3, "label_not_known_yet"),
+        (4, "label_without_payment"),
+        (5, "invalid_fields"),
+    ]

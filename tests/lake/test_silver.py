@@ -1,0 +1,179 @@
+"""Bronze to silver and gold on hand-made rows."""
+
+import json
+
+from pix import topics
+from pix.offline import gold, silver
+from pix.offline.tables import (
+    DECISIONS_GOLD,
+    DECISIONS_SILVER,
+    HISTORY_LABELS,
+    HISTORY_PAYMENTS,
+    HISTORY_REFUSED,
+    LABELS_SILVER,
+    PAYMENTS_SILVER,
+    QUARANTINE_SILVER,
+)
+
+
+def rows(frame, *order):
+    return [row.asDict() for row in frame.orderBy(*order).collect()]
+
+
+def decisions_topic(bronze, messages, *values, **place):
+    return bronze(*[messages.bronze_row(topics.DECISIONS, n, value, **place) for n, value in enumerate(values)])
+
+
+def test_the_first_record_of_an_id_is_the_decision(bronze, messages):
+    first, other = messages.record(1), messages.record(1, action="BLOCK")
+    frame = silver.decisions(decisions_topic(bronze, messages, first, first, other, messages.record(2)))
+    found = rows(frame, "end_to_end_id")
+    assert frame.columns == DECISIONS_SILVER.names
+    assert [(row["end_to_end_id"], row["action"], row["decision_offset"]) for row in found] == [
+        (messages.identity(1), "ALLOW", 0),
+        (messages.identity(2), "ALLOW", 3),
+    ]
+    one = found[0]
+    assert json.loads(one["record"]) == first
+    assert (one["amount_cents"], one["model_version"], one["rule_hits"], one["reason_codes"]) == (
+        1_001,
+        "3",
+        ["big"],
+        ["new_payee"],
+    )
+    assert (one["origin_kind"], one["origin_partition"], one["origin_offset"]) == ("kafka", 2, 1)
+
+
+def test_a_degraded_record_has_no_model_and_no_probability(bronze, messages):
+    degraded = messages.record(1, mode="degraded:model", model=None, fraud_probability=None, raw_score=None)
+    (row,) = rows(silver.decisions(decisions_topic(bronze, messages, degraded)), "end_to_end_id")
+    assert (row["mode"], row["model_version"], row["fraud_probability"]) == ("degraded:model", None, None)
+
+
+def test_later_different_records_are_superseded_and_identical_ones_collapse(spark, bronze, messages):
+    first, other = messages.record(1), messages.record(1, action="BLOCK")
+    decided = decisions_topic(bronze, messages, first, first, other, "not json")
+    found = rows(silver.quarantine(bronze(), decided, spark.createDataFrame([], HISTORY_REFUSED.ddl)), "offset")
+    assert [(row["kind"], row["reason"], row["offset"]) for row in found] == [
+        ("superseded", "superseded", 2),
+        ("unreadable", "unreadable_record", 3),
+    ]
+    assert found[0]["body_token"] == "k1:body1"
+
+
+def test_a_dead_letter_counts_once_per_origin(spark, bronze, messages):
+    letter = {
+        "reason": "invalid_fields",
+        "errors": [{"field": "amount_cents", "reason": "must be positive"}],
+        "origin": {"topic": "pix.transactions", "partition": 1, "offset": 9},
+        "received_at_ms": messages.NOON_MS,
+        "end_to_end_id": messages.identity(4),
+        "body_token": "k1:x",
+        "payload": "k1:sealed",
+        "payload_bytes": 10,
+    }
+    dlq = bronze(*[messages.bronze_row(topics.DLQ, offset, letter) for offset in (0, 1)])
+    refused = spark.createDataFrame(
+        [("jan", 1, "sha", 7, None, "not_json", "[]", "k1:y", "k1:z")], HISTORY_REFUSED.ddl
+    )
+    frame = silver.quarantine(dlq, bronze(), refused)
+    found = rows(frame, "kind")
+    assert frame.columns == QUARANTINE_SILVER.names
+    assert [(row["kind"], row["topic"], row["partition"], row["offset"]) for row in found] == [
+        ("dead_letter", "pix.transactions", 1, 9),
+        ("history", None, None, 7),
+    ]
+    assert json.loads(found[0]["errors"]) == letter["errors"]
+
+
+def history_frame(spark, messages, *numbers):
+    values = [
+        ("jan", 1, "sha", n, messages.identity(n), "default", messages.NOON_MS, json.dumps(messages.record(n)["payment"]))
+        for n in numbers
+    ]
+    return spark.createDataFrame(values, HISTORY_PAYMENTS.ddl)
+
+
+def test_an_id_that_has_a_decision_is_not_history(spark, bronze, messages):
+    decided = silver.decisions(decisions_topic(bronze, messages, messages.record(1, action="BLOCK")))
+    frame = silver.payments(decided, history_frame(spark, messages, 1, 2))
+    assert frame.columns == PAYMENTS_SILVER.names
+    found = rows(frame, "end_to_end_id")
+    assert [(row["source"], row["history"], row["outcome"], row["amount_cents"]) for row in found] == [
+        ("live", None, "attempted", 1_001),
+        ("history", "jan", "allowed", 1_002),
+    ]
+    assert found[1]["payer_account"].startswith("k1:")
+
+
+def labels_frame(spark, bronze, messages, *live, history=()):
+    topic = bronze(*[messages.bronze_row(topics.LABELS, n, value) for n, value in enumerate(live)])
+    return silver.labels(topic, spark.createDataFrame(list(history), HISTORY_LABELS.ddl))
+
+
+def test_a_label_is_known_when_it_was_received_at_the_earliest(spark, bronze, messages):
+    early = messages.label(1, "accepted", messages.NOON_MS - messages.DAY_MS)
+    late = messages.label(1, "reversed", messages.NOON_MS + messages.DAY_MS)
+    frame = labels_frame(spark, bronze, messages, early, early, late, None)
+    assert frame.columns == LABELS_SILVER.names
+    assert [(row["kind"], row["known_at_ms"], row["is_fraud_after"]) for row in rows(frame, "known_at_ms")] == [
+        ("accepted", messages.NOON_MS, True),
+        ("reversed", messages.NOON_MS + messages.DAY_MS, False),
+    ]
+
+
+def test_contested_changes_nothing(spark, bronze, messages):
+    hour = 3_600_000
+    found = labels_frame(
+        spark,
+        bronze,
+        messages,
+        messages.label(1, "contested", messages.NOON_MS + hour),
+        messages.label(2, "accepted", messages.NOON_MS + hour),
+        messages.label(2, "contested", messages.NOON_MS + 2 * hour),
+    )
+    known = {row["end_to_end_id"]: row["is_fraud"] for row in rows(gold.newest_labels(found), "end_to_end_id")}
+    assert known == {messages.identity(1): None, messages.identity(2): True}
+
+
+def test_gold_has_one_row_per_decision_with_its_outcome(spark, bronze, messages):
+    decided = silver.decisions(decisions_topic(bronze, messages, *(messages.record(n) for n in (1, 2, 3))))
+    labels = labels_frame(
+        spark, bronze, messages, messages.label(1, "accepted", messages.NOON_MS), messages.label(2, "dismissed", 0)
+    )
+    frame = gold.decisions(decided, labels)
+    assert frame.columns == DECISIONS_GOLD.names
+    assert [(row["is_fraud"], row["label_kind"]) for row in rows(frame, "end_to_end_id")] == [
+        (True, "accepted"),
+        (False, "dismissed"),
+        (None, None),
+    ]
+
+
+def test_daily_kpis_count_by_the_day_in_brasilia(spark, bronze, messages):
+    night = messages.NOON_MS + 14 * 3_600_000  # 02:00Z of the next day is still the same day in Brasília
+    decided = silver.decisions(
+        decisions_topic(
+            bronze,
+            messages,
+            messages.record(1),
+            messages.record(2, "REVIEW"),
+            messages.record(3, "BLOCK", at_ms=night),
+            messages.record(4, "BLOCK_AND_REVIEW", at_ms=night),
+        )
+    )
+    labels = labels_frame(spark, bronze, messages, *(messages.label(n, "accepted", night) for n in (1, 3)))
+    (day,) = rows(gold.daily_kpis(gold.decisions(decided, labels)), "day")
+    assert str(day["day"]) == "2026-06-01"
+    assert (day["payments"], day["allowed"], day["reviewed"], day["held"], day["blocked"]) == (4, 1, 1, 1, 1)
+    assert (day["review_rate"], day["block_rate"]) == (0.5, 0.5)
+    assert (day["frauds_known"], day["frauds_caught"], day["frauds_missed"]) == (2, 1, 1)
+    assert (day["caught_cents"], day["missed_cents"]) == (1_003, 1_001)
+
+
+def test_an_empty_lake_gives_empty_tables(spark, bronze):
+    decided = silver.decisions(bronze())
+    history = spark.createDataFrame([], HISTORY_PAYMENTS.ddl)
+    labels = silver.labels(bronze(), spark.createDataFrame([], HISTORY_LABELS.ddl))
+    assert silver.payments(decided, history).count() == 0
+    assert gold.daily_kpis(gold.decisions(decided, labels)).count() == 0

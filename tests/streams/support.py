@@ -1,0 +1,186 @@
+"""Hand-written stand-ins and short ways to Kafka for the streams' tests."""
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from pix import topics
+from pix.contracts import label_id
+from pix.identifiers import make_end_to_end_id
+
+PARTITIONS = 2
+MALFORMED: tuple[tuple[bytes | None, str], ...] = (
+    (b"not json", "not_json"),
+    (b"\xff\x00\xfe", "not_json"),
+    (None, "tombstone"),
+    (b"x" * 20_000, "not_json"),
+    (b'{"amount_cents": NaN}', "not_json"),
+)
+
+
+def instant(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def payment(number: int, *, now_ms: int | None = None, **changes: object) -> bytes:
+    at_ms = (time.time_ns() // 1_000_000) if now_ms is None else now_ms
+    content: dict[str, object] = {
+        "end_to_end_id": make_end_to_end_id("12345678", at_ms, f"a{number:010}"),
+        "initiated_at": instant(at_ms),
+        "amount_cents": 100 + number,
+        "payer_account": f"12345678-0001-{number % 50 + 1}",
+        "payee_account": f"87654321-0001-{number % 70 + 1}",
+        "payer_tax_id": "52998224725",
+    } | changes
+    return json.dumps({name: value for name, value in content.items() if value is not None}).encode()
+
+
+def label(end_to_end_id: str, *, kind: str = "accepted", now_ms: int = 1_795_000_000_000) -> bytes:
+    content = {
+        "end_to_end_id": end_to_end_id,
+        "kind": kind,
+        "fraud_type": "SCAM",
+        "effective_at": instant(now_ms),
+        "known_at": instant(now_ms),
+        "source": "med",
+    }
+    return json.dumps({**content, "label_id": label_id(content)}).encode()
+
+
+def create_topics(bootstrap: str) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in topics.ALL]).values():
+        done.result(30)
+    wait_until(lambda: set(topics.ALL) <= set(admin.list_topics(timeout=5).topics), seconds=30)
+
+
+def delete_topics(bootstrap: str) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.delete_topics(list(topics.ALL)).values():
+        done.result(30)
+    wait_until(lambda: not set(topics.ALL) & set(admin.list_topics(timeout=5).topics), seconds=30)
+
+
+def produce(bootstrap: str, topic: str, values: Iterable[bytes | None], key: str | None = None) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    for number, value in enumerate(values):
+        producer.produce(topic, value=value, key=key, partition=number % PARTITIONS)
+        if number % 1000 == 0:
+            producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def read_all(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
+    """Every message of a topic now, as (key, value)."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"test-{random.random()}"})
+    parts = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(PARTITIONS)]
+    expected = sum(consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts)
+    consumer.assign(parts)
+    found: list[tuple[bytes, bytes]] = []
+    deadline = time.monotonic() + 20
+    while len(found) < expected and time.monotonic() < deadline:
+        message = consumer.poll(1)
+        if message is not None and message.error() is None:
+            found.append((message.key() or b"", message.value() or b""))
+    consumer.close()
+    return found
+
+
+def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    parts = consumer.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=10)
+    consumer.close()
+    return {part.partition: part.offset for part in parts}
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+class FakeService:
+    """Answers the batch endpoints like the decision service: idempotent, and as flaky as asked.
+
+    Attributes:
+        decided: How often each payment was answered 200, by id.
+        bodies: The first body hash of each id; another one is a conflict.
+        folded: Labels folded, by id.
+        known: Payments that labels may name; None means all.
+    """
+
+    def __init__(self, *, failures: float = 0.0, seed: int = 1) -> None:
+        self.decided: Counter[str] = Counter()
+        self.bodies: dict[str, str] = {}
+        self.folded: Counter[str] = Counter()
+        self.known: set[str] | None = None
+        self.failures = failures
+        self.requests = 0
+        self.key = "key"
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with fake._lock:
+                    status, content = fake.answer(self.path, self.headers["Authorization"], body)
+                text = json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, path: str, authorization: str, body: bytes) -> tuple[int, object]:
+        self.requests += 1
+        if authorization != f"Bearer {self.key}":
+            return 401, {"title": "no"}
+        if self._random.random() < self.failures:
+            return self._random.choice([500, 503, 429]), {}
+        content = json.loads(body)
+        if path == "/v1/decisions:batch":
+            return 200, {"results": self._decisions(content["payments"], content["origins"])}
+        return 200, {"results": [self._fold(entry["label"]) for entry in content["labels"]]}
+
+    def _decisions(self, payments: Sequence[dict[str, Any]], origins: Sequence[dict[str, Any]]) -> list[object]:
+        assert len(payments) == len(origins)
+        return [self._decide(one["end_to_end_id"], origin) for one, origin in zip(payments, origins, strict=True)]
+
+    def _decide(self, name: str, origin: dict[str, Any]) -> dict[str, object]:
+        if self._random.random() < self.failures / 4:
+            return {"status": 503, "problem": {"title": "try again"}}
+        if self.bodies.setdefault(name, origin["body_sha256"]) != origin["body_sha256"]:
+            return {"status": 409, "problem": {"title": "conflict", "detail": "same id, other body"}}
+        self.decided[name] += 1
+        return {"status": 200, "decision": {"end_to_end_id": name, "action": "ALLOW"}}
+
+    def _fold(self, content: dict[str, Any]) -> dict[str, object]:
+        if self.known is not None and content["end_to_end_id"] not in self.known:
+            return {"status": 404, "problem": {"title": "payment unknown"}}
+        self.folded[content["label_id"]] += 1
+        return {"status": 200, "fold": {}}
