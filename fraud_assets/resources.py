@@ -48,10 +48,12 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Histories that wait to be imported, a folder each."""
         return Path(self.root) / "inbox"
 
-    @property
-    def reports(self) -> Path:
-        """HTML reports."""
-        return Path(self.root) / "reports"
+    def save_report(self, name: str, content: bytes) -> Path:
+        """Keep a report in ``<home>/reports``."""
+        path = Path(self.root) / "reports" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
 
     def keyring(self) -> "Keyring":
         """Keys for tokens and sealed payloads.

@@ -98,6 +98,9 @@ class Group:
             {
                 **kafka,
                 "group.id": group_id,
+                # A successor takes a killed member's place at once instead of after its session timeout.
+                # The stream's lock makes it the only one of this name.
+                "group.instance.id": f"{group_id}-1",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",

@@ -47,7 +47,8 @@ def for_start() -> tuple[Settings, Home, frozenset[str]]:
     home = find_home()
     told = _environment()
     recorded = read_runtime(home).get("settings", {})
-    values = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
+    fields = Settings.model_fields.items()
+    values = {name: field.get_default(call_default_factory=True) for name, field in fields}
     values |= {name: recorded[name] for name in PORTS if name in recorded}
     values |= told
     return _parse({**values, "home": home.root}), home, frozenset(told)
@@ -61,7 +62,8 @@ def to_record(settings: Settings, configured: frozenset[str]) -> dict[str, Any]:
 
 def find_home() -> Home:
     """The home named by the environment, its layout checked before anything in it is believed."""
-    home = Home(Path(str(_environment().get("home") or Settings.model_fields["home"].default)).expanduser().absolute())
+    named = _environment().get("home") or Settings.model_fields["home"].default
+    home = Home(Path(str(named)).expanduser().absolute())
     read_layout(home)
     return home
 
@@ -79,4 +81,5 @@ def _parse(values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadUse(f"setting {name}={first['input']!r}: {first['msg']}; set SENTINELA_{name.upper()}") from error
+        told = f"setting {name}={first['input']!r}: {first['msg']}"
+        raise BadUse(f"{told}; set SENTINELA_{name.upper()}") from error

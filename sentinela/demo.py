@@ -7,7 +7,6 @@ new challenger has to beat the champion, and `verify` covers all runs.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 

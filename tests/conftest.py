@@ -76,9 +76,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap servers of a real KRaft broker with no topics."""
     folder = tmp_path_factory.mktemp("kafka")
     port, controller = free_ports(2)
-    (folder / "server.properties").write_text(
-        PROPERTIES.format(port=port, controller=controller, data=folder / "data")
-    )
+    (folder / "server.properties").write_text(PROPERTIES.format(port=port, controller=controller, data=folder / "data"))
     (folder / "log4j2.properties").write_text(LOGGING)
     java = [
         *(shutil.which("java") or "java", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),

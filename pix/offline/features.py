@@ -6,7 +6,8 @@ where payments read them. By payment: what the roles read is put together by ``p
 Imported history has no numbers yet: it is folded by (event time, payments before labels, id) and counts
 1, 2, ... per key. A live decision is folded at the number it got and read at the number it read, so the
 result does not depend on when or where this runs. A key starts from the history that its first live
-read saw: none if it read number 0, else the imports up to the decision's generation.
+read saw: none if it read number 0, else the imports up to the decision's generation. A read of a number
+that cannot be reached, because a fold is missing (yet), gets no features rather than wrong ones.
 """
 
 import json
@@ -23,6 +24,7 @@ from pix.contracts import Payment
 from pix.engines import kernel
 from pix.features import FINGERPRINT, RoleReads, vector
 from pix.labels import fold_labels, reference_key
+from pix.store.interface import LIVE_NUMBERS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -278,16 +280,20 @@ def _fold_history(key: str, past: list[dict[str, Any]]) -> Iterator[tuple[Any, .
 
 
 def _fold_live(key: str, past: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """Live events of a key; a read whose number was not reached without a gap stays unanswered."""
     state, kind, folded = None, kernel.kind_of(key), 0
     if live and live[0]["number"] > 0:
         for row in past:
             if row["import_number"] <= live[0]["generation"]:
                 state = kernel.fold(state, kind, _event(row["body"]))
+                folded += 1
+    # Without the read before the first live fold, its number may not be the first.
+    knows_first = bool(live) and live[0]["number"] < LIVE_NUMBERS
     for row in live:
         if row["is_read"]:
             if row["role"] is not None:
-                yield _read_row(state, row, LIVE)
-        elif row["number"] != folded:
+                yield _read_row(state, row, LIVE) if row["number"] == folded else _unanswered(row)
+        elif row["number"] == folded + 1 or (knows_first and folded < LIVE_NUMBERS <= row["number"]):
             state = kernel.fold(state, kind, _event(row["body"]))
             folded = row["number"]
 
@@ -295,6 +301,10 @@ def _fold_live(key: str, past: list[dict[str, Any]], live: list[dict[str, Any]])
 def _read_row(state: kernel.EntityState | None, row: dict[str, Any], source: str) -> tuple[Any, ...]:
     values = kernel.read(state, row["role"], row["time_ms"])
     return row["key"], row["number"], msgpack.packb(values), 0, row["id"], row["role"], source
+
+
+def _unanswered(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["key"], row["number"], None, 0, row["id"], row["role"], LIVE
 
 
 def payment_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -329,11 +339,10 @@ def _assembled(payment_row: dict[str, Any], parts: list[dict[str, Any]]) -> tupl
     payment = Payment(**(content["payment"] if is_live else content))
     event_ms = content["event_time_ms"] if is_live else payment.initiated_at_ms
     keys = kernel.entity_keys(payment)
-    reads: RoleReads = {
-        part["role"]: tuple(msgpack.unpackb(part["blob"]))
-        for part in parts
-        if keys.get(part["role"]) == part["key"]
-    }
+    own = [part for part in parts if keys.get(part["role"]) == part["key"]]
     logged = content["features"] if is_live else None
-    values = vector(payment, event_ms, reads)
+    values = None
+    if all(part["blob"] is not None for part in own):
+        reads: RoleReads = {part["role"]: tuple(msgpack.unpackb(part["blob"])) for part in own}
+        values = vector(payment, event_ms, reads)
     return payment.end_to_end_id, payment.tenant, payment_row["source"], event_ms, values, logged, FINGERPRINT

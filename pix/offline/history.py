@@ -37,9 +37,9 @@ PAYMENTS_FILE = "payments.jsonl"
 LABELS_FILE = "labels.jsonl"
 HISTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BLOCK_BYTES = 2 * 1024 * 1024
-ARROW_ROWS = 5_000
+# A task costs a Python worker; a block is what one holds in memory.
+MAX_TASKS = 8
 
-BLOCKS = "path string, offset bigint, length bigint, first_row bigint"
 PARSED_PAYMENTS = (
     "row_number bigint, end_to_end_id string, tenant string, event_time_ms bigint, payment string, "
     "reason string, errors string, body_token string, payload string"
@@ -165,7 +165,7 @@ def read(
 
     # Parsing is the work here, and three tables need it.
     lines = _parse(spark, history.payments, _payment_line(keyring), PARSED_PAYMENTS).persist()
-    payments, twice = _first_of_each(lines.where("reason is null"), before)
+    payments, twice = _first_of_each(lines.where("reason is null"), before, keyring)
     labels, strays = _labels(spark, history, payments, keyring, now_ms)
     refused = lines.where("reason is not null").unionByName(twice)
     stamped = {"history": f.lit(history.name), "import_number": f.lit(number)}
@@ -180,8 +180,10 @@ def read(
     )
 
 
-def _first_of_each(valid: "DataFrame", before: "DataFrame") -> tuple["DataFrame", "DataFrame"]:
-    """New payments, and lines that claim the id of another one."""
+def _first_of_each(
+    valid: "DataFrame", before: "DataFrame", keyring: Keyring
+) -> tuple["DataFrame", "DataFrame"]:
+    """New payments, and lines that claim the id of another one; of those the tokenised payment is sealed."""
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
@@ -198,6 +200,7 @@ def _first_of_each(valid: "DataFrame", before: "DataFrame") -> tuple["DataFrame"
         {
             "reason": f.lit("other_payment_under_known_id"),
             "errors": f.lit('[{"field":"end_to_end_id","reason":"belongs to another imported payment"}]'),
+            "payload": f.udf(lambda payment: keyring.seal(payment.encode()), "string")("payment"),
         }
     )
     names = valid.columns
@@ -226,11 +229,9 @@ def _labels(
 
 
 def _parse(spark: "SparkSession", file: FileIndex, line: Callable[[bytes], dict[str, Any]], ddl: str) -> "DataFrame":
-    rows = [(str(file.path), block.offset, block.length, block.first_row) for block in file.blocks]
-    blocks = spark.createDataFrame(rows, BLOCKS)
-    # One block is one task; a range of keys keeps them apart where a hash would not.
-    spread = blocks.repartitionByRange(max(1, len(rows)), "offset")
-    return spread.mapInArrow(_parse_blocks(line, _arrow_schema(ddl)), ddl)
+    count = len(file.blocks)
+    numbers = spark.range(0, count, 1, max(1, min(count, MAX_TASKS)))
+    return numbers.mapInArrow(_parse_blocks(file, line, _arrow_schema(ddl)), ddl)
 
 
 def _arrow_schema(ddl: str) -> pa.Schema:
@@ -238,28 +239,23 @@ def _arrow_schema(ddl: str) -> pa.Schema:
 
 
 def _parse_blocks(
-    line: Callable[[bytes], dict[str, Any]], schema: pa.Schema
+    file: FileIndex, line: Callable[[bytes], dict[str, Any]], schema: pa.Schema
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def parse(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            for block in batch.to_pylist():
-                rows: list[dict[str, Any]] = []
-                for number, raw in _lines(block):
-                    rows.append({"row_number": number, **line(raw)})
-                    if len(rows) == ARROW_ROWS:
-                        yield pa.RecordBatch.from_pylist(rows, schema)
-                        rows = []
+            for place in batch.column(0).to_pylist():
+                rows = [{"row_number": number, **line(raw)} for number, raw in lines_of(file.path, file.blocks[place])]
                 yield pa.RecordBatch.from_pylist(rows, schema)
 
     return parse
 
 
-def _lines(block: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
+def lines_of(path: Path, block: Block) -> Iterator[tuple[int, bytes]]:
     """Lines of a block with their numbers; blank ones are no messages."""
-    with Path(block["path"]).open("rb") as file:
-        file.seek(block["offset"])
-        content = file.read(block["length"])
-    for number, raw in enumerate(content.split(b"\n"), start=block["first_row"]):
+    with path.open("rb") as file:
+        file.seek(block.offset)
+        content = file.read(block.length)
+    for number, raw in enumerate(content.split(b"\n"), start=block.first_row):
         if raw.strip():
             yield number, raw.rstrip(b"\r")
 
@@ -272,8 +268,6 @@ def _payment_line(keyring: Keyring) -> Callable[[bytes], dict[str, Any]]:
             return _refused(raw, broken, keyring)
         return {
             "body_token": keyring.body_token(body_sha256(raw)),
-            # For the case that the line turns out to claim the id of another payment.
-            "payload": keyring.seal(raw),
             "end_to_end_id": payment.end_to_end_id,
             "tenant": payment.tenant,
             "event_time_ms": payment.initiated_at_ms,

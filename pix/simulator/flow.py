@@ -48,8 +48,8 @@ class Typology(IntEnum):
 class Step(NamedTuple):
     """One payment of a scenario.
 
-    ``share`` > 0 replaces the amount: of the purse for ``from_purse``, else of the payer's balance
-    (then ``amount_cents`` is the least, and three times it the most).
+    ``share`` > 0 replaces the amount: for ``from_purse`` it is of what the payer got in this scenario and
+    still has, else of the payer's balance (then ``amount_cents`` is the least, and three times it the most).
     """
 
     offset_ms: int
@@ -83,6 +83,7 @@ class Flow:
     from_purse: Ints
 
     def __len__(self) -> int:
+        """Number of payments."""
         return len(self.at_ms)
 
     def take(self, rows: Ints) -> "Flow":
@@ -102,7 +103,7 @@ def join(flows: Sequence[Flow]) -> Flow:
 
 
 def place(steps: Sequence[Step], start_ms: int, window: tuple[int, int], purse: int) -> Flow:
-    """A scenario's steps at their times, its tempo compressed where the window is shorter than the scenario."""
+    """A scenario's steps at their times, compressed where the window is shorter than the scenario."""
     offsets = np.array([step.offset_ms for step in steps], dtype=np.int64)
     begin, end = window
     room, span = end - begin - 1, int(offsets.max(initial=0))
@@ -133,13 +134,14 @@ def place(steps: Sequence[Step], start_ms: int, window: tuple[int, int], purse: 
 def settle(rng: np.random.Generator, population: Population, flow: Flow) -> tuple[Ints, Ints]:
     """Amounts and the payers' balances before each payment, in cents, by one pass in time order.
 
-    Limits bind here, for everyone alike. A payer short of money is topped up from elsewhere (salary, savings).
+    Limits bind here, for everyone alike. A payer short of money is topped up from elsewhere (salary,
+    savings).
     """
     scale = np.where(population.company, 4_000_000.0, 150_000.0) * population.wealth
     balances = (scale * rng.lognormal(0, 1.0, population.size)).astype(np.int64).tolist()
     top_ups = (scale[flow.payer] * rng.lognormal(-0.7, 1.1, len(flow))).astype(np.int64).tolist()
     limits = _limits(population, flow).tolist()
-    amounts, before, purses = flow.amount_cents.tolist(), [0] * len(flow), dict[int, int]()
+    amounts, before, purses = flow.amount_cents.tolist(), [0] * len(flow), dict[tuple[int, int], int]()
     rows = zip(
         flow.payer.tolist(), flow.payee.tolist(), flow.purse.tolist(), flow.share.tolist(),
         flow.from_purse.tolist(), strict=True,
@@ -147,14 +149,15 @@ def settle(rng: np.random.Generator, population: Population, flow: Flow) -> tupl
     for row, (payer, payee, purse, share, from_purse) in enumerate(rows):
         amount = amounts[row]
         if from_purse:
-            amount = int(share * purses.get(purse, 0)) or amount
+            amount = int(share * purses.get((purse, payer), 0)) or amount
         elif share:
             amount = min(max(int(share * balances[payer]), amount), 3 * amount)
         amount = max(1, min(amount, limits[row]))
         if balances[payer] < amount:
             balances[payer] += amount + top_ups[row]
         if purse != NO_PURSE:
-            purses[purse] = purses.get(purse, 0) + (-amount if from_purse else amount)
+            holder, change = (payer, -amount) if from_purse else (payee, amount)
+            purses[purse, holder] = purses.get((purse, holder), 0) + change
         amounts[row], before[row] = amount, balances[payer]
         balances[payer] -= amount
         balances[payee] += amount

@@ -31,6 +31,7 @@ from pix.simulator.rhythm import HOUR_MS, MINUTE_MS, Ints, draw_times
 CRIMINAL_DEVICES = 20_000_000
 GANGS = 7
 PASS_THROUGH_SHARE = 0.75
+INNOCENT_SHARE = 0.15
 
 
 class Cast(NamedTuple):
@@ -66,7 +67,9 @@ def fraud(rng: np.random.Generator, population: Population, window: tuple[int, i
 
 def _cast(rng: np.random.Generator, population: Population, start_ms: int) -> Cast:
     hot = population.hot_mules(start_ms)
-    mule = int(rng.choice(hot))
+    # Some campaigns borrow an account that never served before and never will again.
+    innocent = rng.random() < INNOCENT_SHARE
+    mule = int(rng.integers(0, population.size) if innocent else rng.choice(hot))
     helpers = rng.permutation(population.mules[population.mules != mule])[:3]
     return Cast(population, mule, helpers, start_ms)
 
@@ -88,7 +91,7 @@ def _account_takeover(rng: np.random.Generator, cast: Cast) -> list[Step]:
         registered = rng.random() < 0.45
         age = int(rng.lognormal(0.5, 1.4) * HOUR_MS) if registered else UNREGISTERED
         amounts = [int(rng.integers(1, 20)) * 100] if rng.random() < 0.7 else []
-        first = 22_000 * rng.lognormal(0, 0.7) if registered else rng.uniform(4_000, 11_000)
+        first = 45_000 * rng.lognormal(0, 0.7) if registered else rng.uniform(4_000, 11_000)
         amounts += _rising(rng, first, int(rng.integers(2, 5)))
         if not registered:
             amounts = [amount for amount in _below_cliffs(amounts) if amount > 0]
@@ -119,7 +122,7 @@ def _false_call_centre(rng: np.random.Generator, cast: Cast) -> list[Step]:
     """A voice on the phone makes the victim move money, more each time, from the own device."""
     victim = _victim(rng, cast)
     payees = [cast.mule, _payee(rng, cast)]
-    first = 24_000 * cast.population.wealth[victim] ** 0.7 * rng.lognormal(0, 0.9)
+    first = 60_000 * cast.population.wealth[victim] ** 0.7 * rng.lognormal(0, 0.9)
     amounts = _rising(rng, first, int(rng.choice([2, 3, 4, 5], p=[0.35, 0.35, 0.2, 0.1])))
     steps, at = [], 0.0
     for index, amount in enumerate(amounts):
@@ -138,7 +141,7 @@ def _false_call_centre(rng: np.random.Generator, cast: Cast) -> list[Step]:
 def _fake_sale(rng: np.random.Generator, cast: Cast) -> list[Step]:
     """An offer too good to be true: strangers pay the same young account like amounts."""
     n = int(rng.integers(4, 11))
-    price = 11_000 * rng.lognormal(0, 0.8)
+    price = 19_000 * rng.lognormal(0, 0.8)
     initiation = DICT if rng.random() < 0.55 else int(rng.choice([QRDN, QRES], p=[0.8, 0.2]))
     steps, at = [], 0.0
     for _ in range(n):
@@ -210,4 +213,4 @@ def _rising(rng: np.random.Generator, first_cents: float, n: int) -> list[int]:
 
 
 # Shares of campaigns. A fake sale has more payments than the others, so it leads by count.
-SCENARIOS: dict[Scenario, float] = {_account_takeover: 0.35, _false_call_centre: 0.40, _fake_sale: 0.25}
+SCENARIOS: dict[Scenario, float] = {_account_takeover: 0.31, _false_call_centre: 0.45, _fake_sale: 0.24}

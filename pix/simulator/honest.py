@@ -56,8 +56,10 @@ KINDS = (
          {QRDN: 0.72, QRES: 0.14, DICT: 0.115, MANU: 0.02, AUTO: 0.002, INIC: 0.001, APDN: 0.002}),
     Kind(0.398, False, False, 6_500, 1.20, 0.10, 20_000, 1.0, 5_000_000,
          {DICT: 0.71, MANU: 0.13, QRDN: 0.13, QRES: 0.03}),
-    Kind(0.096, True, False, 14_000, 1.20, 0.12, 60_000, 1.2, 10_000_000, {DICT: 0.42, MANU: 0.42, QRDN: 0.16}),
-    Kind(0.040, True, True, 80_000, 1.50, 0.10, 500_000, 1.1, 50_000_000, {QRDN: 0.45, DICT: 0.27, MANU: 0.28}),
+    Kind(0.096, True, False, 11_000, 1.10, 0.08, 50_000, 1.4, 5_000_000,
+         {DICT: 0.42, MANU: 0.42, QRDN: 0.16}),
+    Kind(0.040, True, True, 80_000, 1.50, 0.10, 500_000, 1.1, 50_000_000,
+         {QRDN: 0.45, DICT: 0.27, MANU: 0.28}),
 )  # fmt: skip
 
 
@@ -160,14 +162,13 @@ def _collection(rng: np.random.Generator, population: Population) -> list[Step]:
     company = bool(rng.random() < 0.5)
     payee = int(_strangers(rng, population, 1, company)[0])
     n = int(rng.integers(4, 13))
-    payers = not_self(rng, population, draw_slots(rng, population, n, company=False), np.full(n, payee))
+    payers = not_self(rng, population, np.full(n, payee), draw_slots(rng, population, n, company=False))
     price = 100 * round(float(rng.lognormal(4.6, 0.7)))
     offsets = np.cumsum(rng.exponential(12 * MINUTE_MS, n)).astype(np.int64)
     initiation = DICT if rng.random() < 0.6 else QRDN
     return [
         Step(int(offset), int(payer), payee, int(price * rng.choice([1, 1, 1, 2])), initiation)
         for offset, payer in zip(offsets, payers, strict=True)
-        if payer != payee
     ]
 
 
@@ -202,7 +203,7 @@ def _errand(rng: np.random.Generator, population: Population) -> list[Step]:
 
 # Shares of all honest payments.
 SCENARIOS: dict[Callable[[np.random.Generator, Population], list[Step]], float] = {
-    _collection: 0.015,
+    _collection: 0.025,
     _big_purchase: 0.012,
     _errand: 0.010,
 }

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 from pix.simulator.rhythm import DAY_MS, Bools, Floats, Ints
 
 CONTACTS = 8
 COMPANY_SHARE = 0.13
 YOUNG_SHARE = 0.30
-MULE_SHARE = 0.006
+MULE_SHARE = 0.009
 MIN_ACCOUNTS = 50
 NEIGHBOURHOOD = 60
 # ISPBs by share of Pix keys, June 2026; the tail below 5 % is spread by judgement.
@@ -78,17 +77,15 @@ class Population:
 
     def device_registered_ms(self, slots: Ints, at_ms: Ints) -> Ints:
         """When the holder's present device was registered: never before the account opened."""
-        cycle = (at_ms - self.device_phase_ms[slots]) // self.device_life_ms[slots]
-        return np.maximum(
-            cycle * self.device_life_ms[slots] + self.device_phase_ms[slots], self.opened_ms(slots, at_ms)
-        )
+        life, phase = self.device_life_ms[slots], self.device_phase_ms[slots]
+        registered: Ints = np.maximum((at_ms - phase) // life * life + phase, self.opened_ms(slots, at_ms))
+        return registered
 
     def key_created_ms(self, slots: Ints, at_ms: Ints) -> Ints:
         """When the account's present Pix key was created: never before the account opened."""
-        cycle = (at_ms - self.key_phase_ms[slots]) // self.key_life_ms[slots]
-        return np.maximum(
-            cycle * self.key_life_ms[slots] + self.key_phase_ms[slots], self.opened_ms(slots, at_ms)
-        )
+        life, phase = self.key_life_ms[slots], self.key_phase_ms[slots]
+        created: Ints = np.maximum((at_ms - phase) // life * life + phase, self.opened_ms(slots, at_ms))
+        return created
 
     def hot_mules(self, at_ms: int) -> Ints:
         """Mules inside one of their spells of use at a time; all of them where none is."""
@@ -132,6 +129,8 @@ def populate(seed: int, accounts: int) -> Population:
     starts = np.sort(rng.uniform(0.05, 0.95, (len(mules), _SPELLS)), axis=1) * cycle[:, None]
     device_life = _days(rng, accounts, 90, 500)
     key_life = _days(rng, accounts, 30, 900)
+    # Keys of mules are reported and replaced, so they are young.
+    key_life[mules] = _days(rng, len(mules), 6, 40)
     return Population(
         seed=seed,
         company=company,
@@ -167,22 +166,22 @@ def _lives(rng: np.random.Generator, n: int) -> Ints:
 
 
 def _mules(rng: np.random.Generator, company: Bools) -> tuple[Ints, Ints]:
-    """Sorted slots whose accounts serve crime, and the half of them that is opened for it; the rest is rented."""
+    """Sorted slots whose accounts serve crime, and those of them opened for it; the rest is rented."""
     count = max(4, round(MULE_SHARE * len(company)))
     # Merchants that everybody pays are not rented out: the first slots stay honest.
     candidates = np.arange(4, len(company))
     # Most stolen value lands in companies' accounts, though companies are few.
     weights = np.where(company[4:], (1 / COMPANY_SHARE), 1.0)
     mules = np.sort(rng.choice(candidates, count, replace=False, p=_normal(weights)))
-    return mules, mules[rng.random(count) < 0.5]
+    return mules, mules[rng.random(count) < 0.6]
 
 
 def _neighbours(rng: np.random.Generator, company: Bools) -> Ints:
     people = np.flatnonzero(~company)
-    near = np.searchsorted(people, np.arange(len(company)))[:, None] + rng.integers(
-        -NEIGHBOURHOOD, NEIGHBOURHOOD + 1, (len(company), CONTACTS)
-    )
-    return people[near % len(people)]
+    steps = rng.integers(-NEIGHBOURHOOD, NEIGHBOURHOOD + 1, (len(company), CONTACTS))
+    near = np.searchsorted(people, np.arange(len(company)))[:, None] + steps
+    contacts: Ints = people[near % len(people)]
+    return contacts
 
 
 def _regular_companies(rng: np.random.Generator, company: Bools, popularity: Floats) -> Ints:
@@ -200,4 +199,5 @@ def _phases(rng: np.random.Generator, lives: Ints) -> Ints:
 
 def _normal(weights: list[float] | Floats) -> Floats:
     array = np.asarray(weights, dtype=np.float64)
-    return array / array.sum()
+    shares: Floats = array / array.sum()
+    return shares

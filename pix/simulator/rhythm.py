@@ -45,7 +45,8 @@ def draw_times(
     weights = _weights(hours, company=company) * (ends - begins)
     drawn = rng.choice(len(hours), size=n, p=weights / weights.sum())
     offsets = (rng.random(n) * (ends - begins)[drawn]).astype(np.int64)
-    return begins[drawn] + offsets
+    times: Ints = begins[drawn] + offsets
+    return times
 
 
 def _weights(hours_ms: Ints, *, company: bool) -> Floats:

@@ -23,6 +23,8 @@ from pix.simulator.rhythm import DAY_MS
 from pix.simulator.writing import write_payments
 
 PER = 100_000
+# 2100-01-01, epoch ms.
+END_MS = 47_482 * DAY_MS
 
 
 class InvalidPlan(ValueError):
@@ -57,14 +59,9 @@ class SimulationPlan:
     def __post_init__(self) -> None:
         """Refuses what cannot be simulated."""
         checks = (
-            ("seed", self.seed, "0 or more", self.seed >= 0),
+            ("seed", self.seed, "from 0 to 2**31", 0 <= self.seed <= 2**31),
             ("start_ms", self.start_ms, "0 or more", self.start_ms >= 0),
-            (
-                "days",
-                self.days,
-                "a number above 0",
-                math.isfinite(self.days) and self.window[1] > self.start_ms,
-            ),
+            ("days", self.days, "above 0 and end before 2100", self._window_is_possible()),
             ("accounts", self.accounts, f"at least {MIN_ACCOUNTS}", self.accounts >= MIN_ACCOUNTS),
             ("payments", self.payments, "0 or more", self.payments >= 0),
             (
@@ -77,6 +74,9 @@ class SimulationPlan:
         for name, value, wanted, right in checks:
             if not right:
                 raise InvalidPlan(f"{name} must be {wanted}, got {value!r}")
+
+    def _window_is_possible(self) -> bool:
+        return math.isfinite(self.days) and self.start_ms < self.window[1] < END_MS
 
     @property
     def window(self) -> tuple[int, int]:
@@ -91,7 +91,7 @@ class SimulationPlan:
 
 @dataclass(frozen=True)
 class Simulation:
-    """JSON-able messages: payments by initiation time, labels by the time they become known, truth as payments."""
+    """JSON-able messages: payments and truth by initiation time, labels by the time they become known."""
 
     payments: list[dict[str, Any]]
     labels: list[dict[str, Any]]

@@ -105,13 +105,14 @@ def addresses(population: Population, places: Ints, hosts: Ints) -> Texts:
 
 def marked_by_chance(population: Population, slots: Ints, at_ms: Ints) -> Ints:
     """Fraud markers of the last 90 days that say nothing: 1 for few accounts, other ones every quarter."""
-    return (scrambled(population.seed, _MARKER, slots, at_ms // (90 * DAY_MS)) % np.uint64(70) == 0).astype(
-        np.int64
-    )
+    drawn = scrambled(population.seed, _MARKER, slots, at_ms // (90 * DAY_MS))
+    marked: Ints = (drawn % np.uint64(70) == 0).astype(np.int64)
+    return marked
 
 
 def _serial(population: Population, slots: Ints, number: Ints) -> Ints:
-    return number * population.size + slots + 10_000
+    # The first account of a slot may have number -1: it was opened before the epoch.
+    return (number + 1) * population.size + slots + 10_000
 
 
 def _per_account(

@@ -32,8 +32,8 @@ class Session(NamedTuple):
 
 SESSIONS = {
     Behaviour.EVERYDAY: Session(0.02, 0.008, 0.02, (0.27, 0.63, 0.10), 45 * SECOND_MS),
-    Behaviour.TALKED_INTO: Session(0.35, 0.05, 0.02, (0.32, 0.58, 0.10), 110 * SECOND_MS),
-    Behaviour.INTRUDER: Session(0.03, 0.06, 0.08, (0.50, 0.27, 0.23), 70 * SECOND_MS),
+    Behaviour.TALKED_INTO: Session(0.45, 0.08, 0.02, (0.32, 0.58, 0.10), 110 * SECOND_MS),
+    Behaviour.INTRUDER: Session(0.03, 0.12, 0.12, (0.50, 0.27, 0.23), 70 * SECOND_MS),
     Behaviour.RELAY: Session(0.02, 0.03, 0.05, (0.40, 0.50, 0.10), 35 * SECOND_MS),
 }
 
@@ -142,9 +142,9 @@ def _device_facts(rng: np.random.Generator, population: Population, flow: Flow) 
         np.array(text.own_devices(population, flow.payer, flow.at_ms), dtype=object),
         np.array(text.other_devices(population, flow.device), dtype=object),
     )
-    registered = np.where(
-        own, population.device_registered_ms(flow.payer, flow.at_ms), flow.at_ms - flow.device_age_ms
-    )
+    opened = population.opened_ms(flow.payer, flow.at_ms)
+    foreign = np.maximum(flow.at_ms - flow.device_age_ms, opened)
+    registered = np.where(own, population.device_registered_ms(flow.payer, flow.at_ms), foreign)
     # Companies mostly pay from their own systems, where there is no telephone.
     person = ~population.company[flow.payer] | (rng.random(len(flow)) < 0.4)
     known = person & _there(rng, flow, 0.96)

@@ -125,7 +125,7 @@ def webserver_problem(url: str) -> str | None:
     return None
 
 
-def daemon_problem(home: Home, *, now: float) -> str | None:
+def daemon_problem(home: Home, *, now: float, started_at: float) -> str | None:
     """Which part of the daemon has had no heartbeat lately; None when all have.
 
     Read from Dagster's own database: the UI calls a daemon healthy for half an hour after its death.
@@ -133,6 +133,7 @@ def daemon_problem(home: Home, *, now: float) -> str | None:
     Args:
         home: The instance's home.
         now: Seconds since the epoch.
+        started_at: When the daemon started; a heartbeat before that is of an earlier one.
     """
     path = folder(home) / "history" / "runs.db"
     try:
@@ -140,8 +141,9 @@ def daemon_problem(home: Home, *, now: float) -> str | None:
             beats = dict(database.execute("select daemon_type, timestamp from daemon_heartbeats").fetchall())
     except sqlite3.Error as error:
         return f"cannot read {path}: {error}"
-    silent = [name for name in DAEMONS if now - _epoch(beats.get(name)) > BEAT_SECONDS]
-    return f"no heartbeat of {', '.join(silent)} for {BEAT_SECONDS} s" if silent else None
+    since = max(started_at, now - BEAT_SECONDS)
+    silent = [name for name in DAEMONS if _epoch(beats.get(name)) < since]
+    return f"no heartbeat of {', '.join(silent)} for {now - since:.0f} s" if silent else None
 
 
 def _epoch(stamp: str | None) -> float:

@@ -114,8 +114,8 @@ def read_layout(home: Home) -> int:
         raise BadUse(f"layout_version is {layout!r} in {home.runtime_file}, not a number; move that folder away")
     if layout > LAYOUT_VERSION:
         raise BadUse(
-            f"the home {home.root} has layout {layout}, made by a newer version; this one knows up to "
-            f"{LAYOUT_VERSION}: update the checkout, or set SENTINELA_HOME to another folder"
+            f"the home {home.root} has layout {layout} of a newer version; this one knows up to "
+            f"{LAYOUT_VERSION}: renew the checkout, or set SENTINELA_HOME to another folder"
         )
     return layout
 

@@ -62,18 +62,6 @@ logger.server.level=info
 """
 
 
-def java() -> str:
-    """The Java command.
-
-    Raises:
-        NotRunning: there is none.
-    """
-    found = shutil.which("java")
-    if found is None:
-        raise NotRunning("no `java` on the PATH; install JDK 17 or newer: sudo apt-get install openjdk-17-jdk-headless")
-    return found
-
-
 def command(home: Home, jars: Path) -> tuple[str, ...]:
     """The broker's command line."""
     return (*_java(home, jars, heap=HEAP), "kafka.Kafka", str(_properties_file(home)))
@@ -83,8 +71,10 @@ def prepare(settings: Settings, home: Home, jars: Path) -> None:
     """Write the broker's properties, and format its storage once.
 
     Raises:
-        NotRunning: jars are missing or the storage could not be formatted.
+        NotRunning: Java or the jars are missing, or the storage could not be formatted.
     """
+    if shutil.which("java") is None:
+        raise NotRunning("no `java` on the PATH; type: sudo apt-get install -y openjdk-17-jdk-headless")
     if not any(jars.glob("kafka_2.13-*.jar")):
         raise NotRunning(f"no broker jars in {jars}; run `make setup`")
     folder = home.folder("kafka")
@@ -118,7 +108,7 @@ def _run(words: tuple[str, ...]) -> str:
 
 def _java(home: Home, jars: Path, *, heap: str) -> tuple[str, ...]:
     return (
-        java(),
+        shutil.which("java") or "java",
         f"-Xmx{heap}",
         f"-Djava.io.tmpdir={home.tmp}",
         f"-Dlog4j2.configurationFile={home.folder('kafka') / 'log4j2.properties'}",
@@ -137,7 +127,7 @@ def problem(settings: Settings) -> str | None:
     from confluent_kafka.admin import AdminClient
 
     try:
-        found = AdminClient(_client(settings)).list_topics(timeout=3.0)
+        found = AdminClient(_client(settings), logger=_silent()).list_topics(timeout=3.0)
     except KafkaException as error:
         return f"no answer from {settings.bootstrap}: {error.args[0].str()}"
     return None if found.brokers else f"{settings.bootstrap} names no broker"
@@ -150,9 +140,10 @@ def create_topics(settings: Settings) -> list[str]:
         NotRunning: the cluster does not let us, or does not answer.
     """
     from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
 
-    admin = AdminClient(_client(settings))
+    admin = AdminClient(_client(settings), logger=_silent())
     try:
         existing = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
     except KafkaException as error:
@@ -183,9 +174,13 @@ def create_topics(settings: Settings) -> list[str]:
     return sorted(created)
 
 
-def _client(settings: Settings) -> dict[str, object]:
+def _client(settings: Settings) -> dict[str, str | int | float | bool]:
+    return {**settings.kafka, "socket.connection.setup.timeout.ms": "3000"}
+
+
+def _silent() -> logging.Logger:
     # librdkafka writes its complaints to stderr unless a logger takes them; the caller reports its own.
     silent = logging.getLogger("sentinela.librdkafka")
     silent.addHandler(logging.NullHandler())
     silent.propagate = False
-    return {**settings.kafka, "socket.connection.setup.timeout.ms": "3000", "logger": silent}
+    return silent

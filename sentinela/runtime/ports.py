@@ -29,7 +29,8 @@ def is_free(port: int) -> bool:
 def listener(port: int) -> int | None:
     """Process id of who listens on the port; 0 when that process is not ours to see, None when nobody."""
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        address = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and address and address.port == port:
             return connection.pid or 0
     return None
 

@@ -191,6 +191,7 @@ def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None
     for process in processes:
         try:
             process.send_signal(number)  # psutil refuses a pid that was recycled
+            process.send_signal(signal.SIGCONT)  # a stopped process would never see the first one
         except psutil.Error:
             continue
 

@@ -18,7 +18,7 @@ from sentinela.configuration import REPOSITORY
 from sentinela.runtime import dagster_home, kafka, locks
 from sentinela.runtime.home import Home
 from sentinela.runtime.ports import HOST
-from sentinela.runtime.processes import Step, of_service
+from sentinela.runtime.processes import Step, of_service, read_record
 
 STREAMS = ("score_stream", "label_stream", "bronze_stream")
 BROKER, TRACKING, SERVING = "kafka", "mlflow", "serving"
@@ -53,6 +53,7 @@ class Service:
         probe: None when it can be used now, else why not.
         deadline_seconds: How long it may take from its start until the probe is content.
         needs: Services that must be healthy before it is started.
+        after: Services that it is better started after, whether they became healthy or not.
         ports: Settings of the ports it listens on.
         reads: Prefix of the settings that it depends on; a change of them restarts it.
         prepare: Done before it is started.
@@ -66,6 +67,7 @@ class Service:
     url: str | None
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     reads: str = ""
     prepare: Callable[[], None] = lambda: None
@@ -113,7 +115,7 @@ def _broker(settings: Settings, home: Home) -> Service | External:
         name=BROKER,
         command=kafka.command(home, jars),
         probe=probe,
-        deadline_seconds=60,
+        deadline_seconds=120,
         url=settings.bootstrap,
         ports=("kafka_port", "kafka_controller_port"),
         reads="kafka_",
@@ -137,7 +139,7 @@ def _tracking(settings: Settings, home: Home) -> Service | External:
             *("--artifacts-destination", str(folder / "artifacts")),
         ),
         probe=probe,
-        deadline_seconds=90,
+        deadline_seconds=180,
         url=settings.mlflow,
         environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         ports=("mlflow_port",),
@@ -159,7 +161,7 @@ def _serving(settings: Settings, home: Home) -> Service | External:
             *("--host", HOST, "--port", str(settings.serving_port)),
         ),
         probe=probe,
-        deadline_seconds=90,
+        deadline_seconds=180,
         url=settings.service,
         environment={"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(home.folder("bentoml"))},
         needs=(BROKER, TRACKING),
@@ -184,7 +186,7 @@ def _code(settings: Settings, home: Home) -> Service:
         name=CODE,
         command=dagster_home.code_command(settings.dagster_code_port, module, REPOSITORY),
         probe=lambda: dagster_home.code_problem(settings.dagster_code_port),
-        deadline_seconds=90,
+        deadline_seconds=180,
         url=None,
         environment=environment,
         ports=("dagster_code_port",),
@@ -197,7 +199,7 @@ def _webserver(settings: Settings, home: Home) -> Service:
         name=WEBSERVER,
         command=dagster_home.webserver_command(settings.dagster_port, REPOSITORY),
         probe=lambda: dagster_home.webserver_problem(settings.dagster),
-        deadline_seconds=90,
+        deadline_seconds=180,
         url=settings.dagster,
         environment=dagster_home.environment(home, settings.dagster_code_port),
         needs=(CODE,),
@@ -206,15 +208,20 @@ def _webserver(settings: Settings, home: Home) -> Service:
 
 
 def _daemon(settings: Settings, home: Home) -> Service:
+    def probe() -> str | None:
+        record = read_record(home, DAEMON)
+        return dagster_home.daemon_problem(home, now=time.time(), started_at=record.started_at if record else 0.0)
+
     return Service(
         name=DAEMON,
         command=dagster_home.daemon_command(REPOSITORY),
-        probe=lambda: dagster_home.daemon_problem(home, now=time.time()),
-        deadline_seconds=90,
+        probe=probe,
+        deadline_seconds=180,
         url=None,
         environment=dagster_home.environment(home, settings.dagster_code_port),
-        # Its sensors start the streams, which need the broker and the service.
-        needs=(CODE, BROKER),
+        needs=(CODE,),
+        # Its sensors start the streams, which would run into a broker or service that is not there yet.
+        after=(BROKER, SERVING),
     )
 
 
@@ -278,7 +285,7 @@ def store_problem(settings: Settings, home: Home) -> str | None:
 
 def _open_files(pid: int) -> list[str]:
     try:
-        return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+        return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:
         return []
 

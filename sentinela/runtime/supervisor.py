@@ -122,11 +122,12 @@ class _Start:
     def _advance(self, service: Service) -> None:
         """Bring one service a step further: start it, find it healthy, or give it up."""
         missing = [name for name in service.needs if name in self.failed]
+        settled = self.healthy | self.failed.keys()
         if missing:
             self.failed[service.name] = f"not started, because it needs {', '.join(missing)}"
         elif service.name in self.give_up_at:
             self._judge(service)
-        elif self.healthy.issuperset(service.needs):
+        elif self.healthy.issuperset(service.needs) and settled.issuperset(service.after):
             self._begin(service)
 
     def _begin(self, service: Service) -> None:
@@ -139,9 +140,12 @@ class _Start:
             self._start(service)
 
     def _start(self, service: Service) -> None:
+        record = processes.read_record(self.home, service.name)
         ended = processes.end(self.home, service.name, services.ENDING[service.name])
         if ended:
-            self.say(f"{service.name}: ended what an earlier start had left ({_pids(ended)})")
+            changed = record is not None and record.fingerprint != self._fingerprint(service)
+            why = "its settings changed" if changed else "an earlier start had left it"
+            self.say(f"{service.name}: ended {_pids(ended)}, because {why}")
         try:
             service.prepare()
         except SentinelaError as error:
@@ -190,7 +194,11 @@ class _Start:
     def _store(self) -> None:
         if services.SERVING in self.failed:
             return
-        problem = services.store_problem(self.settings, self.home)
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while problem := services.store_problem(self.settings, self.home):
+            if time.monotonic() > give_up_at:
+                break
+            time.sleep(POLL_SECONDS)
         if problem:
             self.failed[services.STORE] = problem
         else:

@@ -69,7 +69,7 @@ def test_an_off_by_one_window_edge_is_seen(monkeypatch: pytest.MonkeyPatch, shif
 
 
 def _count_of(moved: Paid, count):
-    def shifted(state, layout, flow, measure, time_ms, value, *, allowed):
+    def shifted(state, layout, flow, measure, _time_ms, value, *, allowed):
         count(state, layout, flow, measure, moved.time_ms, value, allowed=allowed)
 
     return shifted

@@ -52,13 +52,7 @@ def test_blocks_cover_every_line_once(tmp_path, monkeypatch):
     path.write_bytes(b"".join(b"line %d\n" % n for n in range(50)) + b"without newline")
     found = history.index(path)
     assert len(found.blocks) > 3
-    lines = [
-        pair
-        for block in found.blocks
-        for pair in history._lines(
-            {"path": str(path), "offset": block.offset, "length": block.length, "first_row": block.first_row}
-        )
-    ]
+    lines = [line for block in found.blocks for line in history.lines_of(path, block)]
     assert lines == [(n + 1, b"line %d" % n) for n in range(50)] + [(51, b"without newline")]
 
 

@@ -73,9 +73,7 @@ def test_a_dead_letter_counts_once_per_origin(spark, bronze, messages):
         "payload_bytes": 10,
     }
     dlq = bronze(*[messages.bronze_row(topics.DLQ, offset, letter) for offset in (0, 1)])
-    refused = spark.createDataFrame(
-        [("jan", 1, "sha", 7, None, "not_json", "[]", "k1:y", "k1:z")], HISTORY_REFUSED.ddl
-    )
+    refused = spark.createDataFrame([("jan", 1, "sha", 7, None, "not_json", "[]", "k1:y", "k1:z")], HISTORY_REFUSED.ddl)
     frame = silver.quarantine(dlq, bronze(), refused)
     found = rows(frame, "kind")
     assert frame.columns == QUARANTINE_SILVER.names
@@ -88,7 +86,16 @@ def test_a_dead_letter_counts_once_per_origin(spark, bronze, messages):
 
 def history_frame(spark, messages, *numbers):
     values = [
-        ("jan", 1, "sha", n, messages.identity(n), "default", messages.NOON_MS, json.dumps(messages.record(n)["payment"]))
+        (
+            "jan",
+            1,
+            "sha",
+            n,
+            messages.identity(n),
+            "default",
+            messages.NOON_MS,
+            json.dumps(messages.record(n)["payment"]),
+        )
         for n in numbers
     ]
     return spark.createDataFrame(values, HISTORY_PAYMENTS.ddl)

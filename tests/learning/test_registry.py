@@ -23,9 +23,7 @@ def uri(tmp_path_factory):
     home = tmp_path_factory.mktemp("mlflow")
     before = mlflow.get_tracking_uri()
     address = f"sqlite:///{home / 'mlflow.db'}"
-    mlflow.MlflowClient(address).create_experiment(
-        registry.EXPERIMENT, artifact_location=(home / "art").as_uri()
-    )
+    mlflow.MlflowClient(address).create_experiment(registry.EXPERIMENT, artifact_location=(home / "art").as_uri())
     yield address
     mlflow.set_tracking_uri(before)
 
@@ -47,9 +45,7 @@ def register(trained, uri, name=NAME, fingerprint="f1", **more):
     )
 
 
-def test_a_model_goes_from_challenger_to_champion_to_a_service(
-    uri, trained, training_frame, feature_names, tmp_path
-):
+def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, training_frame, feature_names, tmp_path):
     assert registry.champion(uri, NAME) is None
     assert registry.download_champion(uri, NAME, tmp_path) is None
     version = register(trained, uri, extra_tags={"dagster_run_id": "d-1"})
@@ -109,9 +105,7 @@ def test_a_changed_artefact_is_refused(uri, trained, tmp_path):
 
 def test_an_active_run_is_joined_and_left_open(uri, trained):
     mlflow.set_tracking_uri(uri)
-    with mlflow.start_run(
-        experiment_id=mlflow.get_experiment_by_name(registry.EXPERIMENT).experiment_id
-    ) as run:
+    with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name(registry.EXPERIMENT).experiment_id) as run:
         assert register(trained, uri, "joined").run_id == run.info.run_id
         assert mlflow.active_run().info.run_id == run.info.run_id
         with pytest.raises(RegistryError, match="same address"):

@@ -28,17 +28,13 @@ def test_scores_are_probabilities_at_the_natural_base_rate(trained, training_fra
     assert scores.mean() == pytest.approx(frame["is_fraud"].mean(), rel=0.1)
 
 
-def test_the_final_model_saw_all_rows_and_the_evaluation_model_did_not(
-    trained, training_frame, feature_names
-):
+def test_the_final_model_saw_all_rows_and_the_evaluation_model_did_not(trained, training_frame, feature_names):
     assert (trained.rows, trained.frauds) == (3_000, 150)
     frame = training_frame()
     frame.loc[frame["event_time_ms"] >= trained.cut_ms, "is_fraud"] = np.arange(900) % 2 == 0
     shuffled = fit(frame, feature_names, SMALL)
     rows = vectors(frame, feature_names)
-    assert (
-        probabilities(shuffled.evaluation_model, rows) == probabilities(trained.evaluation_model, rows)
-    ).all()
+    assert (probabilities(shuffled.evaluation_model, rows) == probabilities(trained.evaluation_model, rows)).all()
     assert (probabilities(shuffled.model, rows) != probabilities(trained.model, rows)).any()
 
 
@@ -85,9 +81,7 @@ def test_raw_text_is_a_category_and_everything_else_a_number(training_frame):
     ],
     ids=["empty", "few rows", "few frauds", "no later fraud"],
 )
-def test_too_little_data_is_refused_with_counts_and_the_next_step(
-    frame_of, message, training_frame, feature_names
-):
+def test_too_little_data_is_refused_with_counts_and_the_next_step(frame_of, message, training_frame, feature_names):
     with pytest.raises(TrainingDataTooSmall, match=message) as refused:
         fit(frame_of(training_frame), feature_names, SMALL)
     assert "sentinela import" in str(refused.value)
@@ -108,9 +102,7 @@ def test_a_missing_feature_an_unknown_label_and_a_missing_baseline_are_refused(t
         )
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"iterations": 0}, {"learning_rate": 0.0}, {"test_share": 1.0}, {"gap_ms": -1}]
-)
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"learning_rate": 0.0}, {"test_share": 1.0}, {"gap_ms": -1}])
 def test_an_impossible_recipe_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrainingConfig(**wrong)

@@ -24,9 +24,7 @@ def rows(size=1_200, seed=1, **changes):
 
 
 def report(current, reference=None, **more):
-    return drift_report(
-        rows() if reference is None else reference, current, NAMES, report_id="r1", seed=7, **more
-    )
+    return drift_report(rows() if reference is None else reference, current, NAMES, report_id="r1", seed=7, **more)
 
 
 def test_without_drift_nothing_is_asked_for():

@@ -47,9 +47,7 @@ def failing(frame, table):
     return {outcome.name: outcome for outcome in validate(frame, suite_of(table)) if not outcome.passed}
 
 
-@pytest.mark.parametrize(
-    ("frame", "table"), [(payments(), "silver/payments"), (decisions(), "gold/decisions")]
-)
+@pytest.mark.parametrize(("frame", "table"), [(payments(), "silver/payments"), (decisions(), "gold/decisions")])
 def test_good_rows_keep_every_promise_and_so_does_an_empty_table(frame, table):
     assert failing(frame, table) == {}
     assert failing(frame.head(0), table) == {}

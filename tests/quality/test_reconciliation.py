@@ -22,9 +22,7 @@ def gold(*rows):
 
 
 def quarantine(*rows):
-    return pd.DataFrame(
-        rows, columns=["end_to_end_id", "body_token", "reason", "topic", "partition", "offset"]
-    )
+    return pd.DataFrame(rows, columns=["end_to_end_id", "body_token", "reason", "topic", "partition", "offset"])
 
 
 SENT = [line("E1", "a"), line("E2", "b"), line("E3", "c"), line(None, "junk", None)]

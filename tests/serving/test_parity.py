@@ -102,3 +102,17 @@ def test_the_history_features_see_no_future(spark: Any) -> None:
     cut = {r.end_to_end_id: r.features for r in offline(spark, early, known, [], []).features.collect()}
     assert len(cut) == 200
     assert all(whole[identity] == features for identity, features in cut.items())
+
+
+def test_a_missing_fold_leaves_later_reads_unanswered_never_wrong(spark: Any) -> None:
+    """The planted fault: one decision is missing from the lake (or not there yet)."""
+    store, records, folds = open_store("memory://", "test"), [], []
+    decide_live(store, 1, 0, 120, records, folds)
+    payers = [json.loads(record)["payment"]["payer_account"] for record in records]
+    gone = payers.index(max(set(payers), key=payers.count))
+    kept = [record for number, record in enumerate(records) if number != gone]
+    logged = {record["end_to_end_id"]: record["features"] for record in map(json.loads, kept)}
+    rows = offline(spark, [], [], kept, folds).features.collect()
+    unanswered = [row for row in rows if row.features is None]
+    assert unanswered
+    assert all(row.features == logged[row.end_to_end_id] for row in rows if row.features is not None)

@@ -234,7 +234,15 @@ class LabelJob:
     def __init__(self, fake: FakeService, keyring: Keyring) -> None:
         self.clock, self.group, self.letters, self.stop = Clock(), MemoryGroup(), MemoryLetters(), Stop()
         self.job = Labels(
-            self.group, client(fake), self.letters, keyring, 120.0, self.stop, lambda _: None, Cadence(), self.clock  # type: ignore[arg-type]
+            self.group,
+            client(fake),
+            self.letters,
+            keyring,
+            120.0,
+            self.stop,
+            lambda _: None,
+            Cadence(),
+            self.clock,  # type: ignore[arg-type]
         )
 
 
@@ -245,7 +253,14 @@ KNOWN = "E12345678202611211230abcdefghijz"
 def test_a_label_waits_for_its_payment_and_holds_its_partition(service: FakeService, keyring: Keyring) -> None:
     service.known = {KNOWN}
     run = LabelJob(service, keyring)
-    run.job.one([at(0, label(KNOWN)), at(1, label(EARLY)), at(2, label(KNOWN, kind="reversed")), at(0, label(KNOWN, kind="contested"), 1)])
+    run.job.one(
+        [
+            at(0, label(KNOWN)),
+            at(1, label(EARLY)),
+            at(2, label(KNOWN, kind="reversed")),
+            at(0, label(KNOWN, kind="contested"), 1),
+        ]
+    )
     assert run.group.committed == {0: 1, 1: 1}
     assert run.job.stats.folded == 3
     service.known.add(EARLY)

@@ -1,0 +1,155 @@
+"""``make bench``: ratios with both sides in one run, outputs compared; JSON and a table.
+
+Absolute times do not travel between machines. What is asserted here is equality of outputs, never a time.
+"""
+
+import json
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pix.contracts import canonical_json, parse_payment
+from pix.engines import kernel, oracle
+from pix.engines.kernel import Paid
+from pix.store.interface import Fold, Message, Store, open_store
+from pix.tokens import Keyring
+from serving.pipeline import Arrival, DecisionPipeline
+from serving.policy import load_policy
+
+ROUNDS = 11
+EVENTS = 400
+DECISIONS = 200
+START_MS = 1_795_000_000_000
+RESULTS = Path(__file__).parent / "results.json"
+POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
+
+
+def main() -> None:
+    """Run every benchmark, print the table, write ``benchmarks/results.json``."""
+    rows = [kernel_over_oracle(), decision_over_bare_store()]
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
+    RESULTS.write_text(json.dumps({"machine": machine, "results": rows}, indent=2) + "\n")
+    for row in rows:
+        sys.stdout.write(
+            f"{row['name']:58} ours {row['ours_us']:8.1f} us   reference {row['reference_us']:8.1f} us   "
+            f"ratio {row['ratio']:.2f}\n"
+        )
+
+
+def paired(name: str, ours: Callable[[], float], reference: Callable[[], float]) -> dict[str, object]:
+    """Interleave both sides and compare medians; each side returns microseconds per operation."""
+    pairs = [(ours(), reference()) for _ in range(ROUNDS)][1:]
+    mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ratio = statistics.median(a / b for a, b in pairs)
+    return {"name": name, "ours_us": mine, "reference_us": theirs, "ratio": ratio}
+
+
+def kernel_over_oracle() -> dict[str, object]:
+    """One payment's fold and read of a payer's account: the kernel against the naive definition."""
+    draw = random.Random(1)  # noqa: S311
+    events = [
+        Paid(START_MS + n * 60_000, draw.choice(["in", "out"]), draw.randint(1, 10**6), draw.randint(0, 50), True)
+        for n in range(EVENTS)
+    ]
+
+    def by_kernel() -> list[object]:
+        state, read = None, []
+        for event in events:
+            read.append(kernel.read(state, "payer_account", event.time_ms))
+            state = kernel.fold(state, "account", event)
+        return read
+
+    def by_oracle() -> list[object]:
+        return [oracle.read(events[:n], "payer_account", event.time_ms) for n, event in enumerate(events)]
+
+    if by_kernel() != by_oracle():
+        raise SystemExit("kernel and oracle disagree; nothing is measured")
+    return paired("fold and read an account: kernel / oracle", _timed(by_kernel, EVENTS), _timed(by_oracle, EVENTS))
+
+
+def _timed(work: Callable[[], object], operations: int) -> Callable[[], float]:
+    def run() -> float:
+        start = time.perf_counter()
+        work()
+        return (time.perf_counter() - start) / operations * 1e6
+
+    return run
+
+
+def decision_over_bare_store() -> dict[str, object]:
+    """A whole decision without a model (parse to commit, LMDB) against the bare commit of its bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [open_store(f"lmdb://{folder}/{name}", "bench") for name in ("ours", "bare")]
+        done: list[tuple[Message, list[Fold]]] = []
+        draw, counter = random.Random(2), iter(range(10**9))  # noqa: S311
+
+        def ours() -> float:
+            bodies = [_body(draw, next(counter)) for _ in range(DECISIONS)]
+            recorder = _Recorder(stores[0], done)
+            decider = _pipeline(recorder)
+            start = time.perf_counter()
+            for body in bodies:
+                decider.decide(parse_payment(body), Arrival(START_MS, "0" * 64, {"kind": "rest"}, "0" * 32))
+            return (time.perf_counter() - start) / DECISIONS * 1e6
+
+        def bare() -> float:
+            work = done[-DECISIONS:]
+            start = time.perf_counter()
+            for message, folds in work:
+                stores[1].snapshot(message.record_id, [fold.key for fold in folds])
+                stores[1].commit(message, folds, 0)
+            return (time.perf_counter() - start) / len(work) * 1e6
+
+        row = paired("decide and commit, LMDB: pipeline / bare read and commit", ours, bare)
+        if stores[0].states() != stores[1].states():
+            raise SystemExit("both sides must end in equal stores")
+        return row
+
+
+class _Recorder:
+    """The store, noting what is committed through it."""
+
+    def __init__(self, store: Store, done: list[tuple[Message, list[Fold]]]) -> None:
+        self._store = store
+        self._done = done
+        self.snapshot = store.snapshot
+
+    def commit(self, message: Message, folds: list[Fold], generation: int) -> object:
+        self._done.append((message, folds))
+        return self._store.commit(message, folds, generation)
+
+
+def _pipeline(store: object) -> DecisionPipeline:
+    policy = load_policy(POLICY)
+    return DecisionPipeline(
+        store=store,  # type: ignore[arg-type]
+        keyring=Keyring(1, {1: b"k" * 32}),
+        champion=lambda: None,
+        policy=lambda: policy,
+        now_ms=lambda: START_MS,
+        build="bench",
+    )
+
+
+def _body(draw: random.Random, number: int) -> bytes:
+    payer, payee = draw.sample(range(1, 5_000), 2)
+    return canonical_json(
+        {
+            "end_to_end_id": f"E12345678202611180646{number:011d}",
+            "initiated_at": "2026-11-18T06:46:40.000Z",
+            "amount_cents": draw.randint(1, 10**6),
+            "payer_account": f"12345678-0001-{payer}",
+            "payee_account": f"12345678-0001-{payee}",
+            "device_id": f"device-{payer}",
+            "payer_balance_cents": 10**7,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Jobs, the retraining sensor and the daily schedule. Sensors look; ``quality.drift`` judges.
+
+All runs use the in-process executor: with a process per step each one would start its own JVM.
+"""
+
+import dagster as dg
+
+from fraud_assets.declared import key_of
+from fraud_assets.models import CHAMPION, CHALLENGER, EVALUATION
+from fraud_assets.monitoring import DRIFT_REPORT
+from fraud_assets.resources import end_mlflow_on_run_finished
+from pix.offline.tables import (
+    BASE_STATES,
+    DECISIONS_GOLD,
+    DECISIONS_SILVER,
+    HISTORY_LABELS,
+    HISTORY_PAYMENTS,
+    HISTORY_REFUSED,
+    LABELS_SILVER,
+    PAYMENT_FEATURES,
+    PAYMENTS_SILVER,
+    QUARANTINE_SILVER,
+    TRAINING_SET,
+)
+
+DRIFTED_SHARE = 0.2
+"""Share of drifted features from which retraining is asked for: five of 25."""
+
+
+def selection(*names: str) -> dg.AssetSelection:
+    """These assets, with their checks."""
+    return dg.AssetSelection.assets(*[key_of(name) for name in names])
+
+
+IMPORTED = (HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name)
+LAKE = (
+    DECISIONS_SILVER.name,
+    PAYMENTS_SILVER.name,
+    LABELS_SILVER.name,
+    QUARANTINE_SILVER.name,
+    DECISIONS_GOLD.name,
+    "gold/daily_kpis",
+)
+FEATURES = (PAYMENT_FEATURES.name, BASE_STATES.name)
+MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION, CHAMPION)
+
+refresh_lake_job = dg.define_asset_job(
+    "refresh_lake_job",
+    selection(*LAKE),
+    description="Bring silver and gold up to date with bronze; `sentinela verify` runs it.",
+)
+import_history_job = dg.define_asset_job(
+    "import_history_job",
+    selection(*IMPORTED, *LAKE, *FEATURES, "serving/store_base"),
+    description="Import what waits in the inbox, up to the online store's base; `sentinela import` runs it.",
+)
+retrain_job = dg.define_asset_job(
+    "retrain_job",
+    selection(*FEATURES, *MODELS),
+    description="Recompute features, fit a challenger, and promote it if it earned that.",
+    hooks={end_mlflow_on_run_finished},
+)
+daily_refresh_job = dg.define_asset_job(
+    "daily_refresh_job",
+    selection(*LAKE, *FEATURES, DRIFT_REPORT),
+    description="Bring silver, gold and features up to date, and look for drift.",
+)
+everything_job = dg.define_asset_job(
+    "everything_job",
+    selection(*IMPORTED, *LAKE, *FEATURES, "serving/store_base", *MODELS, DRIFT_REPORT),
+    description="From the inbox to the champion and its drift report; `make demo` runs it.",
+    hooks={end_mlflow_on_run_finished},
+)
+
+
+@dg.asset_sensor(
+    asset_key=key_of(DRIFT_REPORT),
+    job=retrain_job,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def drift_retrain_sensor(
+    context: dg.SensorEvaluationContext,  # noqa: ARG001 - Dagster passes it
+    asset_event: dg.EventLogEntry,
+) -> dg.RunRequest | dg.SkipReason:
+    """Request retraining when the newest drift report says so."""
+    from quality.drift import DriftSummary, needs_retraining
+
+    materialization = asset_event.asset_materialization
+    if materialization is None:
+        return dg.SkipReason("the event is no materialisation")
+    summary = DriftSummary.from_metadata(materialization.metadata)
+    verdict = needs_retraining(summary, threshold_share=DRIFTED_SHARE)
+    if not verdict.retrain:
+        return dg.SkipReason(verdict.reason)
+    return dg.RunRequest(run_key=f"drift:{summary.report_id}", tags={"reason": verdict.reason})
+
+
+# Running by default: that the lake is fresh every morning is a promise, not an option to click on. A machine
+# that sleeps at that hour skips the night; the next `sentinela verify` or run brings everything up to date.
+daily_refresh_schedule = dg.ScheduleDefinition(
+    name="daily_refresh_schedule",
+    job=daily_refresh_job,
+    cron_schedule="30 0 * * *",
+    execution_timezone="America/Sao_Paulo",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Half past midnight in Brasília, when the day that the KPIs count is over.",
+)
+
+JOBS = (refresh_lake_job, import_history_job, retrain_job, daily_refresh_job, everything_job)

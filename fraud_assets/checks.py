@@ -1,0 +1,175 @@
+"""Promises about tables, as asset checks. What is promised lives in ``quality``; here it meets the lake.
+
+Great Expectations has no living Dagster integration, so the bridge is our own: one check per expectation,
+evaluated together on a pandas projection of the table. Critical expectations block what is downstream.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from fraud_assets.declared import key_of, keys_of
+from fraud_assets.failures import told
+from fraud_assets.lake import LakeResource
+from fraud_assets.silver import BRONZE_DECISIONS
+from pix.features import FEATURE_NAMES
+from pix.offline import silver
+from pix.offline.tables import DECISIONS_SILVER, PAYMENT_FEATURES, QUARANTINE_SILVER, TRAINING_SET
+
+if TYPE_CHECKING:
+    from quality.expectations import Expectation, Outcome
+
+MAX_EXAMPLES = 20
+PARITY_BATCH = 5_000
+
+
+def expectation_checks(table: str) -> dg.AssetChecksDefinition:
+    """The Great Expectations suite of a table as its asset checks."""
+    from quality.expectations import suite_of
+
+    suite = {expectation.name: expectation for expectation in suite_of(table)}
+    specs = [
+        dg.AssetCheckSpec(
+            name,
+            asset=key_of(table),
+            blocking=expectation.severity == "critical",
+            description=_sentence(name),
+        )
+        for name, expectation in suite.items()
+    ]
+
+    @dg.multi_asset_check(name=f"{table.replace('/', '_')}_expectations", specs=specs, can_subset=True)
+    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+        chosen = [suite[key.name] for key in context.selected_asset_check_keys]
+        outcomes = _validated(lake, table, chosen)
+        context.log.info("Great Expectations evaluated %d expectations on %s", len(outcomes), table)
+        for outcome in outcomes:
+            yield _as_result(table, outcome)
+
+    return check
+
+
+@told
+def _validated(lake: LakeResource, table: str, suite: "list[Expectation]") -> "list[Outcome]":
+    from quality.expectations import columns_of, validate
+
+    return validate(lake.read(table).select(*columns_of(suite)).toPandas(), suite)
+
+
+def _as_result(table: str, outcome: "Outcome") -> dg.AssetCheckResult:
+    severity = dg.AssetCheckSeverity.ERROR if outcome.severity == "critical" else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(
+        asset_key=key_of(table),
+        check_name=outcome.name,
+        passed=outcome.passed,
+        severity=severity,
+        description=outcome.observed,
+        metadata={"unexpected_rows": outcome.unexpected_count, "sample": list(outcome.sample)},
+    )
+
+
+def _sentence(name: str) -> str:
+    return name.replace("_", " ").capitalize() + "."
+
+
+@dg.asset_check(asset=key_of(PAYMENT_FEATURES.name), blocking=True)
+@told
+def online_equals_offline(lake: LakeResource) -> dg.AssetCheckResult:
+    """Every feature of every logged decision, recomputed offline, is equal bit for bit."""
+    from quality.parity import compare
+
+    live = lake.read(PAYMENT_FEATURES.name).where("logged is not null").select("end_to_end_id", "logged", "features")
+    report = compare([], [], FEATURE_NAMES, ids=[])
+    for rows in _batches(live.toLocalIterator(prefetchPartitions=True)):
+        ids, logged, recomputed = zip(*rows, strict=True)
+        report = report.plus(compare(logged, recomputed, FEATURE_NAMES, ids=ids))
+    return dg.AssetCheckResult(
+        passed=report.ok,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{report.mismatches} of {report.compared} logged vectors differ",
+        metadata={
+            "compared": report.compared,
+            "mismatches": report.mismatches,
+            "by_feature": dict(report.by_feature),
+            "examples": [str(example) for example in report.examples],
+        },
+    )
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == PARITY_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@dg.asset_check(
+    asset=key_of(QUARANTINE_SILVER.name), additional_deps=keys_of(DECISIONS_SILVER), blocking=True
+)
+@told
+def every_bronze_decision_is_in_silver_or_quarantine(lake: LakeResource) -> dg.AssetCheckResult:
+    """Each record that bronze held when silver was made is the decision, a copy of it, or quarantined."""
+    from pyspark.sql import functions as f
+
+    # Bronze grows meanwhile: only what silver/decisions saw can be asked for.
+    version = lake.note(DECISIONS_SILVER.name).get(BRONZE_DECISIONS)
+    if version is None:
+        return dg.AssetCheckResult(passed=True, description="silver/decisions was made before bronze began")
+    bronze = lake.read(BRONZE_DECISIONS, version=version).withColumn("record", f.from_json("value", silver.RECORD))
+    ids = ["tenant", "end_to_end_id"]
+    places = ["topic", "partition", "offset"]
+    decided = lake.read(DECISIONS_SILVER.name).select(*ids, f.col("record").alias("kept"))
+    quarantined = lake.read(QUARANTINE_SILVER.name).select(*places)
+    rest = bronze.select(*places, "value", "record.tenant", "record.end_to_end_id").join(
+        decided, ids, "left"
+    ).where("kept is null or kept <> value")
+    missing = rest.join(quarantined, places, "left_anti").select(*places).limit(MAX_EXAMPLES).collect()
+    return dg.AssetCheckResult(
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{len(missing)} records are nowhere" if missing else "all records are accounted for",
+        metadata={"bronze_version": version, "examples": ["/".join(str(part) for part in row) for row in missing]},
+    )
+
+
+@dg.asset_check(asset=key_of(TRAINING_SET.name), blocking=True)
+@told
+def payments_are_learnt_from_once(lake: LakeResource) -> dg.AssetCheckResult:
+    """No payment is in the training set twice."""
+    repeated = lake.read(TRAINING_SET.name).groupBy("end_to_end_id").count().where("count > 1")
+    examples = [row.end_to_end_id for row in repeated.limit(MAX_EXAMPLES).collect()]
+    return dg.AssetCheckResult(
+        passed=not examples, severity=dg.AssetCheckSeverity.ERROR, metadata={"examples": examples}
+    )
+
+
+@dg.asset_check(asset=key_of(TRAINING_SET.name), blocking=True)
+@told
+def both_classes_are_present(lake: LakeResource) -> dg.AssetCheckResult:
+    """There are frauds and honest payments to learn from."""
+    counts = {row.is_fraud: row["count"] for row in lake.read(TRAINING_SET.name).groupBy("is_fraud").count().collect()}
+    frauds, others = counts.get(True, 0), counts.get(False, 0)
+    return dg.AssetCheckResult(
+        passed=frauds > 0 and others > 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{frauds} frauds and {others} other payments",
+        metadata={"frauds": frauds, "others": others},
+    )
+
+
+def all_checks() -> list[dg.AssetChecksDefinition]:
+    """Every check of the code location; made when it is loaded, because a suite's module imports pandas."""
+    from quality.expectations import SUITES
+
+    return [
+        *(expectation_checks(table) for table in SUITES),
+        online_equals_offline,
+        every_bronze_decision_is_in_silver_or_quarantine,
+        payments_are_learnt_from_once,
+        both_classes_are_present,
+    ]

@@ -1,0 +1,67 @@
+"""The Dagster code location: everything that can be seen and run, put together once.
+
+Read it for the lineage: topics -> bronze (streams) -> silver -> gold -> features -> training set -> challenger
+-> champion -> drift report. This module is a process root: here, and only when Dagster loads ``defs``, the
+settings are read and the environment of this process is set.
+"""
+
+import os
+
+import dagster as dg
+
+from fraud_assets import features, gold, imports, models, monitoring, silver
+from fraud_assets.automation import JOBS, daily_refresh_schedule, drift_retrain_sensor
+from fraud_assets.checks import all_checks
+from fraud_assets.resources import all_resources
+from fraud_assets.streams import stream_definitions
+from pix.settings import Settings
+
+ASSETS = (
+    imports.imported_history,
+    silver.decisions,
+    silver.payments,
+    silver.labels,
+    silver.quarantine,
+    gold.decisions,
+    gold.daily_kpis,
+    features.offline_features,
+    features.store_base,
+    features.training_set,
+    models.challenger,
+    models.evaluation,
+    models.champion,
+    monitoring.drift_report,
+)
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """The code location over the home that the settings name."""
+    return dg.Definitions.merge(
+        dg.Definitions(
+            assets=ASSETS,
+            asset_checks=all_checks(),
+            jobs=JOBS,
+            sensors=[drift_retrain_sensor],
+            schedules=[daily_refresh_schedule],
+            resources=all_resources(settings),
+            executor=dg.in_process_executor,
+        ),
+        stream_definitions(),
+    )
+
+
+def prepare_process() -> None:
+    """Switches that libraries read from the environment when they are first imported."""
+    from learning.registry import MLFLOW_ENVIRONMENT
+    from pix.offline.session import use_this_python
+    from quality.expectations import GX_ENVIRONMENT
+
+    os.environ.update({**MLFLOW_ENVIRONMENT, **GX_ENVIRONMENT})
+    use_this_python()
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads."""
+    prepare_process()
+    return build(Settings())

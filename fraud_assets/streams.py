@@ -1,0 +1,369 @@
+"""The continuous streams under Dagster: their assets, one long-lived run of each, and its keeper.
+
+A keeper sensor keeps one run of a stream alive; the lock that the run's process holds makes it exactly
+one. What a stream does lives in ``fraud_streaming``; here it gets its values, and its reports become
+observations. This module is a process root: each stream builds its own ``Settings``.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from fraud_streaming.lifetime import LIFETIME, Report, Stop
+from pix import topics
+from pix.locks import LockHeld, hold, holder, release
+from pix.settings import Settings
+
+OWNERS = ["team:streams"]
+KEEPER_SECONDS = 5
+# Time between the start of a run and its taking the lock; within it a free lock means nothing.
+GRACE_SECONDS = 15
+# A run that lived this long was healthy: failures before it do not count for the back-off.
+HEALTHY_SECONDS = 60
+LONGEST_BACK_OFF_SECONDS = 300
+MATERIALIZE_SECONDS = 60.0
+
+Status = dg.DagsterRunStatus
+ALIVE = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
+ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
+
+ONLINE_STORE = dg.AssetKey(["serving", "online_store"])
+
+
+def topic_key(topic: str) -> dg.AssetKey:
+    """Asset key of a topic."""
+    return dg.AssetKey(["kafka", topic.replace(".", "_")])
+
+
+def bronze_key(topic: str) -> dg.AssetKey:
+    """Asset key of a topic's bronze table."""
+    return dg.AssetKey(topics.bronze_table(topic).split("/"))
+
+
+TOPIC_TEXT: Mapping[str, tuple[str, list[dg.AssetKey]]] = {
+    topics.TRANSACTIONS: (
+        "One message is one Pix payment to be decided, as its sender wrote it; clear ids, kept 7 days.",
+        [],
+    ),
+    topics.DECISIONS: (
+        "One message is one decision with the tokenised payment and everything needed to run it again; "
+        "at least once, with identical bytes.",
+        [topic_key(topics.TRANSACTIONS), ONLINE_STORE],
+    ),
+    topics.LABELS: ("One message is what became known about one payment, by the Pix MED or an analyst.", []),
+    topics.FOLDS: (
+        "One message is one change of states outside a decision, such as a label that was folded.",
+        [topic_key(topics.LABELS)],
+    ),
+    topics.DLQ: (
+        "One message is one message that no door let in: reason and origin readable, the payload sealed.",
+        [topic_key(topics.TRANSACTIONS), topic_key(topics.LABELS)],
+    ),
+}
+
+
+def stream_assets() -> list[dg.AssetSpec]:
+    """The assets that streams write: topics, bronze tables and the online store; none is materialised by a run."""
+    from fraud_streaming.bronze_rows import COLUMNS
+
+    schema = dg.TableSchema([dg.TableColumn(name, kind, description=text) for name, kind, text in COLUMNS])
+    topic_specs = [
+        dg.AssetSpec(
+            topic_key(topic), description=text, deps=deps, kinds={"kafka"}, owners=OWNERS, group_name="kafka",
+            metadata={"topic": topic},
+        )
+        for topic, (text, deps) in TOPIC_TEXT.items()
+    ]  # fmt: skip
+    bronze_specs = [
+        dg.AssetSpec(
+            bronze_key(topic),
+            description=f"One row is one message of {topic}, exactly once, append-only, without clear ids. "
+            "Written by the run of bronze_stream.",
+            deps=[topic_key(topic)], kinds={"delta", "spark"}, owners=OWNERS, group_name="bronze",
+            metadata={"dagster/column_schema": schema, "topic": topic},
+        )
+        for topic in topics.ALL
+    ]  # fmt: skip
+    store = dg.AssetSpec(
+        ONLINE_STORE,
+        description="One entry is the state of one account, pair, device or person, as the last decision left it. "
+        "Only the service writes it; it can be rebuilt from lake and logs.",
+        kinds={"lmdb"}, owners=OWNERS, group_name="serving",
+    )  # fmt: skip
+    return [*topic_specs, *bronze_specs, store]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One continuous job.
+
+    Attributes:
+        name: Name of its job, its lock and its value of the tag ``stream``.
+        text: What it does.
+        body: Runs until asked to stop.
+    """
+
+    name: str
+    text: str
+    body: Callable[[dg.OpExecutionContext, Settings, Stop], None]
+
+
+def score(context: dg.OpExecutionContext, settings: Settings, stop: Stop) -> None:
+    """Body of ``score_stream``."""
+    from fraud_streaming import scoring
+    from fraud_streaming.service import ServiceClient
+    from pix.tokens import load_keyring
+
+    key, randomness = api_key(settings), random.SystemRandom()
+    service = ServiceClient(settings.service, key, randomness=randomness)
+
+    def report(told: dict[str, object]) -> None:
+        observe(context, topic_key(topics.TRANSACTIONS), told)
+        store = service.get("/v1/store")
+        if store is not None:
+            observe(context, ONLINE_STORE, store)
+
+    scoring.run(
+        kafka=settings.kafka,
+        service_url=settings.service,
+        api_key=key,
+        keyring=load_keyring(settings.secrets),
+        randomness=randomness,
+        stop=stop,
+        report=report,
+    )
+
+
+def fold_labels(context: dg.OpExecutionContext, settings: Settings, stop: Stop) -> None:
+    """Body of ``label_stream``."""
+    from fraud_streaming import labels
+    from pix.tokens import load_keyring
+
+    labels.run(
+        kafka=settings.kafka,
+        service_url=settings.service,
+        api_key=api_key(settings),
+        keyring=load_keyring(settings.secrets),
+        wait_seconds=settings.label_wait_seconds,
+        randomness=random.SystemRandom(),
+        stop=stop,
+        report=lambda told: observe(context, topic_key(topics.LABELS), told),
+    )
+
+
+def write_bronze(context: dg.OpExecutionContext, settings: Settings, stop: Stop) -> None:
+    """Body of ``bronze_stream``."""
+    from dagster_pyspark import LazyPySparkResource
+
+    from fraud_streaming import bronze
+    from pix.offline.session import end_session, spark_config, use_this_python
+    from pix.tokens import load_keyring
+
+    use_this_python()
+    config = spark_config(
+        tmp_dir=settings.root / "tmp" / "spark-bronze",
+        master=settings.spark_master,
+        memory=settings.spark_memory,
+        extra={"spark.app.name": "sentinela-bronze", **settings.spark_config},
+    )
+    keyring = load_keyring(settings.secrets)
+    spark = LazyPySparkResource(spark_config=config).spark_session
+    stop.arm()
+    try:
+        bronze.run(
+            spark,
+            kafka=settings.kafka,
+            lake=settings.lake,
+            checkpoint=settings.root / "streams" / "bronze",
+            lock=settings.locks / "bronze_stream.jvm",
+            keyring=keyring,
+            trigger_seconds=settings.stream_trigger_seconds,
+            stop=stop,
+            report=BronzeReport(context, settings.lake),
+        )
+    finally:
+        end_session(spark)
+
+
+class BronzeReport:
+    """Turns the bronze stream's reports into events of its tables.
+
+    Each report is an observation of the table, and a materialisation when it has new rows: logged from
+    within the run a table would be materialised by a run that never ends, so it is reported without one.
+    """
+
+    def __init__(
+        self, context: dg.OpExecutionContext, lake: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._context = context
+        self._lake = lake
+        self._clock = clock
+        self._unreported: dict[str, int] = dict.fromkeys(topics.ALL, 0)
+        self._materialized: dict[str, float] = {}
+
+    def __call__(self, told: dict[str, Any]) -> None:
+        """Report one period."""
+        for topic, table in told["tables"].items():
+            facts = {**table, **{name: told[name] for name in ("batches", "batch_ms_mean", "batch_ms_max")}}
+            observe(self._context, bronze_key(topic), facts)
+            if topic in (topics.DECISIONS, topics.FOLDS, topics.DLQ):
+                observe(self._context, topic_key(topic), {"offsets": table["offsets"], "behind": table["behind"]})
+            self._unreported[topic] += table["new_rows"]
+            self._materialize(topic, table, at_end=told["final"])
+
+    def _materialize(self, topic: str, table: Mapping[str, Any], *, at_end: bool) -> None:
+        last = self._materialized.get(topic)
+        soon = last is not None and self._clock() - last < MATERIALIZE_SECONDS
+        # The first time also without rows: the empty table is there and can be read.
+        if (soon and not at_end) or (last is not None and not self._unreported[topic]):
+            return
+        facts = {
+            "new_rows": self._unreported[topic],
+            "dagster/row_count": sum(table["offsets"].values()) - table["skipped"],
+            "offsets": table["offsets"],
+            "path": f"{self._lake}/{topics.bronze_table(topic)}",
+        }
+        event = dg.AssetMaterialization(bronze_key(topic), metadata=as_metadata(facts))
+        self._context.instance.report_runless_asset_event(event)
+        self._materialized[topic] = self._clock()
+        self._unreported[topic] = 0
+
+
+def api_key(settings: Settings) -> str:
+    """Key of the decision service.
+
+    Raises:
+        dg.Failure: The home has none.
+    """
+    path = settings.secrets / "api-key"
+    if not path.exists():
+        raise dg.Failure(f"{path} does not exist; `sentinela up` makes the keys of a home")
+    return path.read_text().strip()
+
+
+def observe(context: dg.OpExecutionContext, key: dg.AssetKey, facts: Mapping[str, object]) -> None:
+    """Log an observation of an asset."""
+    context.log_event(dg.AssetObservation(key, metadata=as_metadata(facts)))
+
+
+def as_metadata(facts: Mapping[str, object]) -> dict[str, Any]:
+    """Metadata values of Dagster; unknown facts are left out."""
+    return {
+        name: dg.MetadataValue.json({str(part): end for part, end in value.items()}) if isinstance(value, Mapping) else value
+        for name, value in facts.items()
+        if value is not None
+    }  # fmt: skip
+
+
+def stream_job(stream: Stream) -> dg.JobDefinition:
+    """The job whose one run is the stream."""
+
+    @dg.op(name=f"{stream.name}_loop", description=stream.text)
+    def loop(context: dg.OpExecutionContext) -> None:
+        settings = Settings()
+        lock = settings.locks / stream.name
+        try:
+            hold(lock)
+        except LockHeld as held:
+            raise dg.Failure(f"{stream.name} is already running: {held}") from held
+        stop = Stop(lifetime_seconds=settings.stream_lifetime_seconds)
+        stop.arm()
+        try:
+            stream.body(context, settings, stop)
+        finally:
+            release(lock)
+        context.log.info("%s ends: %s", stream.name, stop.why)
+        if stop.why != LIFETIME:
+            raise DagsterExecutionInterruptedError
+
+    @dg.job(name=stream.name, description=stream.text, executor_def=dg.in_process_executor, tags={"stream": stream.name})
+    def job() -> None:
+        loop()
+
+    return job
+
+
+def keeper(stream: Stream, job: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor that keeps one run of a stream alive."""
+
+    @dg.sensor(
+        name=f"{stream.name}_keeper",
+        job=job,
+        minimum_interval_seconds=KEEPER_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Keeps one run of {stream.name} alive; restarts it after a crash, with back-off.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.RunRequest:
+        settings, now = Settings(), time.time()
+        lock_holder = holder(settings.locks / stream.name)
+        living = living_run(context.instance, job.name, lock_holder=lock_holder, now=now)
+        if living is not None:
+            return dg.SkipReason(f"run {living.run_id[:8]} is {living.status.value}")
+        if lock_holder:
+            return dg.SkipReason(f"process {lock_holder} holds the lock of {stream.name}, but has no run that is alive")
+        wait = back_off_seconds(context.instance, job.name, now=now)
+        if wait > 0:
+            return dg.SkipReason(f"waiting {wait:.0f} s after a failure")
+        return dg.RunRequest()
+
+    return sensor
+
+
+def living_run(
+    instance: dg.DagsterInstance, job_name: str, *, lock_holder: int, now: float
+) -> dg.DagsterRun | None:
+    """The run that is alive; one whose process is dead is marked failed first.
+
+    A run that started long enough ago and whose lock is free has no process any more: Dagster's own
+    monitoring does not see that when the code server died with it.
+    """
+    living = None
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=ALIVE)):
+        run = record.dagster_run
+        young = now - (record.start_time or now) < GRACE_SECONDS
+        if lock_holder or young or run.status not in (Status.STARTED, Status.CANCELING):
+            living = run
+            continue
+        fresh = instance.get_run_by_id(run.run_id)
+        if fresh is not None and not fresh.is_finished:
+            instance.report_run_failed(fresh, "the stream's lock is free: its process is dead")
+    return living
+
+
+def back_off_seconds(instance: dg.DagsterInstance, job_name: str, *, now: float) -> float:
+    """How much longer to wait before the next run; grows with each failure of a run that never got healthy."""
+    failures, last_end = 0, None
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=ENDED), limit=8):
+        end = record.end_time or now
+        last_end = end if last_end is None else last_end
+        lived = end - (record.start_time or end)
+        if record.dagster_run.status != Status.FAILURE or lived > HEALTHY_SECONDS:
+            break
+        failures += 1
+    if not failures or last_end is None:
+        return 0.0
+    return float(last_end + min(5.0 * 2**failures, LONGEST_BACK_OFF_SECONDS) - now)
+
+
+def streams() -> list[Stream]:
+    """The three continuous jobs."""
+    return [
+        Stream("score_stream", "Payments from pix.transactions to the decision service, in batches.", score),
+        Stream("label_stream", "Labels from pix.labels to the service, which folds them into states.", fold_labels),
+        Stream("bronze_stream", "Five topics into five Delta tables, by one Spark query.", write_bronze),
+    ]
+
+
+def stream_definitions() -> dg.Definitions:
+    """Jobs, keepers and external assets of the streams."""
+    jobs = {stream.name: stream_job(stream) for stream in streams()}
+    return dg.Definitions(
+        assets=stream_assets(),
+        jobs=list(jobs.values()),
+        sensors=[keeper(stream, jobs[stream.name]) for stream in streams()],
+    )

@@ -1,0 +1,61 @@
+import random
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sentinela.errors import BadUse
+from sentinela.runtime import ports
+
+Server = Callable[[int], "subprocess.Popen[bytes]"]
+
+
+def nobody(name: str, port: int) -> bool:  # noqa: ARG001
+    return False
+
+
+def choose(
+    wanted: dict[str, int], configured: tuple[str, ...] = (), ours: Callable[..., bool] = nobody
+) -> dict[str, int]:
+    return ports.choose(wanted, configured=configured, ours=ours, randomness=random.Random(7))
+
+
+def listening(server: Server, port: int) -> "subprocess.Popen[bytes]":
+    process = server(port)
+    while ports.listener(port) is None:
+        time.sleep(0.02)
+    return process
+
+
+def test_a_free_port_is_kept(port: int) -> None:
+    assert choose({"kafka_port": port}) == {"kafka_port": port}
+
+
+def test_a_taken_default_gives_way_to_a_free_port(port: int, server: Server) -> None:
+    listening(server, port)
+    chosen = choose({"kafka_port": port})["kafka_port"]
+    assert chosen != port
+    assert ports.is_free(chosen)
+
+
+def test_a_taken_configured_port_names_port_and_holder(port: int, server: Server) -> None:
+    process = listening(server, port)
+    with pytest.raises(BadUse, match=f"SENTINELA_KAFKA_PORT={port}.*process {process.pid} .*http.server {port}"):
+        choose({"kafka_port": port}, configured=("kafka_port",))
+
+
+def test_a_port_that_our_own_process_holds_is_kept(port: int, server: Server) -> None:
+    listening(server, port)
+    assert choose({"kafka_port": port}, ours=lambda *_: True) == {"kafka_port": port}
+
+
+def test_a_default_gives_way_to_a_configured_port_of_the_same_number(port: int) -> None:
+    chosen = choose({"kafka_port": port, "mlflow_port": port}, configured=("mlflow_port",))
+    assert chosen["mlflow_port"] == port
+    assert chosen["kafka_port"] != port
+
+
+def test_one_number_configured_twice_is_refused(port: int) -> None:
+    with pytest.raises(BadUse, match="give them different ports"):
+        choose({"kafka_port": port, "mlflow_port": port}, configured=("kafka_port", "mlflow_port"))
