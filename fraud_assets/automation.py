@@ -6,7 +6,7 @@ All runs use the in-process executor: with a process per step each one would sta
 import dagster as dg
 
 from fraud_assets.declared import key_of
-from fraud_assets.models import CHAMPION, CHALLENGER, EVALUATION
+from fraud_assets.models import CHALLENGER, CHAMPION, EVALUATION
 from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
 from pix.offline.tables import (

@@ -15,8 +15,9 @@ from pix.offline.tables import DAILY_KPIS, DECISIONS_GOLD, DECISIONS_SILVER, LAB
 @told
 def decisions(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One decided payment with what became known about it."""
+    read = lake.versions(DECISIONS_SILVER.name, LABELS_SILVER.name)
     frame = gold.decisions(lake.read(DECISIONS_SILVER.name), lake.read(LABELS_SILVER.name))
-    return lake.overwrite(DECISIONS_GOLD, frame).result()
+    return lake.overwrite(DECISIONS_GOLD, frame, note=read).result()
 
 
 @dg.asset(

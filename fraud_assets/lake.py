@@ -117,9 +117,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The session; started when first asked for."""
         if self._pyspark is None:
             from dagster_pyspark import LazyPySparkResource
-            from pyspark.sql import SparkSession
+            from pyspark import SparkContext
 
-            self._owns_session = SparkSession.getActiveSession() is None
+            # The active *session* belongs to a thread; whoever has a context had Spark before us.
+            self._owns_session = SparkContext._active_spark_context is None  # noqa: SLF001
             config = spark_config(
                 tmp_dir=Path(self.tmp), master=self.master, memory=self.memory, extra=self.spark_settings
             )
@@ -186,6 +187,10 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             MissingTable: Nothing was written there yet.
         """
         return int(self._newest_commit(table)["version"])
+
+    def versions(self, *tables: str) -> dict[str, int | None]:
+        """Newest version of each table, None where there is none; asked before reading, to note what was read."""
+        return {table: self.version(table) if self.exists(table) else None for table in tables}
 
     def note(self, table: str) -> dict[str, Any]:
         """What the newest write left beside its rows.

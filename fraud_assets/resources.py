@@ -194,6 +194,7 @@ class TrackedRun:
         """The MLflow run of this Dagster run, active for the block and after it."""
         if self._begun is None:
             from dagster_mlflow import mlflow_tracking
+
             from learning import registry
 
             config = self._context.resource_config

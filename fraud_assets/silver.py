@@ -47,7 +47,7 @@ def bronze(lake: LakeResource, table: str) -> "DataFrame":
 @told
 def decisions(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One decided payment: the first record of its id on pix.decisions."""
-    read = {BRONZE_DECISIONS: lake.version(BRONZE_DECISIONS) if lake.exists(BRONZE_DECISIONS) else None}
+    read = lake.versions(BRONZE_DECISIONS)
     frame = silver.decisions(bronze(lake, BRONZE_DECISIONS))
     return lake.overwrite(DECISIONS_SILVER, frame, note=read).result()
 
@@ -64,8 +64,9 @@ def payments(lake: LakeResource) -> dg.MaterializeResult[Any]:
 @told
 def labels(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One label of a payment, live or imported: what it says, since when that is true, since when it is known."""
+    read = lake.versions(BRONZE_LABELS, HISTORY_LABELS.name)
     frame = silver.labels(bronze(lake, BRONZE_LABELS), lake.read_or_empty(HISTORY_LABELS))
-    return lake.overwrite(LABELS_SILVER, frame).result()
+    return lake.overwrite(LABELS_SILVER, frame, note=read).result()
 
 
 @dg.asset(
@@ -76,7 +77,8 @@ def labels(lake: LakeResource) -> dg.MaterializeResult[Any]:
 @told
 def quarantine(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One message or imported line that did not become a decision or a payment, and why."""
+    read = lake.versions(BRONZE_DLQ, BRONZE_DECISIONS, HISTORY_REFUSED.name)
     frame = silver.quarantine(
         bronze(lake, BRONZE_DLQ), bronze(lake, BRONZE_DECISIONS), lake.read_or_empty(HISTORY_REFUSED)
     )
-    return lake.overwrite(QUARANTINE_SILVER, frame).result()
+    return lake.overwrite(QUARANTINE_SILVER, frame, note=read).result()

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
-from fraud_streaming.lifetime import LIFETIME, Report, Stop
+from fraud_streaming.lifetime import LIFETIME, Stop
 from pix import topics
 from pix.locks import LockHeld, hold, holder, release
 from pix.settings import Settings
@@ -169,7 +168,7 @@ def write_bronze(context: dg.OpExecutionContext, settings: Settings, stop: Stop)
         tmp_dir=settings.root / "tmp" / "spark-bronze",
         master=settings.spark_master,
         memory=settings.spark_memory,
-        extra={"spark.app.name": "sentinela-bronze", **settings.spark_config},
+        extra={"spark.app.name": "sentinela-bronze", **bronze.SESSION, **settings.spark_config},
     )
     keyring = load_keyring(settings.secrets)
     spark = LazyPySparkResource(spark_config=config).spark_session
@@ -197,9 +196,7 @@ class BronzeReport:
     within the run a table would be materialised by a run that never ends, so it is reported without one.
     """
 
-    def __init__(
-        self, context: dg.OpExecutionContext, lake: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, context: dg.OpExecutionContext, lake: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._context = context
         self._lake = lake
         self._clock = clock
@@ -279,9 +276,14 @@ def stream_job(stream: Stream) -> dg.JobDefinition:
             release(lock)
         context.log.info("%s ends: %s", stream.name, stop.why)
         if stop.why != LIFETIME:
-            raise DagsterExecutionInterruptedError
+            raise dg.DagsterExecutionInterruptedError
 
-    @dg.job(name=stream.name, description=stream.text, executor_def=dg.in_process_executor, tags={"stream": stream.name})
+    @dg.job(
+        name=stream.name,
+        description=stream.text,
+        executor_def=dg.in_process_executor,
+        tags={"stream": stream.name},
+    )
     def job() -> None:
         loop()
 
@@ -314,9 +316,7 @@ def keeper(stream: Stream, job: dg.JobDefinition) -> dg.SensorDefinition:
     return sensor
 
 
-def living_run(
-    instance: dg.DagsterInstance, job_name: str, *, lock_holder: int, now: float
-) -> dg.DagsterRun | None:
+def living_run(instance: dg.DagsterInstance, job_name: str, *, lock_holder: int, now: float) -> dg.DagsterRun | None:
     """The run that is alive; one whose process is dead is marked failed first.
 
     A run that started long enough ago and whose lock is free has no process any more: Dagster's own
@@ -354,7 +354,11 @@ def streams() -> list[Stream]:
     """The three continuous jobs."""
     return [
         Stream("score_stream", "Payments from pix.transactions to the decision service, in batches.", score),
-        Stream("label_stream", "Labels from pix.labels to the service, which folds them into states.", fold_labels),
+        Stream(
+            "label_stream",
+            "Labels from pix.labels to the service, which folds them into states.",
+            fold_labels,
+        ),
         Stream("bronze_stream", "Five topics into five Delta tables, by one Spark query.", write_bronze),
     ]
 

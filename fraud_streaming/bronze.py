@@ -11,7 +11,6 @@ BronzeError
 └── QueryFailed        Spark gave up; the message names its cause
 """
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka.admin import AdminClient
 
+from fraud_streaming.bronze_query import JvmLock, cause, latest_offsets, start
 from fraud_streaming.bronze_rows import SOURCE, SPARK_SCHEMA, rows
 from fraud_streaming.kafka import require_topics
 from fraud_streaming.lifetime import Cadence, Report, Stop
@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
-# About two seconds of work on two cores, so that catching up goes in steps that can be stopped.
-MAX_MESSAGES_PER_BATCH = 20_000
 # Every Python task costs 27 ms and every output partition a file.
 TASKS = 2
 POLL_SECONDS = 1
+# Plans this small take longer to compile than to run.
+SESSION: Mapping[str, str] = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 STOP_SECONDS = 20.0
 
 
@@ -106,7 +109,7 @@ def run(
     """Write bronze until asked to stop.
 
     Args:
-        spark: A session with ``pix.offline.session.spark_config``.
+        spark: A session with ``pix.offline.session.spark_config`` and, to be fast, ``SESSION``.
         kafka: librdkafka configuration, ``bootstrap.servers`` included.
         lake: Root of the Delta tables.
         checkpoint: Folder for the query's state; the application id lies beside it.
@@ -134,39 +137,13 @@ def run(
                 stop.sleep(POLL_SECONDS)
                 if cadence.due():
                     report(writer.told(query))
-            _finish_batch(query)
+            _finish_batch(query, writer.stats)
             if not query.isActive:
                 raise writer.error or QueryFailed(cause(query))
         finally:
             query.stop()
             writer.stats.final = True
             report(writer.told(query))
-
-
-class JvmLock:
-    """A lock held by Spark's JVM, the process that writes.
-
-    After a kill -9 of this Python process its JVM may live for a moment and finish a commit; Delta on
-    local disk is not made for two writers. Enter gives False when asked to stop while waiting.
-    """
-
-    def __init__(self, spark: "SparkSession", path: Path, stop: Stop) -> None:
-        self._jvm: Any = spark._jvm  # noqa: SLF001 - the lock must belong to that process
-        self._path = path
-        self._stop = stop
-        self._file: Any = None
-
-    def __enter__(self) -> bool:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._jvm.java.io.RandomAccessFile(str(self._path), "rw")
-        while self._file.getChannel().tryLock() is None:
-            self._stop.sleep(POLL_SECONDS)
-            if self._stop:
-                return False
-        return True
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
 
 def create_tables(spark: "SparkSession", lake: str) -> None:
@@ -201,59 +178,6 @@ def application_id(checkpoint: Path, new_id: Callable[[], str]) -> str:
     written.write_text(fresh)
     written.replace(beside)
     return fresh
-
-
-def start(
-    spark: "SparkSession",
-    kafka: Mapping[str, str],
-    checkpoint: Path,
-    trigger_seconds: float,
-    write: Callable[["DataFrame", int], None],
-) -> "StreamingQuery":
-    """Start the query."""
-    source = (
-        spark.readStream.format("kafka")
-        .options(**java_options(kafka))
-        .option("subscribe", ",".join(topics.ALL))
-        .option("startingOffsets", "earliest")
-        .option("failOnDataLoss", "true")
-        .option("maxOffsetsPerTrigger", MAX_MESSAGES_PER_BATCH)
-        .load()
-    )
-    return (
-        source.writeStream.queryName("bronze")
-        .foreachBatch(write)
-        .option("checkpointLocation", str(checkpoint))
-        .trigger(processingTime=f"{round(trigger_seconds * 1000)} milliseconds")
-        .start()
-    )
-
-
-def java_options(kafka: Mapping[str, str]) -> dict[str, str]:
-    """Options of Spark's Kafka source for a librdkafka configuration.
-
-    Most names are the same; SASL credentials and a CA file are written differently in Java.
-    """
-    options = {
-        f"kafka.{name}": value
-        for name, value in kafka.items()
-        if name in ("bootstrap.servers", "security.protocol", "sasl.mechanism", "client.id")
-    }
-    if "sasl.mechanisms" in kafka:
-        options["kafka.sasl.mechanism"] = kafka["sasl.mechanisms"]
-    if "sasl.username" in kafka:
-        mechanism = options.get("kafka.sasl.mechanism", "PLAIN")
-        module = "plain.PlainLoginModule" if mechanism == "PLAIN" else "scram.ScramLoginModule"
-        user, password = (json.dumps(kafka.get(name, "")) for name in ("sasl.username", "sasl.password"))
-        options["kafka.sasl.jaas.config"] = (
-            f"org.apache.kafka.common.security.{module} required username={user} password={password};"
-        )
-    if "ssl.ca.location" in kafka:
-        options |= {
-            "kafka.ssl.truststore.type": "PEM",
-            "kafka.ssl.truststore.location": kafka["ssl.ca.location"],
-        }
-    return options
 
 
 class BronzeWriter:
@@ -294,14 +218,12 @@ class BronzeWriter:
 
     def _append(self, topic: str, frame: "DataFrame", parts: "dict[int, _Part]", batch: int) -> None:
         known = self._known[topic]
-        if known.version > batch:
-            raise CheckpointBehind(
-                f"{table_path(self._lake, topic)} has batch {known.version} of {self._application}, the checkpoint "
-                f"is at {batch}; delete the checkpoint folder as a whole, the tables stay as they are"
-            )
         seen = {part: known.ends[part] for part in parts if parts[part].first <= known.ends.get(part, -1)}
         if seen:
             frame = self._unseen(topic, frame, min(parts[part].first for part in seen))
+        if known.version >= batch:
+            self._skip(topic, frame, known.version, batch)
+            return
         (
             frame.coalesce(1)
             .write.format("delta")
@@ -311,6 +233,14 @@ class BronzeWriter:
             .save(table_path(self._lake, topic))
         )
         self._count(topic, parts, seen)
+
+    def _skip(self, topic: str, frame: "DataFrame", version: int, batch: int) -> None:
+        """A batch that the table has by number must bring nothing new; Delta would drop it in silence."""
+        if not frame.isEmpty():
+            raise CheckpointBehind(
+                f"{table_path(self._lake, topic)} has batch {version} of {self._application}, the checkpoint is at "
+                f"{batch} with other messages; delete the checkpoint folder as a whole, the tables stay as they are"
+            )
 
     def _unseen(self, topic: str, frame: "DataFrame", first: int) -> "DataFrame":
         """The rows that the table has not; it may have them from a batch this checkpoint forgot."""
@@ -333,13 +263,15 @@ class BronzeWriter:
             repeated = min(found.count, seen[part] - found.first + 1) if part in seen else 0
             stats.rows += found.count - repeated
             stats.new_rows += found.count - repeated
-            stats.skipped += max(0, found.first - stats.offsets.get(part, 0)) + found.last - found.first + 1 - found.count
+            stats.skipped += (
+                max(0, found.first - stats.offsets.get(part, 0)) + found.last - found.first + 1 - found.count
+            )
             stats.offsets[part] = max(stats.offsets.get(part, 0), found.last + 1)
             stats.latency_ms_max = max(stats.latency_ms_max, now_ms - found.oldest_ms)
 
     def told(self, query: "StreamingQuery") -> dict[str, object]:
         """``Stats`` as a dictionary; starts a new period."""
-        for topic, latest in _latest_offsets(query).items():
+        for topic, latest in latest_offsets(query).items():
             table = self.stats.tables[topic]
             table.behind = sum(max(0, end - table.offsets.get(part, 0)) for part, end in latest.items())
         times, self._batch_ms = self._batch_ms, []
@@ -406,29 +338,10 @@ def _present(made: "DataFrame") -> dict[str, dict[int, _Part]]:
     return {topic: present for topic, present in parts.items() if present}
 
 
-def _latest_offsets(query: "StreamingQuery") -> dict[str, dict[int, int]]:
-    """End of every topic as the newest progress saw it; empty before the first one."""
-    progress = query.lastProgress
-    text = progress["sources"][0]["latestOffset"] if progress and progress["sources"] else None
-    content = json.loads(text) if isinstance(text, str) else text
-    if not isinstance(content, dict):
-        return {}
-    return {
-        topic: {int(part): int(end) for part, end in parts.items()}
-        for topic, parts in content.items()
-        if topic in topics.ALL
-    }
-
-
-def cause(query: "StreamingQuery") -> str:
-    """Why the query ended, without Java's stack."""
-    error = query.exception()
-    if error is None:
-        return "the query ended by itself; it is restarted"
-    return str(error).split("JVM stacktrace")[0].strip()[:2000]
-
-
-def _finish_batch(query: "StreamingQuery") -> None:
-    deadline = time.monotonic() + STOP_SECONDS
-    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
-        time.sleep(0.1)
+def _finish_batch(query: "StreamingQuery", stats: Stats) -> None:
+    # Under load one trigger follows the other at once, so the end of a batch is seen by its count.
+    batches, deadline = stats.batches, time.monotonic() + STOP_SECONDS
+    while query.isActive and stats.batches == batches and time.monotonic() < deadline:
+        if not query.status["isTriggerActive"]:
+            return
+        time.sleep(0.05)

@@ -139,11 +139,7 @@ class Group:
 
     def commit(self, offsets: Mapping[int, int]) -> bool:
         """Commit synchronously; False when Kafka did not confirm, then the next commit covers it."""
-        new = {
-            partition: offset
-            for partition, offset in offsets.items()
-            if self._committed.get(partition) != offset
-        }
+        new = {partition: offset for partition, offset in offsets.items() if self._committed.get(partition) != offset}
         if not new:
             return True
         wanted = [TopicPartition(self.topic, partition, offset) for partition, offset in sorted(new.items())]
@@ -231,9 +227,7 @@ class DeadLetters:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise DeadLetterRefused(
-                    f"{topics.DLQ} does not take a dead letter: {error.args[0].str()}"
-                ) from error
+                raise DeadLetterRefused(f"{topics.DLQ} does not take a dead letter: {error.args[0].str()}") from error
             else:
                 return
 

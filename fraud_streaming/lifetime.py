@@ -24,9 +24,7 @@ class Stop:
     could stop it any more) or ``LIFETIME`` (renewal: the successor starts with fresh memory).
     """
 
-    def __init__(
-        self, *, lifetime_seconds: float = math.inf, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, lifetime_seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
         self.why: str | None = None
         self._parent = os.getppid()
         self._clock = clock

@@ -53,9 +53,7 @@ def problem_errors(content: Mapping[str, Any]) -> tuple[FieldError, ...]:
             for error in errors
             if isinstance(error, dict)
         )
-    return (
-        FieldError("", str(problem.get("detail") or problem.get("title") or "the service gave no reason")),
-    )
+    return (FieldError("", str(problem.get("detail") or problem.get("title") or "the service gave no reason")),)
 
 
 def to_letter(refusal: Refusal, keyring: Keyring) -> DeadLetter:

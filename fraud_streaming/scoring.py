@@ -160,9 +160,7 @@ class Scoring:
         )
         refusals += refused_by_service(payments, answers)
         written = self._letters.send([to_letter(refusal, self._keyring) for refusal in refusals], self._stop)
-        unfinished = [
-            payment.taken.origin for payment, answer in zip(payments, answers, strict=True) if answer is None
-        ]
+        unfinished = [payment.taken.origin for payment, answer in zip(payments, answers, strict=True) if answer is None]
         unfinished += [] if written else [refusal.taken.origin for refusal in refusals]
         self._reached |= finished_offsets((taken.origin for taken in batch), unfinished)
         self._count(batch, answers, len(refusals) if written else 0)

@@ -4,9 +4,11 @@ A second run keeps what is there: the history is imported once per home, live pa
 new challenger has to beat the champion, and `verify` covers all runs.
 """
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -16,15 +18,15 @@ from pix.settings import Settings
 from pix.simulator.simulation import Simulation, SimulationPlan, simulate, write
 from sentinela.dagster_runs import launch
 from sentinela.errors import NotRunning, SentinelaError
-from sentinela.history import IMPORT_JOB, INBOX, deposit
+from sentinela.history import INBOX, deposit
 from sentinela.progress import Say
 from sentinela.report import closing_table
 from sentinela.sender import Sent, open_log, paced, send_to_kafka, send_to_rest
 from sentinela.verify import SENT_FOLDER, verify
 
 HISTORY = "simulated"
-TRAIN_JOB = "retrain_job"
-DRIFT_JOB = "drift_job"
+EVERYTHING_JOB = "everything_job"
+PROOF_JOB = "daily_refresh_job"
 FRAUD_PER_100K = 600.0
 LIVE_FRAUD_PER_100K = 2_000.0
 SERVED_WITHIN_SECONDS = 30
@@ -85,15 +87,15 @@ def run(plan: DemoPlan, say: Say) -> str:
 
     start = time.monotonic()
     settings = _step(1, "start the local runtime", say, lambda: supervisor.up(say))
-    _step(2, "history: simulate and import", say, lambda: _history(plan, settings, say))
-    _step(3, "train, compare, promote", say, lambda: launch(settings.dagster, TRAIN_JOB, say))
+    _step(2, "simulate a history that ends now", say, lambda: _history(plan, settings, say))
+    _step(3, "import, features, train, promote", say, lambda: launch(settings.dagster, EVERYTHING_JOB, say))
     _step(4, "the service takes the champion", say, lambda: _wait_for_champion(settings))
     _step(5, "the streams run", say, lambda: _wait_for_streams(settings))
     live = _step(6, "live payments through Kafka and REST", say, lambda: _live(plan, settings, say))
     verified = _step(7, "verify", say, lambda: verify(settings, [], VERIFY_SECONDS, say))
-    _step(8, "look for drift", say, lambda: launch(settings.dagster, DRIFT_JOB, say))
     if not verified.ok:
         raise SentinelaError(f"verify found a fault: {verified.counts.line()}; see {settings.root / 'logs'}")
+    _step(8, "prove online equals offline, look for drift", say, lambda: launch(settings.dagster, PROOF_JOB, say))
     return closing_table(settings, live.simulation.truth, live.rest, verified, time.monotonic() - start)
 
 
@@ -109,23 +111,22 @@ def _history(plan: DemoPlan, settings: Settings, say: Say) -> None:
     inbox = settings.root / INBOX / HISTORY
     if (inbox / "payments.jsonl").exists():
         say("  this home has its history; nothing is simulated again")
-    else:
-        now_ms = time.time_ns() // 1_000_000
-        past = simulate(
-            SimulationPlan(
-                seed=plan.seed,
-                start_ms=now_ms - int(plan.days * DAY_MS),
-                days=plan.days,
-                accounts=plan.accounts,
-                payments=plan.payments,
-                fraud_per_100k=FRAUD_PER_100K,
-            )
+        return
+    now_ms = time.time_ns() // 1_000_000
+    past = simulate(
+        SimulationPlan(
+            seed=plan.seed,
+            start_ms=now_ms - int(plan.days * DAY_MS),
+            days=plan.days,
+            accounts=plan.accounts,
+            payments=plan.payments,
+            fraud_per_100k=FRAUD_PER_100K,
         )
-        folder = settings.root / "simulated"
-        counts = write(past, folder)
-        say("  simulated " + ", ".join(f"{count:,} in {name}" for name, count in counts.items()))
-        deposit(settings.root, folder, HISTORY)
-    launch(settings.dagster, IMPORT_JOB, say)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        counts = write(past, Path(folder))
+        deposit(settings.root, Path(folder), HISTORY)
+    say("  simulated " + ", ".join(f"{count:,} in {name}" for name, count in counts.items()))
 
 
 def _wait_for_champion(settings: Settings) -> None:

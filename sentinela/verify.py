@@ -4,6 +4,7 @@ It compares the senders' own logs with gold decisions and the quarantine, after 
 streams have taken in everything that was in Kafka when it started.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ POLL_SECONDS = 0.5
 SCORING_GROUP = "sentinela-scoring"
 REFRESH_JOB = "refresh_lake_job"
 SENT_FOLDER = "sent"
+NOTING_SOURCES = ("silver/decisions", "silver/labels")
 
 Offsets = dict[tuple[str, int], int]
 
@@ -156,15 +158,51 @@ def _bronze_offsets(lake: str, topic: str) -> dict[int, int]:
     return {int(p): int(o) + 1 for p, o in table.groupby("partition")["offset"].max().items()}
 
 
-def read_table(lake: str, name: str, columns: Sequence[str]) -> Any:
-    """Columns of a lake table as a DataFrame; None where the table does not exist yet."""
-    import pyarrow as pa
+def gold_is_behind(lake: str) -> bool:
+    """Whether gold or the quarantine was written from older inputs than there are now.
+
+    Each of these tables notes with its rows which versions it was made from. What was changed behind the
+    platform's back carries no note, so it is counted as it is and not silently written anew.
+    """
+    return any(_is_behind(lake, table) for table in ("gold/decisions", "silver/quarantine"))
+
+
+def _is_behind(lake: str, name: str) -> bool:
+    made_from = _noted_inputs(lake, name)
+    if any(_version(lake, source) != version for source, version in made_from.items()):
+        return True
+    return not made_from or any(_is_behind(lake, source) for source in made_from if source in NOTING_SOURCES)
+
+
+def _noted_inputs(lake: str, name: str) -> dict[str, int | None]:
+    table = _open(lake, name)
+    for commit in table.history() if table else []:
+        if note := json.loads(commit.get("userMetadata") or "{}"):
+            return dict(note)
+    return {}
+
+
+def _version(lake: str, name: str) -> int | None:
+    table = _open(lake, name)
+    return table.version() if table else None
+
+
+def _open(lake: str, name: str) -> Any:
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
     try:
-        table = DeltaTable(f"{lake}/{name}")
+        return DeltaTable(f"{lake}/{name}")
     except TableNotFoundError:
+        return None
+
+
+def read_table(lake: str, name: str, columns: Sequence[str]) -> Any:
+    """Columns of a lake table as a DataFrame; None where the table does not exist yet."""
+    import pyarrow as pa
+
+    table = _open(lake, name)
+    if table is None:
         return None
     return pa.table(table.scan(columns=list(columns)).read_all()).to_pandas()
 
@@ -205,8 +243,6 @@ def _in_bronze(lake: str) -> list[SentLine]:
     taken = read_table(lake, topics.bronze_table(topics.TRANSACTIONS), ["value", "body_token"])
     if taken is None:
         return []
-    import json
-
     lines = []
     for value, token in zip(taken["value"], taken["body_token"], strict=True):
         content = json.loads(value) if value else {}

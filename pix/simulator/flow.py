@@ -94,10 +94,7 @@ class Flow:
 def join(flows: Sequence[Flow]) -> Flow:
     """All rows of all flows, in time order; ties keep the given order."""
     whole = Flow(
-        **{
-            column.name: np.concatenate([getattr(flow, column.name) for flow in flows])
-            for column in fields(Flow)
-        }
+        **{column.name: np.concatenate([getattr(flow, column.name) for flow in flows]) for column in fields(Flow)}
     )
     return whole.take(np.argsort(whole.at_ms, kind="stable"))
 

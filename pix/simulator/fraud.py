@@ -31,7 +31,9 @@ from pix.simulator.rhythm import HOUR_MS, MINUTE_MS, Ints, draw_times
 CRIMINAL_DEVICES = 20_000_000
 GANGS = 7
 PASS_THROUGH_SHARE = 0.75
-INNOCENT_SHARE = 0.15
+INNOCENT_SHARE = 0.22
+# Not a multiple of 3, see _slice.
+SLICES = 8
 
 
 class Cast(NamedTuple):
@@ -53,7 +55,7 @@ def fraud(rng: np.random.Generator, population: Population, window: tuple[int, i
     left = n
     while left > 0:
         scenario = names[rng.choice(len(names), p=weights)]
-        start_ms = int(draw_times(rng, 1, *window)[0])
+        start_ms = int(draw_times(rng, 1, *_slice(window, len(parts)))[0])
         cast = _cast(rng, population, start_ms)
         steps = scenario(rng, cast)
         if rng.random() < PASS_THROUGH_SHARE:
@@ -63,6 +65,15 @@ def fraud(rng: np.random.Generator, population: Population, window: tuple[int, i
         parts.append(place(steps, start_ms, window, purse=len(parts)))
         left -= len(steps)
     return join(parts)
+
+
+def _slice(window: tuple[int, int], campaign: int) -> tuple[int, int]:
+    """Campaigns take turns among the window's slices: few as they are, none of its parts goes without."""
+    begin, end = window
+    if end - begin < SLICES:
+        return window
+    turn = campaign * 3 % SLICES
+    return begin + (end - begin) * turn // SLICES, begin + (end - begin) * (turn + 1) // SLICES
 
 
 def _cast(rng: np.random.Generator, population: Population, start_ms: int) -> Cast:
@@ -146,9 +157,7 @@ def _fake_sale(rng: np.random.Generator, cast: Cast) -> list[Step]:
     steps, at = [], 0.0
     for _ in range(n):
         amount = int(rounded(rng, np.array([price * rng.choice([1.0, 1.0, 1.08, 0.9])]), 0.4)[0])
-        steps.append(
-            Step(int(at), _victim(rng, cast), cast.mule, amount, initiation, typology=Typology.FAKE_SALE)
-        )
+        steps.append(Step(int(at), _victim(rng, cast), cast.mule, amount, initiation, typology=Typology.FAKE_SALE))
         at += rng.exponential(14 * MINUTE_MS)
     return steps
 
@@ -158,18 +167,12 @@ def _passed_on(rng: np.random.Generator, cast: Cast, steps: list[Step]) -> list[
     inflows = sorted(step.offset_ms for step in steps if step.payee == cast.mule)
     if not inflows:
         return []
-    batches = (
-        [inflows[len(inflows) // 2], inflows[-1]]
-        if len(inflows) > 5 and rng.random() < 0.6
-        else [inflows[-1]]
-    )  # noqa: PLR2004
+    batches = [inflows[len(inflows) // 2], inflows[-1]] if len(inflows) > 5 and rng.random() < 0.6 else [inflows[-1]]  # noqa: PLR2004
     out: list[Step] = []
     for batch in batches:
         at = batch + rng.exponential(5 * MINUTE_MS) + 20_000
         # Two parts leave at most 6 % behind: the second takes its share of what the first left.
-        shares = (
-            [rng.uniform(0.9, 1.0)] if rng.random() < 0.5 else [rng.uniform(0.4, 0.7), rng.uniform(0.9, 1.0)]
-        )
+        shares = [rng.uniform(0.9, 1.0)] if rng.random() < 0.5 else [rng.uniform(0.4, 0.7), rng.uniform(0.9, 1.0)]
         for share in shares:
             out.append(_onward(rng, cast, int(at), float(share)))
             at += rng.exponential(2 * MINUTE_MS) + 5_000

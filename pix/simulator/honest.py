@@ -31,7 +31,7 @@ from pix.simulator.population import CONTACTS, Population
 from pix.simulator.rhythm import HOUR_MS, MINUTE_MS, Bools, Floats, Ints, draw_times
 
 KNOWN_PAYEE_SHARE = 0.86
-GUEST_DEVICE_SHARE = 0.015
+GUEST_DEVICE_SHARE = 0.010
 DRAIN_SHARE = 0.006
 FRIENDS_DEVICES = 10_000_000
 
@@ -80,21 +80,15 @@ def everyday(rng: np.random.Generator, population: Population, window: tuple[int
     """Payments of ordinary days, mostly to payees that the payer pays regularly."""
     shares = np.array([kind.share for kind in KINDS])
     counts = rng.multinomial(n, shares / shares.sum())
-    return join(
-        [_of_kind(rng, population, window, kind, int(m)) for kind, m in zip(KINDS, counts, strict=True)]
-    )
+    return join([_of_kind(rng, population, window, kind, int(m)) for kind, m in zip(KINDS, counts, strict=True)])
 
 
-def _of_kind(
-    rng: np.random.Generator, population: Population, window: tuple[int, int], kind: Kind, n: int
-) -> Flow:
+def _of_kind(rng: np.random.Generator, population: Population, window: tuple[int, int], kind: Kind, n: int) -> Flow:
     payer = draw_slots(rng, population, n, company=kind.payer_company)
     contacts = population.company_contacts if kind.payee_company else population.person_contacts
     favourites = 1.0 / np.arange(1, CONTACTS + 1)
     regular = contacts[payer, rng.choice(CONTACTS, n, p=favourites / favourites.sum())]
-    payee = np.where(
-        rng.random(n) < KNOWN_PAYEE_SHARE, regular, _strangers(rng, population, n, kind.payee_company)
-    )
+    payee = np.where(rng.random(n) < KNOWN_PAYEE_SHARE, regular, _strangers(rng, population, n, kind.payee_company))
     payee = not_self(rng, population, payer, payee)
     initiation = rng.choice(list(kind.initiations), n, p=list(kind.initiations.values()))
     amount = _amounts(rng, population, kind, payer, initiation)
@@ -138,9 +132,7 @@ def not_self(rng: np.random.Generator, population: Population, payer: Ints, paye
     return np.where(payee == payer, elsewhere, payee)
 
 
-def _amounts(
-    rng: np.random.Generator, population: Population, kind: Kind, payer: Ints, initiation: Ints
-) -> Ints:
+def _amounts(rng: np.random.Generator, population: Population, kind: Kind, payer: Ints, initiation: Ints) -> Ints:
     n = len(payer)
     body = kind.median_cents * rng.lognormal(0, kind.sigma, n)
     tail = np.minimum(kind.tail_from_cents * (1 + rng.pareto(kind.tail_alpha, n)), kind.tail_cap_cents)

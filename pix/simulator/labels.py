@@ -31,9 +31,7 @@ _FRAUD_TYPES = {
 }
 
 
-def draw_labels(
-    rng: np.random.Generator, ids: list[str], at_ms: Ints, typology: Ints
-) -> list[dict[str, Any]]:
+def draw_labels(rng: np.random.Generator, ids: list[str], at_ms: Ints, typology: Ints) -> list[dict[str, Any]]:
     """All labels that will ever become known, in the order in which they do.
 
     Args:
@@ -92,9 +90,7 @@ def _minutes(rng: np.random.Generator) -> int:
     return int((2 + rng.exponential(15)) * MINUTE_MS)
 
 
-def _written(
-    histories: list[tuple[int, int, str, int, str]], ids: list[str], typology: Ints
-) -> list[dict[str, Any]]:
+def _written(histories: list[tuple[int, int, str, int, str]], ids: list[str], typology: Ints) -> list[dict[str, Any]]:
     histories = sorted(histories, key=lambda history: (history[3], ids[history[0]], history[2]))
     effective = timestamps(np.array([history[1] for history in histories], dtype=np.int64))
     known = timestamps(np.array([history[3] for history in histories], dtype=np.int64))

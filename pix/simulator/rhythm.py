@@ -36,9 +36,7 @@ def local_hour(at_ms: Ints) -> Ints:
     return (at_ms + BRASILIA_OFFSET_MS) // HOUR_MS % 24
 
 
-def draw_times(
-    rng: np.random.Generator, n: int, start_ms: int, end_ms: int, *, company: bool = False
-) -> Ints:
+def draw_times(rng: np.random.Generator, n: int, start_ms: int, end_ms: int, *, company: bool = False) -> Ints:
     """``n`` times in [start_ms, end_ms), epoch ms, unsorted, dense where people (or companies) pay often."""
     hours = np.arange(start_ms // HOUR_MS, -(-end_ms // HOUR_MS)) * HOUR_MS
     begins, ends = np.maximum(hours, start_ms), np.minimum(hours + HOUR_MS, end_ms)

@@ -141,6 +141,4 @@ def _lines(messages: Iterable[dict[str, Any]]) -> bytes:
 
 
 def _line(message: dict[str, Any]) -> bytes:
-    return json.dumps(
-        message, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(message, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

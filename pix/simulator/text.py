@@ -115,9 +115,7 @@ def _serial(population: Population, slots: Ints, number: Ints) -> Ints:
     return (number + 1) * population.size + slots + 10_000
 
 
-def _per_account(
-    population: Population, slots: Ints, at_ms: Ints, write: Callable[[Ints, Ints, Ints], Texts]
-) -> Texts:
+def _per_account(population: Population, slots: Ints, at_ms: Ints, write: Callable[[Ints, Ints, Ints], Texts]) -> Texts:
     """Writes each account once, however many payments it has."""
     number = population.account_number(slots, at_ms)
     _, first, inverse = np.unique(number * population.size + slots, return_index=True, return_inverse=True)

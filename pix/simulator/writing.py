@@ -32,8 +32,8 @@ class Session(NamedTuple):
 
 SESSIONS = {
     Behaviour.EVERYDAY: Session(0.02, 0.008, 0.02, (0.27, 0.63, 0.10), 45 * SECOND_MS),
-    Behaviour.TALKED_INTO: Session(0.45, 0.08, 0.02, (0.32, 0.58, 0.10), 110 * SECOND_MS),
-    Behaviour.INTRUDER: Session(0.03, 0.12, 0.12, (0.50, 0.27, 0.23), 70 * SECOND_MS),
+    Behaviour.TALKED_INTO: Session(0.50, 0.10, 0.02, (0.32, 0.58, 0.10), 110 * SECOND_MS),
+    Behaviour.INTRUDER: Session(0.03, 0.18, 0.15, (0.54, 0.20, 0.26), 70 * SECOND_MS),
     Behaviour.RELAY: Session(0.02, 0.03, 0.05, (0.40, 0.50, 0.10), 35 * SECOND_MS),
 }
 
@@ -127,9 +127,9 @@ def _markers(population: Population, flow: Flow, watermark: Ints) -> Ints:
     """Markers that earlier spells of a mule left behind, as far as the lagging statistics know them."""
     by_chance = text.marked_by_chance(population, flow.payee, flow.at_ms)
     over = population.spells_over(flow.payee, watermark - MARKER_DELAY_MS)
-    same_account = population.account_number(
-        flow.payee, watermark - MARKER_DELAY_MS
-    ) == population.account_number(flow.payee, flow.at_ms)
+    same_account = population.account_number(flow.payee, watermark - MARKER_DELAY_MS) == population.account_number(
+        flow.payee, flow.at_ms
+    )
     # Every second mule banks where nobody marks.
     marked = (flow.payee % 2 == 0) & same_account
     return by_chance + np.where(marked, over, 0)
@@ -167,9 +167,7 @@ def _device_facts(rng: np.random.Generator, population: Population, flow: Flow) 
     ]
 
 
-def _session_facts(
-    rng: np.random.Generator, population: Population, flow: Flow, balances: Ints
-) -> list[Column]:
+def _session_facts(rng: np.random.Generator, population: Population, flow: Flow, balances: Ints) -> list[Column]:
     n = len(flow)
     sessions = [SESSIONS[behaviour] for behaviour in Behaviour]
 

@@ -19,9 +19,7 @@ from pix.simulator.simulation import InvalidPlan, SimulationPlan, simulate, writ
 
 DAY_MS = 86_400_000
 START_MS = 1_790_000_000_000
-HISTORY = SimulationPlan(
-    seed=11, start_ms=START_MS, days=30, accounts=1_500, payments=20_000, fraud_per_100k=900
-)
+HISTORY = SimulationPlan(seed=11, start_ms=START_MS, days=30, accounts=1_500, payments=20_000, fraud_per_100k=900)
 END_MS = HISTORY.window[1]
 LIVE = replace(HISTORY, start_ms=END_MS, days=60 / 86_400, payments=1_000, run="live-1")
 FILES = ("payments.jsonl", "labels.jsonl", "truth.jsonl")

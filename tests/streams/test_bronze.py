@@ -10,6 +10,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from fraud_streaming import bronze
+from fraud_streaming.bronze_query import java_options
 from fraud_streaming.bronze_rows import ARROW_SCHEMA, COLUMNS, SOURCE, rows
 from fraud_streaming.lifetime import Cadence, Stop
 from pix import topics as names
@@ -86,7 +87,7 @@ def test_a_new_checkpoint_gets_a_new_application_id(tmp_path: Path) -> None:
 
 
 def test_librdkafka_options_become_java_options() -> None:
-    options = bronze.java_options(
+    options = java_options(
         {
             "bootstrap.servers": "k:9093",
             "security.protocol": "SASL_SSL",
@@ -109,8 +110,15 @@ def test_librdkafka_options_become_java_options() -> None:
 
 
 def offsets(lake: Path, topic: str) -> list[tuple[int, int]]:
-    table = pa.table(DeltaTable(bronze.table_path(str(lake), topic)).scan(columns=["partition", "offset"]).read_all())
+    path = bronze.table_path(str(lake), topic)
+    if not DeltaTable.is_deltatable(path):
+        return []
+    table = pa.table(DeltaTable(path).scan(columns=["partition", "offset"]).read_all())
     return sorted((row["partition"], row["offset"]) for row in table.to_pylist())
+
+
+def newest_file(folder: Path) -> Path:
+    return max((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
 
 
 class Running:
@@ -160,8 +168,13 @@ def test_every_message_is_one_row_also_with_a_deleted_checkpoint(
     payments = [payment(number) for number in range(40)] + [value for value, _ in MALFORMED]
     produce(topics, names.TRANSACTIONS, payments)
     first = Running(spark, topics, tmp_path, keyring)
-    first.until(lambda: first.reports and len(offsets(lake, names.TRANSACTIONS)) == len(payments))
-    produce(topics, names.LABELS, [label("E12345678202611211230abcdefghijk")], key="E12345678202611211230abcdefghijk")
+    first.until(lambda: bool(first.reports) and len(offsets(lake, names.TRANSACTIONS)) == len(payments))
+    produce(
+        topics,
+        names.LABELS,
+        [label("E12345678202611211230abcdefghijk")],
+        key="E12345678202611211230abcdefghijk",
+    )
     first.until(lambda: len(offsets(lake, names.LABELS)) == 1)
     first.end()
     last = first.reports[-1]
@@ -171,7 +184,15 @@ def test_every_message_is_one_row_also_with_a_deleted_checkpoint(
     # Topics without messages have an empty table and cost no commit.
     assert DeltaTable(bronze.table_path(str(lake), names.FOLDS)).version() == 0
 
-    for path in sorted((tmp_path / "streams" / "bronze").rglob("*"), reverse=True):
+    # A crash after the tables' commits and before the checkpoint's: the batch comes again.
+    checkpoint = tmp_path / "streams" / "bronze"
+    newest_file(checkpoint / "commits").unlink()
+    again = Running(spark, topics, tmp_path, keyring)
+    again.until(lambda: newest_file(checkpoint / "commits").name == newest_file(checkpoint / "offsets").name)
+    again.end()
+    assert again.reports[-1]["tables"][names.LABELS]["rows"] == 0  # type: ignore[index]
+
+    for path in sorted(checkpoint.rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     produce(topics, names.TRANSACTIONS, [payment(number) for number in range(100, 120)])
     second = Running(spark, topics, tmp_path, keyring)
@@ -198,3 +219,22 @@ def test_a_topic_created_anew_is_not_mixed_into_the_old_table(
     with pytest.raises(bronze.TopicRecreated, match="created anew"):
         running.until(lambda: False)
     running.end()
+
+
+@pytest.mark.timeout(180)
+def test_a_checkpoint_that_lost_batches_is_refused(
+    spark: "SparkSession", topics: str, tmp_path: Path, keyring: Keyring
+) -> None:
+    lake, checkpoint = tmp_path / "lake", tmp_path / "streams" / "bronze"
+    first = Running(spark, topics, tmp_path, keyring)
+    for count in (2, 4):
+        produce(topics, names.LABELS, [b"broken", b"broken"])
+        first.until(lambda count=count: len(offsets(lake, names.LABELS)) == count)
+    first.end()
+    for folder in ("offsets", "commits"):
+        newest_file(checkpoint / folder).unlink()
+    produce(topics, names.LABELS, [b"new", b"new"])
+    second = Running(spark, topics, tmp_path, keyring)
+    with pytest.raises(bronze.CheckpointBehind, match="delete the checkpoint folder as a whole"):
+        second.until(lambda: len(offsets(lake, names.LABELS)) == 6)
+    second.end()

@@ -42,7 +42,15 @@ def start(topics: str, service: FakeService, tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(name: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "tests.streams.job", name, topics, service.url, str(tmp_path / "keys")]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.streams.job",
+            name,
+            topics,
+            service.url,
+            str(tmp_path / "keys"),
+        ]
         with (tmp_path / f"{name}{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
         started.append(process)
@@ -62,15 +70,19 @@ def ends(topics: str, topic: str, group: str, count: int) -> Callable[[], bool]:
 def test_every_payment_is_answered_or_put_away_under_kill_9(
     topics: str, service: FakeService, start: Start, tmp_path: Path
 ) -> None:
-    good = [payment(number) for number in range(1500)]
-    messages: list[bytes | None] = [*good, *(value for value, _ in MALFORMED * 4), payment(3, amount_cents=999_999)]
+    good = [payment(number) for number in range(1200)]
+    messages: list[bytes | None] = [
+        *good,
+        *(value for value, _ in MALFORMED * 4),
+        payment(3, amount_cents=999_999),
+    ]
     random.Random(5).shuffle(messages)
     messages.append(payment(3, amount_cents=999_998))
     chance = random.Random(7)
     job = start("scoring")
-    for begin in range(0, len(messages), 300):
+    for begin in range(0, len(messages), 450):
         before = service.requests
-        produce(topics, names.TRANSACTIONS, messages[begin : begin + 300])
+        produce(topics, names.TRANSACTIONS, messages[begin : begin + 450])
         wait_until(lambda before=before: service.requests > before, seconds=20)
         time.sleep(chance.uniform(0.0, 0.2))
         job.kill()
@@ -112,4 +124,7 @@ def test_labels_fold_once_their_payment_is_known(topics: str, service: FakeServi
     assert len(service.folded) == len(others) + 1
     letters = {key: json.loads(value) for key, value in read_all(topics, names.DLQ)}
     assert sorted(letter["reason"] for letter in letters.values()) == ["not_json", "payment_unknown"]
-    assert committed(topics, labels.GROUP, names.LABELS) == dict.fromkeys(range(PARTITIONS), 0) | {0: 52, 1: 51}
+    assert committed(topics, labels.GROUP, names.LABELS) == dict.fromkeys(range(PARTITIONS), 0) | {
+        0: 52,
+        1: 51,
+    }

@@ -2,20 +2,28 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pix.locks import LockHeld, hold, holder, release
 
-HOLD = "import sys; from pathlib import Path; from pix.locks import hold; hold(Path(sys.argv[1])); print(1, flush=True); input()"
+HOLD = (
+    "import sys; from pathlib import Path; from pix.locks import hold;"
+    "hold(Path(sys.argv[1])); print(1, flush=True); input()"
+)
+ASK = "import sys; from pathlib import Path; from pix.locks import holder; print(holder(Path(sys.argv[1])))"
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> "subprocess.Popen[str]":
+def other(tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
     """Another process that holds ``tmp_path / "lock"``."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "1\n"
@@ -47,7 +55,7 @@ def test_looking_at_ones_own_lock_does_not_free_it(tmp_path: Path) -> None:
         with pytest.raises(LockHeld):
             hold(path)
         asked = subprocess.run(
-            [sys.executable, "-c", f"from pathlib import Path; from pix.locks import holder; print(holder(Path({str(path)!r})))"],
+[sys.executable, "-c", ASK, str(path)],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert asked.stdout.strip() != "0"

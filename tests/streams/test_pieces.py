@@ -4,7 +4,7 @@ import json
 import os
 import random
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
@@ -70,7 +70,7 @@ class MemoryLetters:
 
 
 @pytest.fixture
-def service() -> FakeService:
+def service() -> Iterator[FakeService]:
     fake = FakeService()
     yield fake
     fake.close()
@@ -88,12 +88,20 @@ def test_offsets_stop_at_the_first_unfinished_message_of_each_partition() -> Non
     taken = [at(5).origin, at(6).origin, at(7).origin, at(3, partition=1).origin]
     assert finished_offsets(taken, []) == {0: 8, 1: 4}
     assert finished_offsets(taken, [at(6).origin, at(7).origin]) == {0: 6, 1: 4}
-    assert held_back({0: 8, 1: 4}, [at(2, partition=1).origin, at(0, partition=2).origin]) == {0: 8, 1: 2, 2: 0}
+    assert held_back({0: 8, 1: 4}, [at(2, partition=1).origin, at(0, partition=2).origin]) == {
+        0: 8,
+        1: 2,
+        2: 0,
+    }
 
 
 def test_split_keeps_order_and_names_reasons() -> None:
     good = [payment(1), payment(2)]
-    batch = [at(0, good[0]), *(at(1 + number, value) for number, (value, _) in enumerate(MALFORMED)), at(9, good[1])]
+    batch = [
+        at(0, good[0]),
+        *(at(1 + number, value) for number, (value, _) in enumerate(MALFORMED)),
+        at(9, good[1]),
+    ]
     payments, refusals = split(batch)
     assert [one.taken.value for one in payments] == good
     assert [refusal.word for refusal in refusals] == [word for _, word in MALFORMED]
@@ -130,7 +138,10 @@ def test_a_request_holds_the_messages_as_they_were_sent() -> None:
     assert raw[0] in body
     content = json.loads(body)
     assert [origin["offset"] for origin in content["origins"]] == [1, 0]
-    assert [origin["body_sha256"] for origin in content["origins"]] == [body_sha256(raw[1]), body_sha256(raw[0])]
+    assert [origin["body_sha256"] for origin in content["origins"]] == [
+        body_sha256(raw[1]),
+        body_sha256(raw[0]),
+    ]
 
 
 def test_large_messages_are_asked_for_in_more_requests() -> None:

@@ -1,0 +1,131 @@
+"""From the inbox to the champion, in this process, on real Spark, Delta and MLflow."""
+
+import json
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from pix.offline.tables import TABLES
+
+ALONE = (
+    "silver/decisions",
+    "silver/payments",
+    "silver/labels",
+    "silver/quarantine",
+    "gold/decisions",
+    "gold/daily_kpis",
+    "features/training_set",
+    "model/evaluation",
+    "model/champion",
+    "monitoring/drift_report",
+)
+
+
+def test_every_payment_reaches_the_features(trained):
+    lake = trained.lake
+    assert lake.rows("silver/history_payments") == 2_500
+    assert lake.rows("silver/payments") == lake.rows("features/payment_features") == 2_500
+    assert 0 < lake.rows("features/training_set") < 2_500
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_each_materialisation_tells_rows_columns_and_version(trained, table):
+    told = trained.newest(table)
+    assert told["dagster/row_count"] == trained.lake.rows(table)
+    assert [column.name for column in told["dagster/column_schema"].columns] == TABLES[table].names
+    assert told["delta_version"] == trained.lake.version(table)
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_tables_stay_readable_by_delta_rs(trained, table):
+    found = DeltaTable(trained.lake.path(table))
+    assert found.metadata().configuration.get("delta.enableDeletionVectors") == "false"
+    assert found.metadata().configuration.get("delta.columnMapping.mode") == "none"
+
+
+def test_no_clear_identifier_reaches_the_lake(trained):
+    clear = json.loads((trained.settings.root / "inbox/simulated/payments.jsonl").read_text().splitlines()[0])
+    row = trained.lake.read("silver/payments").where(f"end_to_end_id = '{clear['end_to_end_id']}'").collect()[0]
+    stored = json.dumps(row.asDict(), default=str)
+    for name in ("payer_account", "payee_account", "payer_tax_id", "pix_key", "device_id"):
+        assert clear.get(name) is None or clear[name] not in stored
+
+
+def test_a_file_is_imported_once(trained):
+    assert trained.newest("silver/history_payments")["imported_now"] == ["simulated"]
+    names = ("silver/history_payments", "silver/history_labels", "silver/history_refused")
+    before = [trained.lake.rows(name) for name in names]
+    assert trained.run(*names).success
+    assert trained.newest("silver/history_payments")["imported_now"] == []
+    assert [trained.lake.rows(name) for name in names] == before
+
+
+def test_the_champion_is_registered_with_its_reason(trained):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(trained.settings.mlflow)
+    serves = client.get_model_version_by_alias("pix_fraud", "champion")
+    told = trained.newest("model/champion")
+    assert str(serves.version) == told["model_version"]
+    assert serves.tags["promotion_reason"] in told["reason"] or "champion already" in told["reason"]
+    assert client.get_run(serves.run_id).info.status == "FINISHED"
+
+
+def test_the_challenger_stands_beside_the_base_rate_and_raw_fields(trained):
+    told = trained.newest("model/challenger")
+    assert {"average_precision", "base_rate", "raw_average_precision"} <= told.keys()
+    assert told["precision_recall"].startswith("![precision and recall](data:image/png;base64,")
+    assert len(told["precision_recall"]) < 100_000
+
+
+def test_small_tables_are_stored_by_the_io_manager(trained):
+    assert DeltaTable(trained.lake.path("model/evaluation")).count() == 19
+    assert DeltaTable(trained.lake.path("monitoring/drift_report")).count() == 25
+    assert DeltaTable(trained.lake.path("gold/daily_kpis")).count() == 0
+
+
+def test_the_drift_report_is_a_file_and_a_summary(trained):
+    told = trained.newest("monitoring/drift_report")
+    assert b"evidently" in Path(told["html"]).read_bytes()[:2_000_000].lower()
+    assert told["current"] == "history"
+    assert len(told["psi"]) + len(told["dead"]) >= 25
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_every_asset_can_be_materialised_alone(trained, name):
+    result = trained.run(name)
+    assert result.success, trained.told(result)
+
+
+def test_without_a_service_the_base_says_how_to_start_it(trained):
+    result = trained.run("serving/store_base")
+    assert not result.success
+    (sentence,) = trained.told(result).values()
+    assert sentence.startswith("the decision service at http://127.0.0.1:9 does not answer")
+    assert "`sentinela up`" in sentence
+
+
+def test_retraining_ends_its_mlflow_run_by_the_hook(trained):
+    from mlflow import MlflowClient
+
+    result = trained.run(job="retrain_job", config={"ops": {"model__challenger": {"config": {"iterations": 5}}}})
+    assert result.success, trained.told(result)
+    skipped = [event.hook_completed_data for event in result.all_events if event.event_type_value == "HOOK_COMPLETED"]
+    assert skipped
+    run = MlflowClient(trained.settings.mlflow).get_run(trained.newest("model/challenger")["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["dagster_run_id"] == result.run_id
+
+
+def test_a_failed_training_ends_its_mlflow_run_as_failed(trained):
+    from mlflow import MlflowClient, active_run
+
+    config = {"ops": {"model__challenger": {"config": {"learning_rate": 7.0}}}}
+    result = trained.run("model/challenger", config=config)
+    assert not result.success
+    assert active_run() is None
+    client = MlflowClient(trained.settings.mlflow)
+    experiment = client.get_experiment_by_name("sentinela")
+    newest = client.search_runs([experiment.experiment_id], f"tags.dagster_run_id = '{result.run_id}'")
+    assert [run.info.status for run in newest] == ["FAILED"]

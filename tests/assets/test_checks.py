@@ -1,0 +1,86 @@
+"""Each guard fails when its fault is planted."""
+
+import json
+
+import dagster as dg
+import pytest
+
+from fraud_assets.silver import BRONZE_DECISIONS
+from pix.features import FEATURE_NAMES
+from pix.offline.tables import (
+    BRONZE_COLUMNS,
+    DECISIONS_SILVER,
+    HISTORY_PAYMENTS,
+    PAYMENT_FEATURES,
+    PAYMENTS_SILVER,
+    Table,
+)
+
+BRONZE = Table(BRONZE_DECISIONS, "One message.", BRONZE_COLUMNS)
+
+
+def record(number: int, action: str = "ALLOW") -> str:
+    payment = {"end_to_end_id": f"E{number}", "tenant": "default", "amount_cents": 5}
+    return json.dumps(
+        {"end_to_end_id": f"E{number}", "tenant": "default", "action": action, "outcome": "allowed", "payment": payment}
+    )
+
+
+@pytest.fixture
+def made(place, tmp_path):
+    return place(tmp_path)
+
+
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {found.check_name: found.passed for found in result.get_asset_check_evaluations()}
+
+
+def write(made, table: Table, *rows):
+    made.lake.overwrite(table, made.lake.spark.createDataFrame(list(rows), table.ddl))
+
+
+def bronze_row(offset: int, value: str | None) -> tuple:
+    return "pix.decisions", 0, offset, 1, None, value, None, None, 1
+
+
+def test_every_bronze_decision_is_in_silver_or_quarantine(made):
+    write(made, BRONZE, *[bronze_row(n, value) for n, value in enumerate([record(1), record(1, "BLOCK"), "?", record(2)])])
+    assert made.run("silver/decisions").success
+    name = "every_bronze_decision_is_in_silver_or_quarantine"
+    assert verdicts(made.run("silver/quarantine"))[name]
+    kept = made.lake.read(DECISIONS_SILVER.name).where("end_to_end_id = 'E1'").localCheckpoint()
+    made.lake.overwrite(DECISIONS_SILVER, kept, note=made.lake.note(DECISIONS_SILVER.name))
+    assert not verdicts(made.run("silver/quarantine"))[name]
+
+
+@pytest.mark.parametrize(("changed", "equal"), [(0.0, True), (5e-324, False)])
+def test_online_equals_offline_to_the_last_bit(made, changed, equal):
+    vector = [1.5] * (len(FEATURE_NAMES) - 1)
+    write(
+        made,
+        PAYMENT_FEATURES,
+        ("E1", "default", "live", 1, [*vector, 0.0], [*vector, changed], "f", None),
+        ("E2", "default", "history", 1, [*vector, None], None, "f", None),
+    )
+    from fraud_assets.checks import online_equals_offline
+
+    found = online_equals_offline(lake=made.lake)
+    assert found.passed is equal
+    assert found.metadata["compared"].value == 1
+    assert found.metadata["by_feature"].value == ({} if equal else {FEATURE_NAMES[-1]: 1})
+
+
+def test_great_expectations_blocks_what_is_downstream(made):
+    amounts = {"amount_cents": -5, "initiation": "FAX"}
+    columns = dict.fromkeys(HISTORY_PAYMENTS.names) | {"history": "h", "event_time_ms": 1_700_000_000_000}
+    payment = {"end_to_end_id": "E1", "tenant": "default", "payer_account": "k1:a", "payee_account": "k1:a", **amounts}
+    columns |= {"end_to_end_id": "E1", "tenant": "default", "payment": json.dumps(payment)}
+    write(made, HISTORY_PAYMENTS, tuple(columns.values()))
+    write(made, DECISIONS_SILVER)
+    found = made.run(PAYMENTS_SILVER.name)
+    failed = {name for name, passed in verdicts(found).items() if not passed}
+    assert {"amounts_are_positive", "nobody_pays_himself", "initiations_are_known"} <= failed
+    by_name = {each.check_name: each for each in found.get_asset_check_evaluations()}
+    assert by_name["initiations_are_known"].severity == dg.AssetCheckSeverity.WARN
+    assert by_name["amounts_are_positive"].blocking
+    assert not by_name["initiations_are_known"].blocking

@@ -1,0 +1,114 @@
+"""What the code location holds, and what it must not import."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fraud_assets import definitions
+from pix.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HEAVY = ("pyspark", "mlflow", "evidently", "great_expectations", "catboost", "bentoml", "sklearn")
+IMPORT_SECONDS = 3.0
+
+MATERIALIZABLE = {
+    "features/base_states",
+    "features/payment_features",
+    "features/training_set",
+    "gold/daily_kpis",
+    "gold/decisions",
+    "model/challenger",
+    "model/champion",
+    "model/evaluation",
+    "monitoring/drift_report",
+    "serving/store_base",
+    "silver/decisions",
+    "silver/history_labels",
+    "silver/history_payments",
+    "silver/history_refused",
+    "silver/labels",
+    "silver/payments",
+    "silver/quarantine",
+}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    return definitions.build(Settings(home=tmp_path_factory.mktemp("unused")))
+
+
+@pytest.fixture(scope="module")
+def graph(loaded):
+    return loaded.resolve_asset_graph()
+
+
+def names(keys) -> set[str]:
+    return {key.to_user_string() for key in keys}
+
+
+def test_the_assets(graph):
+    assert names(graph.materializable_asset_keys) == MATERIALIZABLE
+    external = names(graph.external_asset_keys)
+    assert {"bronze/pix_decisions", "bronze/pix_labels", "bronze/pix_folds", "bronze/pix_dlq"} <= external
+    assert "serving/online_store" in external
+
+
+def test_every_asset_is_described(graph):
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.group_name == key.path[0], key
+        assert node.pools, key
+
+
+def test_lineage_reaches_from_the_topics_to_the_drift_report(graph):
+    upstream, waiting = set(), [dg.AssetKey(["monitoring", "drift_report"])]
+    while waiting:
+        for parent in graph.get(waiting.pop()).parent_keys - upstream:
+            upstream.add(parent)
+            waiting.append(parent)
+    assert {"kafka/pix_transactions", "bronze/pix_decisions", "silver/payments", "features/training_set"} <= names(upstream)
+
+
+def test_expectations_block(graph):
+    checks = {key.name: graph.get(key) for key in graph.asset_check_keys}
+    assert checks["amounts_are_positive"].blocking
+    assert checks["online_equals_offline"].blocking
+    assert not checks["initiations_are_known"].blocking
+
+
+def test_training_jobs_carry_the_mlflow_hook(loaded):
+    for name in ("retrain_job", "everything_job"):
+        assert {hook.name for hook in loaded.resolve_job_def(name).hook_defs} == {"end_mlflow_on_run_finished"}
+
+
+def test_jobs_run_in_one_process(loaded):
+    for job in loaded.resolve_all_job_defs():
+        assert job.executor_def.name == "in_process", job.name
+
+
+def test_automation(loaded):
+    assert loaded.resolve_schedule_def("daily_refresh_schedule").execution_timezone == "America/Sao_Paulo"
+    assert loaded.resolve_sensor_def("drift_retrain_sensor").job_name == "retrain_job"
+
+
+def test_the_code_location_is_light():
+    code = f"""
+import json, sys, time
+import fraud_assets.definitions as location
+imported = time.process_time()
+location.defs().get_repository_def()
+print(json.dumps([imported, time.process_time(), [name for name in {HEAVY!r} if name in sys.modules]]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    imported, loaded, heavy = json.loads(done.stdout.splitlines()[-1])
+    assert heavy == []
+    # Processor time: the wall clock also measures what else runs on the machine.
+    assert imported < IMPORT_SECONDS
+    assert loaded < 2 * IMPORT_SECONDS

@@ -1,0 +1,85 @@
+"""The lake resource: declared columns, one writer, whole imports."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fraud_assets import imports
+from fraud_assets.lake import LakeResource, MissingTable, TableBusy, WrongSchema
+from fraud_assets.resources import HomeResource
+from pix.offline import history
+from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED, Column, Table
+
+PLACES = Table("silver/places", "One place.", (Column("name", "string"), Column("number", "int")))
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def lake(place, tmp_path):
+    return place(tmp_path).lake
+
+
+def rows(lake: LakeResource, *values):
+    return lake.spark.createDataFrame(list(values), PLACES.ddl)
+
+
+def test_a_missing_table_says_what_to_do(lake):
+    with pytest.raises(MissingTable, match=r"bronze/pix_decisions does not exist .* `sentinela up`"):
+        lake.read("bronze/pix_decisions")
+
+
+def test_writes_report_rows_and_version(lake):
+    first = lake.overwrite(PLACES, rows(lake, ("a", 1), ("b", 2)), note={"bronze/x": 4})
+    assert (first.rows, first.version) == (2, 0)
+    assert lake.note(PLACES.name) == {"bronze/x": 4}
+    second = lake.replace(PLACES, rows(lake, ("c", 2), ("d", 3)), where="number >= 2")
+    assert (second.rows, second.version) == (3, 1)
+    assert lake.read(PLACES.name, version=0).count() == 2
+
+
+def test_columns_may_come_in_any_order_but_not_in_another_type(lake):
+    frame = rows(lake, ("a", 1))
+    assert lake.overwrite(PLACES, frame.select("number", "name")).rows == 1
+    with pytest.raises(WrongSchema, match="number: declared int, got bigint"):
+        lake.overwrite(PLACES, frame.withColumn("number", frame.number.cast("bigint")))
+
+
+def test_a_second_writer_is_told_who_the_first_is(lake):
+    lock = Path(lake.locks) / "lake-silver-places"
+    code = "import sys; from pathlib import Path; from pix.locks import hold; hold(Path(sys.argv[1])); print(); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        other.stdout.readline()
+        with pytest.raises(TableBusy, match=f"process {other.pid} is writing silver/places"):
+            lake.overwrite(PLACES, rows(lake))
+    finally:
+        other.communicate(b"\n")
+    assert lake.overwrite(PLACES, rows(lake)).rows == 0
+
+
+class DiesBeforePayments(LakeResource):
+    """A lake whose writer is killed when it comes to the payments."""
+
+    def replace(self, table, frame, *, where):
+        if table is HISTORY_PAYMENTS:
+            raise KeyboardInterrupt
+        return super().replace(table, frame, where=where)
+
+
+def test_a_torn_import_is_replaced_by_the_next_one(place, tmp_path):
+    made = place(tmp_path)
+    home, folder = HomeResource.of(made.settings), made.settings.root / "inbox" / "jan"
+    folder.mkdir(parents=True)
+    (folder / "payments.jsonl").write_text("{broken\n{worse\n")
+    (waiting,) = history.waiting(home.inbox, set())
+    with pytest.raises(KeyboardInterrupt):
+        imports.import_one(DiesBeforePayments.of(made.settings), home, waiting, now_ms=time.time_ns() // 1_000_000)
+    assert made.lake.rows(HISTORY_REFUSED.name) == 2
+    for _ in range(2):
+        assert made.run(HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name).success
+        assert made.lake.rows(HISTORY_REFUSED.name) == 2

@@ -1,0 +1,130 @@
+"""The streams' Dagster side: assets, keepers, the lock."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.test_utils import create_run_for_test
+
+from fraud_assets import streams
+from pix import topics
+
+Status = dg.DagsterRunStatus
+NOW = time.time()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as fresh:
+        yield fresh
+
+
+def run_of(
+    instance: dg.DagsterInstance, status: Status, *, started: float, ended: float | None = None
+) -> dg.DagsterRun:
+    """A run of ``score_stream``; times in seconds before ``NOW``."""
+    run = create_run_for_test(instance, job_name="score_stream", status=status)
+    seen = [] if status == Status.STARTING else [(DagsterEventType.RUN_START, started)]
+    if ended is not None:
+        kind = {Status.FAILURE: DagsterEventType.RUN_FAILURE, Status.SUCCESS: DagsterEventType.RUN_SUCCESS}[status]
+        seen.append((kind, ended))
+    for kind, ago in seen:
+        event = DagsterEvent(event_type_value=kind.value, job_name="score_stream")
+        instance.run_storage.handle_run_event(run.run_id, event, datetime.fromtimestamp(NOW - ago, UTC))
+    return run
+
+
+def test_lineage_from_topics_to_bronze_is_whole() -> None:
+    specs = {spec.key: spec for spec in streams.stream_assets()}
+    for topic in topics.ALL:
+        bronze = specs[streams.bronze_key(topic)]
+        assert [dep.asset_key for dep in bronze.deps] == [streams.topic_key(topic)]
+        assert bronze.metadata["dagster/column_schema"].columns
+    assert all(spec.description and spec.owners and spec.group_name and spec.kinds for spec in specs.values())
+    assert all(dep.asset_key in specs for spec in specs.values() for dep in spec.deps)
+
+
+def test_definitions_load_with_a_running_keeper_for_each_stream() -> None:
+    definitions = streams.stream_definitions()
+    repository = definitions.get_repository_def()
+    sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
+    for stream in streams.streams():
+        job = repository.get_job(stream.name)
+        assert job.tags["stream"] == stream.name
+        assert sensors[f"{stream.name}_keeper"].default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_a_dead_worker_is_found_by_its_free_lock(instance: dg.DagsterInstance) -> None:
+    run = run_of(instance, Status.STARTED, started=100)
+    assert streams.living_run(instance, "score_stream", lock_holder=0, now=NOW) is None
+    after = instance.get_run_by_id(run.run_id)
+    assert after is not None
+    assert after.status == Status.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "lock_holder"),
+    [(Status.STARTED, 100, 4321), (Status.STARTED, 3, 0), (Status.STARTING, 100, 0)],
+)
+def test_a_run_that_may_live_is_left_alone(
+    instance: dg.DagsterInstance, status: Status, started: float, lock_holder: int
+) -> None:
+    run = run_of(instance, status, started=started)
+    living = streams.living_run(instance, "score_stream", lock_holder=lock_holder, now=NOW)
+    assert living is not None
+    assert living.run_id == run.run_id
+
+
+def test_back_off_grows_with_failures_and_forgets_them_after_a_healthy_run(
+    instance: dg.DagsterInstance,
+) -> None:
+    def wait() -> float:
+        return round(streams.back_off_seconds(instance, "score_stream", now=NOW))
+
+    assert wait() == 0
+    run_of(instance, Status.SUCCESS, started=500, ended=300)
+    assert wait() == 0
+    run_of(instance, Status.FAILURE, started=13, ended=3)
+    assert wait() == 10 - 3
+    run_of(instance, Status.FAILURE, started=12, ended=2)
+    assert wait() == 20 - 2
+    run_of(instance, Status.FAILURE, started=200, ended=1)
+    assert wait() == 0
+
+
+def test_a_second_stream_process_says_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTINELA_HOME", str(tmp_path))
+    lock = tmp_path / "locks" / "score_stream"
+    code = (
+        "import sys; from pathlib import Path; from pix.locks import hold;"
+        "hold(Path(sys.argv[1])); print(1, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        job = streams.stream_definitions().resolve_job_def("score_stream")
+        result = job.execute_in_process(raise_on_error=False)
+        other.kill()
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    told = failure.step_failure_data.user_failure_data
+    assert told is not None
+    assert told.description is not None
+    assert told.description.startswith(f"score_stream is already running: process {other.pid} holds")
+
+
+def test_importing_the_streams_starts_nothing_heavy() -> None:
+    code = (
+        "import sys; from fraud_assets.streams import stream_definitions; stream_definitions();"
+        "print([m for m in ('pyspark', 'httpx', 'confluent_kafka', 'deltalake') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
