@@ -108,9 +108,7 @@ def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-@dg.asset_check(
-    asset=key_of(QUARANTINE_SILVER.name), additional_deps=keys_of(DECISIONS_SILVER), blocking=True
-)
+@dg.asset_check(asset=key_of(QUARANTINE_SILVER.name), additional_deps=keys_of(DECISIONS_SILVER), blocking=True)
 @told
 def every_bronze_decision_is_in_silver_or_quarantine(lake: LakeResource) -> dg.AssetCheckResult:
     """Each record that bronze held when silver was made is the decision, a copy of it, or quarantined."""
@@ -125,9 +123,11 @@ def every_bronze_decision_is_in_silver_or_quarantine(lake: LakeResource) -> dg.A
     places = ["topic", "partition", "offset"]
     decided = lake.read(DECISIONS_SILVER.name).select(*ids, f.col("record").alias("kept"))
     quarantined = lake.read(QUARANTINE_SILVER.name).select(*places)
-    rest = bronze.select(*places, "value", "record.tenant", "record.end_to_end_id").join(
-        decided, ids, "left"
-    ).where("kept is null or kept <> value")
+    rest = (
+        bronze.select(*places, "value", "record.tenant", "record.end_to_end_id")
+        .join(decided, ids, "left")
+        .where("kept is null or kept <> value")
+    )
     missing = rest.join(quarantined, places, "left_anti").select(*places).limit(MAX_EXAMPLES).collect()
     return dg.AssetCheckResult(
         passed=not missing,

@@ -39,7 +39,8 @@ def imported_history(
         import_one(lake, home, folder, now_ms=time.time_ns() // 1_000_000)
     names = [folder.name for folder in waiting]
     payments, labels, refused = (
-        lake.unchanged(table).result(imported_now=names) for table in (HISTORY_PAYMENTS, HISTORY_LABELS, HISTORY_REFUSED)
+        lake.unchanged(table).result(imported_now=names)
+        for table in (HISTORY_PAYMENTS, HISTORY_LABELS, HISTORY_REFUSED)
     )
     return payments, labels, refused
 
@@ -53,6 +54,4 @@ def import_one(lake: LakeResource, home: HomeResource, folder: "History", *, now
     imported = history.read(lake.spark, folder, number, before=before, keyring=home.keyring(), now_ms=now_ms)
     frames = (imported.refused, imported.labels, imported.payments)
     where = f"import_number >= {number}"
-    return [
-        lake.replace(table, frame, where=where) for table, frame in zip(IN_ORDER_OF_COMMIT, frames, strict=True)
-    ]
+    return [lake.replace(table, frame, where=where) for table, frame in zip(IN_ORDER_OF_COMMIT, frames, strict=True)]

@@ -4,6 +4,7 @@
 packages are imported when a door is first used: the code location must load in three seconds.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -193,20 +194,26 @@ class TrackedRun:
     def run(self) -> Iterator[Any]:
         """The MLflow run of this Dagster run, active for the block and after it."""
         if self._begun is None:
-            from dagster_mlflow import mlflow_tracking
-
-            from learning import registry
-
-            config = self._context.resource_config
-            # Asks the server for its health first: MLflow's own client would retry for minutes.
-            registry.champion(config["mlflow_tracking_uri"], config["model_name"])
-            self._begun = mlflow_tracking.resource_fn(self._context)
-            self._tracking = next(self._begun)
+            self._begin()
         try:
             yield self._tracking
         except BaseException:
             self.end_run(status="FAILED")
             raise
+
+    def _begin(self) -> None:
+        from learning import registry
+
+        config = self._context.resource_config
+        # Asks the server for its health first: MLflow's own client would retry for minutes.
+        registry.champion(config["mlflow_tracking_uri"], config["model_name"])
+        with warnings.catch_warnings():
+            # dagster-mlflow calls itself beta in every run's log; that is known, and its version is pinned.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            from dagster_mlflow import mlflow_tracking
+
+            self._begun = mlflow_tracking.resource_fn(self._context)
+            self._tracking = next(self._begun)
 
     @property
     def has_begun(self) -> bool:
@@ -249,9 +256,7 @@ def _end_mlflow_run(context: dg.HookContext, events: Any) -> Any:
 
 
 HOOK = "end_mlflow_on_run_finished"
-end_mlflow_on_run_finished = dg.HookDefinition(
-    name=HOOK, hook_fn=_end_mlflow_run, required_resource_keys={"mlflow"}
-)
+end_mlflow_on_run_finished = dg.HookDefinition(name=HOOK, hook_fn=_end_mlflow_run, required_resource_keys={"mlflow"})
 """dagster-mlflow's hook, imported when there is a run to end."""
 
 

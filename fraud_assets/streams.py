@@ -67,7 +67,7 @@ TOPIC_TEXT: Mapping[str, tuple[str, list[dg.AssetKey]]] = {
 
 
 def stream_assets() -> list[dg.AssetSpec]:
-    """The assets that streams write: topics, bronze tables and the online store; none is materialised by a run."""
+    """The assets that streams write: topics, bronze tables and the online store; no run materialises them."""
     from fraud_streaming.bronze_rows import COLUMNS
 
     schema = dg.TableSchema([dg.TableColumn(name, kind, description=text) for name, kind, text in COLUMNS])
@@ -250,11 +250,12 @@ def observe(context: dg.OpExecutionContext, key: dg.AssetKey, facts: Mapping[str
 
 def as_metadata(facts: Mapping[str, object]) -> dict[str, Any]:
     """Metadata values of Dagster; unknown facts are left out."""
-    return {
-        name: dg.MetadataValue.json({str(part): end for part, end in value.items()}) if isinstance(value, Mapping) else value
-        for name, value in facts.items()
-        if value is not None
-    }  # fmt: skip
+    known = {name: value for name, value in facts.items() if value is not None}
+    return {name: _by_partition(value) if isinstance(value, Mapping) else value for name, value in known.items()}
+
+
+def _by_partition(offsets: Mapping[int, int]) -> dg.MetadataValue[Any]:
+    return dg.MetadataValue.json({str(part): offset for part, offset in offsets.items()})
 
 
 def stream_job(stream: Stream) -> dg.JobDefinition:

@@ -250,7 +250,8 @@ def parse_json_object(raw: bytes, max_bytes: int = MAX_BODY_BYTES) -> dict[str, 
     if len(raw) > max_bytes:
         raise NotJson(FieldError("", f"is larger than {max_bytes} bytes"))
     try:
-        content = json.loads(raw, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        # Decoded here, because json.loads would take UTF-16 and UTF-32, too.
+        content = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
     except InvalidMessage:
         raise
     except (ValueError, RecursionError):

@@ -100,14 +100,17 @@ def end_offsets(settings: Settings) -> Offsets:
 def _wait_for_scoring(settings: Settings, deadline: float, say: Say) -> dict[str, int]:
     """Until every payment that is in Kafka now has been answered and nothing waits in the outbox."""
     ends = {place: end for place, end in end_offsets(settings).items() if place[0] == topics.TRANSACTIONS}
+    told: dict[str, int] = {}
     while True:
         unscored = _unscored(settings, ends)
         unpublished = _unpublished(settings)
         behind = {name: n for name, n in (("unscored", unscored), ("unpublished", unpublished)) if n}
         if not behind or time.monotonic() > deadline:
             return behind
-        say(f"waiting: {unscored} payments to be scored, {unpublished} records to be published")
-        time.sleep(POLL_SECONDS * 2)
+        if behind != told:
+            told = behind
+            say(f"  waiting: {unscored} payments to be scored, {unpublished} records to be published")
+        time.sleep(POLL_SECONDS)
 
 
 def _unscored(settings: Settings, ends: Offsets) -> int:
@@ -133,12 +136,15 @@ def _unpublished(settings: Settings) -> int:
 
 
 def _wait_for_bronze(settings: Settings, ends: Offsets, deadline: float, say: Say) -> dict[str, int]:
+    told = 0
     while True:
-        missing = {f"bronze of {topic}": n for topic, n in _not_in_bronze(settings.lake, ends).items() if n}
+        missing = {topic: n for topic, n in _not_in_bronze(settings.lake, ends).items() if n}
         if not missing or time.monotonic() > deadline:
-            return missing
-        say("waiting for bronze: " + ", ".join(f"{n} messages of {name}" for name, n in missing.items()))
-        time.sleep(POLL_SECONDS * 2)
+            return {f"bronze of {topic}": n for topic, n in missing.items()}
+        if sum(missing.values()) != told:
+            told = sum(missing.values())
+            say("  waiting for bronze: " + ", ".join(f"{n} of {topic}" for topic, n in missing.items()))
+        time.sleep(POLL_SECONDS)
 
 
 def _not_in_bronze(lake: str, ends: Offsets) -> dict[str, int]:

@@ -180,9 +180,7 @@ def read(
     )
 
 
-def _first_of_each(
-    valid: "DataFrame", before: "DataFrame", keyring: Keyring
-) -> tuple["DataFrame", "DataFrame"]:
+def _first_of_each(valid: "DataFrame", before: "DataFrame", keyring: Keyring) -> tuple["DataFrame", "DataFrame"]:
     """New payments, and lines that claim the id of another one; of those the tokenised payment is sealed."""
     from pyspark.sql import Window
     from pyspark.sql import functions as f

@@ -249,4 +249,3 @@ def _epoch_ms(name: str) -> "Column":
     from pyspark.sql import functions as f
 
     return f.unix_millis(f.upper(name).cast("timestamp"))
-

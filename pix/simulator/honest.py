@@ -31,7 +31,7 @@ from pix.simulator.population import CONTACTS, Population
 from pix.simulator.rhythm import HOUR_MS, MINUTE_MS, Bools, Floats, Ints, draw_times
 
 KNOWN_PAYEE_SHARE = 0.86
-GUEST_DEVICE_SHARE = 0.010
+GUEST_DEVICE_SHARE = 0.012
 DRAIN_SHARE = 0.006
 FRIENDS_DEVICES = 10_000_000
 

@@ -33,7 +33,7 @@ class Session(NamedTuple):
 SESSIONS = {
     Behaviour.EVERYDAY: Session(0.02, 0.008, 0.02, (0.27, 0.63, 0.10), 45 * SECOND_MS),
     Behaviour.TALKED_INTO: Session(0.50, 0.10, 0.02, (0.32, 0.58, 0.10), 110 * SECOND_MS),
-    Behaviour.INTRUDER: Session(0.03, 0.18, 0.15, (0.54, 0.20, 0.26), 70 * SECOND_MS),
+    Behaviour.INTRUDER: Session(0.03, 0.15, 0.14, (0.52, 0.23, 0.25), 70 * SECOND_MS),
     Behaviour.RELAY: Session(0.02, 0.03, 0.05, (0.40, 0.50, 0.10), 35 * SECOND_MS),
 }
 

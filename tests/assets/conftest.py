@@ -1,5 +1,6 @@
 """A home with a small simulated history, run through the assets in this process."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,12 @@ class Place:
 
     def told(self, result: dg.ExecuteInProcessResult) -> dict[str, str]:
         """What failed steps said, by step."""
-        return {
-            event.step_key: event.step_failure_data.user_failure_data.description
-            for event in result.all_events
-            if event.is_step_failure and event.step_failure_data.user_failure_data
-        }
+        found = {}
+        for event in result.all_events:
+            if event.is_step_failure:
+                said, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
+                found[event.step_key] = said.description if said else str(error)
+        return found
 
     def newest(self, name: str) -> dict[str, Any]:
         """Metadata of an asset's newest materialisation."""
@@ -79,13 +81,9 @@ def place(spark: Any) -> Iterator[Callable[[Path], Place]]:  # noqa: ARG001 - as
 def trained(place: Callable[[Path], Place], tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A home whose history went all the way to a champion."""
     made = place(tmp_path_factory.mktemp("trained"))
-    import time
-
     days = 40.0
     start_ms = time.time_ns() // 1_000_000 - int(days * DAY_MS)
-    plan = SimulationPlan(
-        seed=3, start_ms=start_ms, days=days, accounts=300, payments=2_500, fraud_per_100k=6_000
-    )
+    plan = SimulationPlan(seed=3, start_ms=start_ms, days=days, accounts=300, payments=2_500, fraud_per_100k=6_000)
     write(simulate(plan), made.settings.root / "inbox" / "simulated")
     assets = definitions.build(made.settings).resolve_job_def("everything_job").asset_layer.executable_asset_keys
     names = [asset.to_user_string() for asset in assets if asset != key(STORE_BASE)]

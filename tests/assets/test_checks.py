@@ -44,7 +44,9 @@ def bronze_row(offset: int, value: str | None) -> tuple:
 
 
 def test_every_bronze_decision_is_in_silver_or_quarantine(made):
-    write(made, BRONZE, *[bronze_row(n, value) for n, value in enumerate([record(1), record(1, "BLOCK"), "?", record(2)])])
+    write(
+        made, BRONZE, *[bronze_row(n, value) for n, value in enumerate([record(1), record(1, "BLOCK"), "?", record(2)])]
+    )
     assert made.run("silver/decisions").success
     name = "every_bronze_decision_is_in_silver_or_quarantine"
     assert verdicts(made.run("silver/quarantine"))[name]

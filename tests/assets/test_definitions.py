@@ -73,7 +73,8 @@ def test_lineage_reaches_from_the_topics_to_the_drift_report(graph):
         for parent in graph.get(waiting.pop()).parent_keys - upstream:
             upstream.add(parent)
             waiting.append(parent)
-    assert {"kafka/pix_transactions", "bronze/pix_decisions", "silver/payments", "features/training_set"} <= names(upstream)
+    stages = {"kafka/pix_transactions", "bronze/pix_decisions", "silver/payments", "features/training_set"}
+    assert stages <= names(upstream)
 
 
 def test_expectations_block(graph):

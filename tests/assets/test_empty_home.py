@@ -38,7 +38,7 @@ def test_a_missing_input_is_named_with_what_to_do(place, tmp_path):
 
 def test_bronze_that_is_gone_does_not_empty_silver(place, tmp_path):
     made = place(tmp_path)
-    row = {name: None for name in DECISIONS_SILVER.names} | {"end_to_end_id": "E1", "tenant": "default"}
+    row = dict.fromkeys(DECISIONS_SILVER.names) | {"end_to_end_id": "E1", "tenant": "default"}
     frame = made.lake.spark.createDataFrame([tuple(row.values())], DECISIONS_SILVER.ddl)
     made.lake.overwrite(DECISIONS_SILVER, frame)
     result = made.run("silver/decisions")

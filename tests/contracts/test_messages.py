@@ -92,8 +92,19 @@ def test_instants(text: str, valid: bool) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"null", b'"x"', b"\xff\xfe", b'{"a": Infinity}', b"[" * 100_000, SMALLEST + b" " * 20_000],
-    ids=["empty", "open", "null", "text", "not-utf8", "infinity", "deep", "long"],
+    [
+        b"",
+        b"{",
+        b"null",
+        b'"x"',
+        b"\xff\xfe",
+        SMALLEST.decode().encode("utf-16"),
+        b"\xef\xbb\xbf" + SMALLEST,
+        b'{"a": Infinity}',
+        b"[" * 100_000,
+        SMALLEST + b" " * 20_000,
+    ],
+    ids=["empty", "open", "null", "text", "not-utf8", "utf16", "bom", "infinity", "deep", "long"],
 )
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
     with pytest.raises(NotJson):

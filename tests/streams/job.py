@@ -20,7 +20,7 @@ def main(name: str, bootstrap: str, url: str, keys: str) -> None:
         "keyring": load_keyring(Path(keys)),
         "randomness": random.Random(3),
         "stop": stop,
-        "report": lambda told: print(told, flush=True),
+        "report": lambda told: sys.stdout.write(f"{told}\n"),
         "cadence": Cadence(every_seconds=1, first_seconds=0.5),
     }
     if name == "scoring":

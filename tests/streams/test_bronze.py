@@ -232,7 +232,9 @@ def test_a_checkpoint_that_lost_batches_is_refused(
         first.until(lambda count=count: len(offsets(lake, names.LABELS)) == count)
     first.end()
     for folder in ("offsets", "commits"):
-        newest_file(checkpoint / folder).unlink()
+        newest = newest_file(checkpoint / folder)
+        newest.unlink()
+        newest.with_name(f".{newest.name}.crc").unlink(missing_ok=True)
     produce(topics, names.LABELS, [b"new", b"new"])
     second = Running(spark, topics, tmp_path, keyring)
     with pytest.raises(bronze.CheckpointBehind, match="delete the checkpoint folder as a whole"):

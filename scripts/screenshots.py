@@ -1,0 +1,57 @@
+"""Take the pictures of the README from a running instance, in a real headless Chromium.
+
+``.venv/bin/python scripts/screenshots.py`` after `make demo`; needs Debian's package ``chromium``.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from pix.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+IMAGES = REPOSITORY / "docs" / "images"
+SIZE = {"width": 1800, "height": 1150}
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+SETTLE_MS = 4_000
+
+
+def main() -> None:
+    """Take every picture."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.exit("chromium is not installed; type: apt-get install chromium")
+    dagster = Settings().dagster
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport=SIZE)
+        asset_graph(page, dagster)
+        asset_page(page, dagster)
+        browser.close()
+
+
+def asset_graph(page: Page, dagster: str) -> None:
+    """The lineage of every asset, groups opened."""
+    page.goto(f"{dagster}/asset-groups")
+    page.wait_for_timeout(SETTLE_MS)
+    for _ in range(3):
+        page.keyboard.press("Escape")
+    opened = page.get_by_text("Expand all groups")
+    if opened.count():
+        opened.first.click()
+        page.wait_for_timeout(SETTLE_MS)
+    page.screenshot(path=IMAGES / "asset-graph.png")
+
+
+def asset_page(page: Page, dagster: str) -> None:
+    """The page of gold decisions."""
+    page.goto(f"{dagster}/assets/gold/decisions?view=overview")
+    page.wait_for_timeout(SETTLE_MS)
+    page.screenshot(path=IMAGES / "asset-page.png")
+
+
+if __name__ == "__main__":
+    main()
