@@ -38,10 +38,8 @@ def imported_history(
         context.log.info("importing history %s: %s", folder.name, folder.payments.path)
         import_one(lake, home, folder, now_ms=time.time_ns() // 1_000_000)
     names = [folder.name for folder in waiting]
-    payments, labels, refused = (
-        lake.unchanged(table).result(imported_now=names)
-        for table in (HISTORY_PAYMENTS, HISTORY_LABELS, HISTORY_REFUSED)
-    )
+    tables = (HISTORY_PAYMENTS, HISTORY_LABELS, HISTORY_REFUSED)
+    payments, labels, refused = (lake.unchanged(table).result(imported_now=names) for table in tables)
     return payments, labels, refused
 
 

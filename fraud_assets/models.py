@@ -54,7 +54,7 @@ def challenger(
         frame, recipe = lake.pandas(TRAINING_SET.name), training.TrainingConfig(**config.model_dump())
         trained = training.fit(frame, FEATURE_NAMES, recipe)
         versions = {name: lake.version(name) for name in (TRAINING_SET.name, PAYMENT_FEATURES.name, BASE_STATES.name)}
-        tags = {"dagster_run_id": context.run_id}
+        tags = {"dagster_run_id": context.run.run_id}
         made = registry.register(trained, data_versions=versions, now=datetime.now(UTC), tags=tags)
     metadata = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id, **trained.metrics}
     return dg.MaterializeResult(metadata={**metadata, "precision_recall": _picture(trained.curve_png)})

@@ -180,18 +180,14 @@ class _Thresholds:
 
     def __init__(self, is_fraud: Bools, scores: Floats) -> None:
         if len(is_fraud) != len(scores):
-            raise ValueError(
-                f"{len(is_fraud)} labels but {len(scores)} scores; they must be of the same rows"
-            )
+            raise ValueError(f"{len(is_fraud)} labels but {len(scores)} scores; they must be of the same rows")
         if not np.isfinite(scores).all():
             raise ValueError(f"{int(np.sum(~np.isfinite(scores)))} of {len(scores)} scores are not finite")
         self._order = np.argsort(-scores, kind="stable")
         self._is_fraud = is_fraud[self._order].astype(np.float64)
         frauds = int(self._is_fraud.sum())
         if frauds in (0, len(scores)):
-            raise ValueError(
-                f"a metric needs frauds and other payments, got {frauds} frauds in {len(scores)} rows"
-            )
+            raise ValueError(f"a metric needs frauds and other payments, got {frauds} frauds in {len(scores)} rows")
         ordered = scores[self._order]
         self._last_of_ties = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(scores) - 1)
 

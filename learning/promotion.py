@@ -48,9 +48,7 @@ class Decision:
     reason: str
 
 
-def decide(
-    champion: Evidence | None, challenger: Evidence, *, served_fingerprint: str, margin: float
-) -> Decision:
+def decide(champion: Evidence | None, challenger: Evidence, *, served_fingerprint: str, margin: float) -> Decision:
     """Judge a challenger.
 
     Args:
@@ -71,8 +69,7 @@ def decide(
     if challenger.over_raw.point <= 0:
         return Decision(
             False,
-            f"{name} does not beat a CatBoost on raw fields: its average precision differs by "
-            f"{challenger.over_raw}",
+            f"{name} does not beat a CatBoost on raw fields: its average precision differs by {challenger.over_raw}",
         )
     proof = f"it beats raw fields by {challenger.over_raw} in average precision"
     if champion is None:
@@ -90,9 +87,7 @@ def _not_worse(champion: Evidence, challenger: Evidence, margin: float) -> Decis
     name, over = f"challenger v{challenger.version}", challenger.over_champion
     rows = f"{challenger.rows} later rows with {challenger.frauds} frauds"
     if over is None or champion.average_precision is None or challenger.average_precision is None:
-        return Decision(
-            False, f"{name} cannot be compared with v{champion.version}: only {rows} that neither has seen"
-        )
+        return Decision(False, f"{name} cannot be compared with v{champion.version}: only {rows} that neither has seen")
     measured = (
         f"average precision {challenger.average_precision:.4f} against {champion.average_precision:.4f} of "
         f"v{champion.version} on the same {rows}, difference {over}"

@@ -122,9 +122,7 @@ class ModelCard:
             fields = json.loads(path.read_text())
             return cls(**{**fields, "feature_names": tuple(fields["feature_names"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RegistryError(
-                f"{path} is not a readable model card: {error}; train and register again"
-            ) from error
+            raise RegistryError(f"{path} is not a readable model card: {error}; train and register again") from error
 
     def write(self, folder: Path) -> None:
         """Write model.json into ``folder``."""
@@ -197,9 +195,7 @@ def champion(uri: str, model_name: str, *, alias: str = CHAMPION) -> ChampionRef
         # RESOURCE_DOES_NOT_EXIST: an unknown model; INVALID_PARAMETER_VALUE: an unknown alias of a known one.
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        raise RegistryError(
-            f"MLflow at {_shown(uri)} refused to look up {model_name}@{alias}: {error}"
-        ) from error
+        raise RegistryError(f"MLflow at {_shown(uri)} refused to look up {model_name}@{alias}: {error}") from error
     missing = [tag for tag in ("sha256", "fingerprint") if tag not in found.tags]
     if missing or not found.run_id:
         raise RegistryError(
@@ -305,9 +301,7 @@ def _log_and_register(trained: Trained, model_name: str, tags: Mapping[str, str]
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.double, name) for name in trained.feature_names])
-    )
+    signature = ModelSignature(inputs=Schema([ColSpec(DataType.double, name) for name in trained.feature_names]))
     logged = mlflow.catboost.log_model(
         trained.model, name="model", signature=signature, pip_requirements=PIP_REQUIREMENTS
     )
@@ -336,9 +330,7 @@ def _run(uri: str, experiment: str, artifact_location: str | None, join_active: 
 def _experiment(uri: str, name: str, artifact_location: str | None) -> str:
     client = _client(uri)
     found = client.get_experiment_by_name(name)
-    return str(
-        found.experiment_id if found else client.create_experiment(name, artifact_location=artifact_location)
-    )
+    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=artifact_location))
 
 
 def _client(uri: str) -> Any:

@@ -124,11 +124,7 @@ class Trained:
         """The few numbers worth a place in MLflow and in the asset's metadata."""
         return {
             **self.evaluation.to_dict(),
-            **{
-                f"raw_{name}": value
-                for name, value in self.raw_evaluation.to_dict().items()
-                if "recall" not in name
-            },
+            **{f"raw_{name}": value for name, value in self.raw_evaluation.to_dict().items() if "recall" not in name},
             "average_precision_over_raw": self.over_raw.point,
             "average_precision_over_raw_low": self.over_raw.low,
             "average_precision_over_raw_high": self.over_raw.high,
@@ -172,9 +168,7 @@ def fit(
         evaluation_model=evaluation_model,
         evaluation=evaluate(is_fraud, scores),
         raw_evaluation=evaluate(is_fraud, raw_scores),
-        over_raw=average_precision_difference(
-            is_fraud, scores, raw_scores, rng=np.random.default_rng(config.seed)
-        ),
+        over_raw=average_precision_difference(is_fraud, scores, raw_scores, rng=np.random.default_rng(config.seed)),
         base_rate=float(is_fraud.mean()),
         feature_names=tuple(feature_names),
         config=config,
@@ -227,9 +221,7 @@ def raw_fields(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     columns: dict[str, Any] = {}
     for name in names:
         if name in categories:
-            columns[name] = (
-                frame[name].astype("object").where(frame[name].notna(), MISSING_CATEGORY).astype(str)
-            )
+            columns[name] = frame[name].astype("object").where(frame[name].notna(), MISSING_CATEGORY).astype(str)
         else:
             columns[name] = frame[name].astype("float64")
     return pd.DataFrame(columns, index=frame.index), categories

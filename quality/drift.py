@@ -16,9 +16,7 @@ import pandas as pd
 MAX_ROWS = 15_000
 MIN_ROWS = 500
 PSI_THRESHOLD = 0.2
-EMPTY_REPORT = (
-    b"<!doctype html><title>Drift</title><p>No column has a value on both sides: nothing to compare.</p>"
-)
+EMPTY_REPORT = b"<!doctype html><title>Drift</title><p>No column has a value on both sides: nothing to compare.</p>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +90,7 @@ def drift_report(
         The summary, and Evidently's report as HTML (about 5 MB: keep it in a file).
     """
     names = list(feature_names)
-    sampled_reference, sampled_current = (
-        _sample(side, names, seed, max_rows) for side in (reference, current)
-    )
+    sampled_reference, sampled_current = (_sample(side, names, seed, max_rows) for side in (reference, current))
     alive_before = [name for name in names if sampled_reference[name].notna().any()]
     live = [name for name in alive_before if sampled_current[name].notna().any()]
     psi, html = _evidently(sampled_reference[live], sampled_current[live], psi_threshold)
@@ -146,9 +142,7 @@ def _sample(frame: pd.DataFrame, names: list[str], seed: int, max_rows: int) -> 
     return numbers.sample(max_rows, random_state=seed) if len(numbers) > max_rows else numbers
 
 
-def _evidently(
-    reference: pd.DataFrame, current: pd.DataFrame, threshold: float
-) -> tuple[dict[str, float], bytes]:
+def _evidently(reference: pd.DataFrame, current: pd.DataFrame, threshold: float) -> tuple[dict[str, float], bytes]:
     """PSI per column and the HTML; columns must have values on both sides."""
     names = [str(name) for name in reference.columns]
     if not names:

@@ -85,9 +85,7 @@ class Outcome:
 
 SILVER_PAYMENTS = (
     Expectation(name="payments_are_unique", kind="unique", columns=("tenant", "end_to_end_id")),
-    Expectation(
-        name="ids_are_end_to_end_ids", kind="matches", columns=("end_to_end_id",), pattern=END_TO_END_ID
-    ),
+    Expectation(name="ids_are_end_to_end_ids", kind="matches", columns=("end_to_end_id",), pattern=END_TO_END_ID),
     Expectation(name="amounts_are_present", kind="not_null", columns=("amount_cents",)),
     Expectation(name="amounts_are_whole_centavos", kind="whole_numbers", columns=("amount_cents",)),
     Expectation(name="amounts_are_positive", kind="between", columns=("amount_cents",), low=1),
@@ -97,9 +95,7 @@ SILVER_PAYMENTS = (
     Expectation(name="payees_are_tokens", kind="matches", columns=("payee_account",), pattern=TOKEN),
     Expectation(name="nobody_pays_himself", kind="differ", columns=("payer_account", "payee_account")),
     Expectation(name="sources_are_known", kind="in_set", columns=("source",), values=("live", "history")),
-    Expectation(
-        name="history_names_its_import", kind="not_null_if", columns=("history",), where=("source", "history")
-    ),
+    Expectation(name="history_names_its_import", kind="not_null_if", columns=("history",), where=("source", "history")),
     Expectation(name="event_times_are_present", kind="not_null", columns=("event_time_ms",)),
     Expectation(
         name="event_times_are_milliseconds",
@@ -122,9 +118,7 @@ GOLD_DECISIONS = (
     Expectation(name="ids_are_present", kind="not_null", columns=("end_to_end_id",)),
     Expectation(name="actions_are_present", kind="not_null", columns=("action",)),
     Expectation(name="actions_are_known", kind="in_set", columns=("action",), values=ACTIONS),
-    Expectation(
-        name="probabilities_lie_in_0_1", kind="between", columns=("fraud_probability",), low=0, high=1
-    ),
+    Expectation(name="probabilities_lie_in_0_1", kind="between", columns=("fraud_probability",), low=0, high=1),
     Expectation(
         name="normal_decisions_have_a_probability",
         kind="not_null_if",
@@ -137,9 +131,7 @@ GOLD_DECISIONS = (
         columns=("model_version",),
         where=("mode", "normal"),
     ),
-    Expectation(
-        name="modes_are_known", kind="matches", columns=("mode",), pattern=r"^(?:normal|degraded:.+)$"
-    ),
+    Expectation(name="modes_are_known", kind="matches", columns=("mode",), pattern=r"^(?:normal|degraded:.+)$"),
     Expectation(name="modes_are_present", kind="not_null", columns=("mode",)),
     Expectation(name="policies_are_named", kind="not_null", columns=("policy_version",)),
     Expectation(name="amounts_are_present", kind="not_null", columns=("amount_cents",)),
@@ -167,9 +159,7 @@ def suite_of(table: str) -> tuple[Expectation, ...]:
     try:
         return SUITES[table]
     except KeyError:
-        raise UnknownSuite(
-            f"no expectations for table {table!r}; there are some for {sorted(SUITES)}"
-        ) from None
+        raise UnknownSuite(f"no expectations for table {table!r}; there are some for {sorted(SUITES)}") from None
 
 
 def columns_of(suite: Sequence[Expectation]) -> list[str]:
@@ -204,9 +194,7 @@ def _with_derived(frame: pd.DataFrame, suite: Sequence[Expectation]) -> pd.DataF
     derived = frame[[name for name in columns_of(suite) if name in frame.columns]].copy()
     for expectation in suite:
         if expectation.kind in DERIVED and set(expectation.columns) <= set(frame.columns):
-            derived[expectation.name] = DERIVED[expectation.kind](
-                *(frame[name] for name in expectation.columns)
-            )
+            derived[expectation.name] = DERIVED[expectation.kind](*(frame[name] for name in expectation.columns))
     return derived
 
 
@@ -221,9 +209,7 @@ def _whole(column: "pd.Series[Any]") -> "pd.Series[bool]":
     return (column.isna() | (column % 1 == 0).fillna(False)).astype(bool)
 
 
-DERIVED: Mapping[str, Callable[..., "pd.Series[bool]"]] = MappingProxyType(
-    {"differ": _differ, "whole_numbers": _whole}
-)
+DERIVED: Mapping[str, Callable[..., "pd.Series[bool]"]] = MappingProxyType({"differ": _differ, "whole_numbers": _whole})
 
 
 def _outcome(batch: Any, frame: pd.DataFrame, expectation: Expectation) -> Outcome:
@@ -244,9 +230,7 @@ def _outcome(batch: Any, frame: pd.DataFrame, expectation: Expectation) -> Outco
         return _found(expectation, f"{rows} rows", passed=True)
     count = int(result.result["unexpected_count"])
     sample = _sample(frame, expectation, result.result)
-    return _found(
-        expectation, f"{count} of {rows} rows break it", passed=False, unexpected_count=count, sample=sample
-    )
+    return _found(expectation, f"{count} of {rows} rows break it", passed=False, unexpected_count=count, sample=sample)
 
 
 def _found(
@@ -317,8 +301,6 @@ def _condition(expectation: Expectation) -> Any:
     from great_expectations.expectations.row_conditions import Column
 
     if expectation.where is None:
-        raise ExpectationError(
-            f"{expectation.name} is not_null_if without `where`; say for which rows it holds"
-        )
+        raise ExpectationError(f"{expectation.name} is not_null_if without `where`; say for which rows it holds")
     column, value = expectation.where
     return Column(column) == value

@@ -98,9 +98,7 @@ def read_sent_log(text: str) -> list[SentLine]:
             fields = json.loads(line)
             lines.append(SentLine(**{k: v for k, v in fields.items() if k in SentLine.__dataclass_fields__}))
         except (ValueError, TypeError, AttributeError) as error:
-            raise SentLogUnreadable(
-                f"line {number} of the sent log, {line[:80]!r}, cannot be read: {error}"
-            ) from None
+            raise SentLogUnreadable(f"line {number} of the sent log, {line[:80]!r}, cannot be read: {error}") from None
     return lines
 
 
@@ -180,9 +178,7 @@ class _Tables:
         self._rows_of: dict[str, list[tuple[str | None, int | None]]] = {}
         for row in zip(gold["end_to_end_id"], gold["body_token"], gold["amount_cents"], strict=True):
             identity, token, amount = (_known(value) for value in row)
-            self._rows_of.setdefault(str(identity), []).append(
-                (token, None if amount is None else int(amount))
-            )
+            self._rows_of.setdefault(str(identity), []).append((token, None if amount is None else int(amount)))
         self._decided = _tokens(gold)
         self._quarantined = _tokens(quarantine)
         self.duplicated = [

@@ -50,7 +50,9 @@ class Verified:
         return self.counts.ok
 
 
-def verify(settings: Settings, sent_logs: Sequence[Path], wait_seconds: float, say: Say) -> Verified:
+def verify(
+    settings: Settings, sent_logs: Sequence[Path], wait_seconds: float, say: Say, refresh_job: str = REFRESH_JOB
+) -> Verified:
     """Wait, bring gold up to date, count.
 
     Args:
@@ -58,6 +60,7 @@ def verify(settings: Settings, sent_logs: Sequence[Path], wait_seconds: float, s
         sent_logs: Senders' logs; none means every log of the home and whatever bronze holds.
         wait_seconds: How long the streams may take.
         say: Told what is waited for.
+        refresh_job: The Dagster job that brings gold up to date.
 
     Raises:
         NotRunning: Kafka, the service or Dagster does not answer.
@@ -69,7 +72,7 @@ def verify(settings: Settings, sent_logs: Sequence[Path], wait_seconds: float, s
     behind |= _wait_for_bronze(settings, end_offsets(settings), deadline, say)
     waited = time.monotonic() - start
     if gold_is_behind(settings.lake):
-        launch(settings.dagster, REFRESH_JOB, say)
+        launch(settings.dagster, refresh_job, say)
     counts = _count(settings, sent_logs)
     return Verified(counts, waited, behind)
 

@@ -124,10 +124,7 @@ def _batches(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.
 
 
 def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    columns = [
-        pa.array(values, type=field.type)
-        for values, field in zip(zip(*rows, strict=True), schema, strict=True)
-    ]
+    columns = [pa.array(values, type=field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -161,10 +158,7 @@ def _identity(tenant: str, end_to_end_id: str) -> str:
 
 
 def _label_parts(row: dict[str, Any]) -> list[tuple[int, str, str]]:
-    return [
-        (label["known_at_ms"], label["label_id"], label["kind"])
-        for label in json.loads(row["labels"] or "[]")
-    ]
+    return [(label["known_at_ms"], label["label_id"], label["kind"]) for label in json.loads(row["labels"] or "[]")]
 
 
 def history_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -256,12 +250,8 @@ def fold_by_key(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         events = sorted(_rows(batches), key=itemgetter("key"))
         for key, group in groupby(events, key=itemgetter("key")):
             of_key = list(group)
-            past = sorted(
-                (row for row in of_key if row["import_number"]), key=itemgetter("time_ms", "rank", "id")
-            )
-            live = sorted(
-                (row for row in of_key if not row["import_number"]), key=itemgetter("number", "is_read")
-            )
+            past = sorted((row for row in of_key if row["import_number"]), key=itemgetter("time_ms", "rank", "id"))
+            live = sorted((row for row in of_key if not row["import_number"]), key=itemgetter("number", "is_read"))
             yield from _fold_history(key, past)
             yield from _fold_live(key, past, live)
 

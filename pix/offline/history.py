@@ -181,28 +181,34 @@ def read(
 
 
 def _first_of_each(valid: "DataFrame", before: "DataFrame", keyring: Keyring) -> tuple["DataFrame", "DataFrame"]:
-    """New payments, and lines that claim the id of another one; of those the tokenised payment is sealed."""
+    """New payments, and lines that claim the id of another one; of those the tokenised payment is sealed.
+
+    Only ids and digests are shuffled: repetitions are few, the payments are many and wide.
+    """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
-    identity = ["tenant", "end_to_end_id"]
-    earlier = before.select(*identity, f.col("payment").alias("earlier"))
+    identity, digest = ["tenant", "end_to_end_id"], f.sha2("payment", 256).alias("digest")
+    claims = valid.select(*identity, "row_number", digest)
+    imported = before.select(*identity, f.lit(0).cast("bigint").alias("row_number"), digest)
     by_id = Window.partitionBy(*identity).orderBy("row_number")
-    ranked = (
-        valid.join(earlier, identity, "left")
+    repeated = (
+        claims.unionByName(imported)
         .withColumn("place", f.row_number().over(by_id))
-        .withColumn("kept", f.coalesce("earlier", f.first("payment").over(by_id)))
+        .withColumn("is_other", f.col("digest") != f.first("digest").over(by_id))
+        .where("place > 1")
+        .select("row_number", "is_other")
+        .persist()
     )
-    new = ranked.where("earlier is null and place = 1")
-    other = ranked.where("payment <> kept").withColumns(
+    new = valid.join(f.broadcast(repeated), "row_number", "left_anti")
+    other = valid.join(f.broadcast(repeated.where("is_other")), "row_number", "left_semi").withColumns(
         {
             "reason": f.lit("other_payment_under_known_id"),
             "errors": f.lit('[{"field":"end_to_end_id","reason":"belongs to another imported payment"}]'),
             "payload": f.udf(lambda payment: keyring.seal(payment.encode()), "string")("payment"),
         }
     )
-    names = valid.columns
-    return new.select(*names), other.select(*names)
+    return new, other
 
 
 def _labels(

@@ -50,7 +50,7 @@ class Place:
         for event in result.all_events:
             if event.is_step_failure:
                 said, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
-                found[event.step_key] = said.description if said else str(error)
+                found[event.step_key] = said.description if said else str(error.cause or error)
         return found
 
     def newest(self, name: str) -> dict[str, Any]:
