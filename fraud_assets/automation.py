@@ -54,6 +54,11 @@ import_history_job = dg.define_asset_job(
     selection(*IMPORTED, *LAKE, *FEATURES, "serving/store_base"),
     description="Import what waits in the inbox, up to the online store's base; `sentinela import` runs it.",
 )
+features_job = dg.define_asset_job(
+    "features_job",
+    selection(*FEATURES),
+    description="Recompute every feature offline, and prove that it equals what the service logged.",
+)
 retrain_job = dg.define_asset_job(
     "retrain_job",
     selection(*FEATURES, *MODELS),
@@ -107,4 +112,4 @@ daily_refresh_schedule = dg.ScheduleDefinition(
     description="Half past midnight in Brasília, when the day that the KPIs count is over.",
 )
 
-JOBS = (refresh_lake_job, import_history_job, retrain_job, daily_refresh_job, everything_job)
+JOBS = (refresh_lake_job, import_history_job, features_job, retrain_job, daily_refresh_job, everything_job)

@@ -152,8 +152,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             MissingTable: Nothing was written there yet.
         """
-        if not self.exists(table):
-            raise MissingTable(f"{table} does not exist in {self.root}: {_how_to_get(table)}")
+        self._require(table)
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", version)
@@ -238,8 +237,12 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _newest_commit(self, table: str) -> Any:
         from delta.tables import DeltaTable
 
-        self.read(table)
+        self._require(table)
         return DeltaTable.forPath(self.spark, self.path(table)).history(1).collect()[0]
+
+    def _require(self, table: str) -> None:
+        if not self.exists(table):
+            raise MissingTable(f"{table} does not exist in {self.root}: {_how_to_get(table)}")
 
     @contextmanager
     def _only_writer(self, table: str) -> Iterator[None]:

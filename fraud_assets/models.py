@@ -56,8 +56,9 @@ def challenger(
         versions = {name: lake.version(name) for name in (TRAINING_SET.name, PAYMENT_FEATURES.name, BASE_STATES.name)}
         tags = {"dagster_run_id": context.run.run_id}
         made = registry.register(trained, data_versions=versions, now=datetime.now(UTC), tags=tags)
-    metadata = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id, **trained.metrics}
-    return dg.MaterializeResult(metadata={**metadata, "precision_recall": _picture(trained.curve_png)})
+    names = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id}
+    picture = {"precision_recall": _picture(trained.curve_png)}
+    return dg.MaterializeResult(metadata={**names, **trained.metrics, **picture})
 
 
 @dg.asset(**named(EVALUATION, ARROW_KINDS, pii="none"), deps=keys_of(CHALLENGER), io_manager_key="small_tables")

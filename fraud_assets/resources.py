@@ -212,8 +212,10 @@ class TrackedRun:
             warnings.simplefilter("ignore", dg.BetaWarning)
             from dagster_mlflow import mlflow_tracking
 
-            self._begun = mlflow_tracking.resource_fn(self._context)
-            self._tracking = next(self._begun)
+            begin: Any = mlflow_tracking.resource_fn
+            begun: Iterator[Any] = begin(self._context)
+            self._tracking = next(begun)
+            self._begun = begun
 
     @property
     def has_begun(self) -> bool:
@@ -234,8 +236,8 @@ class TrackedRun:
         "experiment_name": str,
         "mlflow_tracking_uri": str,
         "model_name": str,
-        "env": dg.Permissive(),
-        "extra_tags": dg.Permissive(),
+        "env": dict,
+        "extra_tags": dict,
     }
 )
 def mlflow_tracking(context: dg.InitResourceContext) -> Iterator[TrackedRun]:
@@ -260,7 +262,7 @@ end_mlflow_on_run_finished = dg.HookDefinition(name=HOOK, hook_fn=_end_mlflow_ru
 """dagster-mlflow's hook, imported when there is a run to end."""
 
 
-@dg.io_manager(config_schema=dg.Permissive())
+@dg.io_manager(config_schema=dict)
 def small_tables(context: dg.InitResourceContext) -> Any:
     """dagster-deltalake's Arrow IO manager: small unpartitioned tables under the lake's root."""
     from dagster_deltalake import DeltaLakePyarrowIOManager, LocalConfig

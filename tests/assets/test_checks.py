@@ -5,7 +5,7 @@ import json
 import dagster as dg
 import pytest
 
-from fraud_assets.silver import BRONZE_DECISIONS
+from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_DLQ
 from pix.features import FEATURE_NAMES
 from pix.offline.tables import (
     BRONZE_COLUMNS,
@@ -47,6 +47,7 @@ def test_every_bronze_decision_is_in_silver_or_quarantine(made):
     write(
         made, BRONZE, *[bronze_row(n, value) for n, value in enumerate([record(1), record(1, "BLOCK"), "?", record(2)])]
     )
+    write(made, Table(BRONZE_DLQ, "One message.", BRONZE_COLUMNS))
     assert made.run("silver/decisions").success
     name = "every_bronze_decision_is_in_silver_or_quarantine"
     assert verdicts(made.run("silver/quarantine"))[name]
