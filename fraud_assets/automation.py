@@ -103,13 +103,17 @@ def drift_retrain_sensor(
 
 # Running by default: that the lake is fresh every morning is a promise, not an option to click on. A machine
 # that sleeps at that hour skips the night; the next `sentinela verify` or run brings everything up to date.
-daily_refresh_schedule = dg.ScheduleDefinition(
-    name="daily_refresh_schedule",
+@dg.schedule(
     job=daily_refresh_job,
     cron_schedule="30 0 * * *",
     execution_timezone="America/Sao_Paulo",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Half past midnight in Brasília, when the day that the KPIs count is over.",
 )
+def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Half past midnight in Brasília, when the day that the KPIs count is over."""
+    if context.instance.get_latest_materialization_event(key_of(TRAINING_SET.name)) is None:
+        return dg.SkipReason("nothing was ever trained on this home, so there is nothing to compare with")
+    return dg.RunRequest()
+
 
 JOBS = (refresh_lake_job, import_history_job, features_job, retrain_job, daily_refresh_job, everything_job)

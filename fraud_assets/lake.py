@@ -10,6 +10,7 @@ LakeError
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from pix.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
+
+
+LOCK_POLL_SECONDS = 0.5
 
 
 class LakeError(Exception):
@@ -96,6 +100,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     master: str = "local[2]"
     memory: str = "1500m"
     spark_settings: dict[str, str] = {}
+    # Two jobs may meet on a table, such as the nightly one and `verify`; the second waits its turn.
+    patience_seconds: float = 120.0
 
     _pyspark: Any = PrivateAttr(default=None)
     _owns_session: bool = PrivateAttr(default=False)
@@ -247,10 +253,15 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def _only_writer(self, table: str) -> Iterator[None]:
         path = Path(self.locks) / f"lake-{table.replace('/', '-')}"
-        try:
-            locks.hold(path)
-        except locks.LockHeld as held:
-            raise TableBusy(f"process {held.pid} is writing {table}; wait until it is done and try again") from held
+        give_up_at = time.monotonic() + self.patience_seconds
+        while True:
+            try:
+                locks.hold(path)
+                break
+            except locks.LockHeld as held:
+                if time.monotonic() > give_up_at:
+                    raise TableBusy(f"process {held.pid} is writing {table}; try again when it is done") from held
+                time.sleep(LOCK_POLL_SECONDS)
         try:
             yield
         finally:

@@ -92,7 +92,7 @@ def stream_assets() -> list[dg.AssetSpec]:
         ONLINE_STORE,
         description="One entry is the state of one account, pair, device or person, as the last decision left it. "
         "Only the service writes it; it can be rebuilt from lake and logs.",
-        kinds={"lmdb"}, owners=OWNERS, group_name="serving",
+        deps=[dg.AssetKey(["serving", "store_base"])], kinds={"lmdb"}, owners=OWNERS, group_name="serving",
     )  # fmt: skip
     return [*topic_specs, *bronze_specs, store]
 

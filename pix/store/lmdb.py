@@ -44,6 +44,8 @@ class LmdbStore:
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._env = lmdb.open(folder, map_size=MAP_BYTES, max_dbs=4, sync=False, writemap=True, max_readers=512)
+        # Slots of workers that were killed while reading would keep old pages alive for ever.
+        self._env.reader_check()
         self._states = self._env.open_db(b"states")
         self._records = self._env.open_db(b"records")
         self._outbox = self._env.open_db(b"outbox")

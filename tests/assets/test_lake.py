@@ -55,8 +55,9 @@ def test_a_second_writer_is_told_who_the_first_is(lake):
     )
     try:
         other.stdout.readline()
+        hurried = lake.model_copy(update={"patience_seconds": 0.0})
         with pytest.raises(TableBusy, match=f"process {other.pid} is writing silver/places"):
-            lake.overwrite(PLACES, rows(lake))
+            hurried.overwrite(PLACES, rows(lake))
     finally:
         other.communicate(b"\n")
     assert lake.overwrite(PLACES, rows(lake)).rows == 0
