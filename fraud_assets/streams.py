@@ -52,7 +52,8 @@ TOPIC_TEXT: Mapping[str, tuple[str, list[dg.AssetKey]]] = {
     topics.DECISIONS: (
         "One message is one decision with the tokenised payment and everything needed to run it again; "
         "at least once, with identical bytes.",
-        [topic_key(topics.TRANSACTIONS), ONLINE_STORE],
+        # What the service read (states, champion) came out of earlier decisions: as edges they would be a circle.
+        [topic_key(topics.TRANSACTIONS)],
     ),
     topics.LABELS: ("One message is what became known about one payment, by the Pix MED or an analyst.", []),
     topics.FOLDS: (
@@ -94,7 +95,14 @@ def stream_assets() -> list[dg.AssetSpec]:
         "Only the service writes it; it can be rebuilt from lake and logs.",
         deps=[dg.AssetKey(["serving", "store_base"])], kinds={"lmdb"}, owners=OWNERS, group_name="serving",
     )  # fmt: skip
-    return [*topic_specs, *bronze_specs, store]
+    service = dg.AssetSpec(
+        dg.AssetKey(["serving", "decision_service"]),
+        description="The BentoML service that answers payments with the champion, from the states of the online store; "
+        "its decisions stand on pix.decisions.",
+        deps=[dg.AssetKey(["model", "champion"]), ONLINE_STORE],
+        kinds={"bentoml", "catboost"}, owners=OWNERS, group_name="serving",
+    )  # fmt: skip
+    return [*topic_specs, *bronze_specs, store, service]
 
 
 @dataclass(frozen=True, slots=True)
