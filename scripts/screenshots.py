@@ -7,13 +7,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from pix.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES = REPOSITORY / "docs" / "images"
-SIZE = {"width": 1800, "height": 1150}
+SIZE: ViewportSize = {"width": 1800, "height": 1150}
+TALL: ViewportSize = {"width": 1800, "height": 1900}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
 SETTLE_MS = 4_000
 
@@ -45,7 +46,12 @@ def asset_graph(page: Page, dagster: str) -> None:
     page.locator("body").click(position={"x": 1_000, "y": 1_000})
     page.keyboard.press("Alt+e")
     page.wait_for_timeout(SETTLE_MS)
+    # Opened groups are remembered; a fresh page that is tall enough shows them whole.
+    page.set_viewport_size(TALL)
+    page.reload()
+    page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=IMAGES / "asset-graph.png")
+    page.set_viewport_size(SIZE)
 
 
 def asset_page(page: Page, dagster: str) -> None:

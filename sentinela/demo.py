@@ -34,11 +34,8 @@ STREAMS_WITHIN_SECONDS = 90
 REST_RATE = 20.0
 VERIFY_SECONDS = 120.0
 STREAMS = ("score_stream", "label_stream", "bronze_stream")
-MALFORMED = (
-    b'{"end_to_end_id": "not an id", "amount_cents": 100}',
-    b'{"amount_cents": NaN}',
-    b"this is not JSON",
-)
+MALFORMED = ('{"end_to_end_id": "not an id", "amount_cents": %d}', '{"amount_cents": NaN, "run": %d}', "not JSON %d")
+"""Each run sends them with its own stamp: equal bodies would count as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +178,8 @@ def _live(plan: DemoPlan, settings: Settings, say: Say) -> LiveTraffic:
     api_key = (settings.secrets / "api-key").read_text().strip()
     with open_log(settings.root / SENT_FOLDER / f"demo-{now_ms}.jsonl") as log:
         half = len(through_kafka) // 2
-        mixed = [*through_kafka[:half], *MALFORMED, *through_kafka[half:]]
+        malformed = [(text % now_ms).encode() for text in MALFORMED]
+        mixed = [*through_kafka[:half], *malformed, *through_kafka[half:]]
         send_to_kafka(paced(mixed, plan.rate), log, settings.kafka, topic=topics.TRANSACTIONS)
         say(f"  {plan.live} through Kafka, and {len(MALFORMED)} malformed ones")
         rest = send_to_rest(paced(through_rest, REST_RATE), log, settings.service, api_key)

@@ -146,7 +146,7 @@ DECISIONS_SILVER = Table(
         Column("action", "string", "ALLOW, REVIEW, BLOCK_AND_REVIEW or BLOCK."),
         Column("fraud_probability", "double", "Null in degraded modes."),
         Column("raw_score", "double", "Log-odds before calibration."),
-        Column("mode", "string", "normal, or degraded:<what>."),
+        Column("mode", "string", "normal, or degraded: and what was missing."),
         Column("outcome", "string", "allowed, or attempted if it was held or blocked."),
         Column("model_name", "string", "Registered model."),
         Column("model_version", "string", "Its version."),
