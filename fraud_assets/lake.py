@@ -10,7 +10,6 @@ LakeError
 """
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +27,6 @@ from pix.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
-
-
-LOCK_POLL_SECONDS = 0.5
 
 
 class LakeError(Exception):
@@ -253,19 +249,11 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def _only_writer(self, table: str) -> Iterator[None]:
         path = Path(self.locks) / f"lake-{table.replace('/', '-')}"
-        give_up_at = time.monotonic() + self.patience_seconds
-        while True:
-            try:
-                locks.hold(path)
-                break
-            except locks.LockHeld as held:
-                if time.monotonic() > give_up_at:
-                    raise TableBusy(f"process {held.pid} is writing {table}; try again when it is done") from held
-                time.sleep(LOCK_POLL_SECONDS)
         try:
-            yield
-        finally:
-            locks.release(path)
+            with locks.held(path, patience_seconds=self.patience_seconds):
+                yield
+        except locks.LockHeld as held:
+            raise TableBusy(f"process {held.pid} is writing {table}; try again when it is done") from held
 
 
 def _how_to_get(table: str) -> str:

@@ -8,10 +8,14 @@ file in the holding process frees it, so this module never opens a file it alrea
 import fcntl
 import os
 import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # struct flock of Linux on 64 bits: type, whence, start, length, pid.
 _FLOCK = "hhqqi"
+_POLL_SECONDS = 0.2
 _held: dict[str, tuple[int, int]] = {}
 
 
@@ -57,6 +61,36 @@ def release(path: Path) -> None:
     if _is_held_here(path):
         _, fd = _held.pop(_name(path))
         os.close(fd)
+
+
+@contextmanager
+def held(path: Path, *, patience_seconds: float, on_wait: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Hold the lock for the block, waiting a while for another holder.
+
+    Args:
+        path: The lock's file.
+        patience_seconds: How long to wait.
+        on_wait: Told once, with the holder's process id, when there is somebody to wait for.
+
+    Raises:
+        LockHeld: Somebody still holds it when the patience is over.
+    """
+    give_up_at = time.monotonic() + patience_seconds
+    while True:
+        try:
+            hold(path)
+            break
+        except LockHeld as other:
+            if time.monotonic() >= give_up_at:
+                raise
+            if on_wait:
+                on_wait(other.pid)
+                on_wait = None
+            time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        release(path)
 
 
 def holder(path: Path) -> int:

@@ -14,11 +14,12 @@ from typing import Literal
 
 import psutil
 
+from pix import locks
 from pix.settings import Settings
 from sentinela import configuration
 from sentinela.configuration import REPOSITORY
 from sentinela.errors import SentinelaError
-from sentinela.runtime import locks, ports, processes, services, supervisor
+from sentinela.runtime import ports, processes, services, supervisor
 from sentinela.runtime.home import LAYOUT_VERSION, Home
 
 Verdict = Literal["ok", "warn", "fail"]

@@ -13,9 +13,10 @@ from pathlib import Path
 from signal import SIGINT, SIGTERM
 from urllib.parse import urlparse
 
+from pix import locks
 from pix.settings import Settings
 from sentinela.configuration import REPOSITORY
-from sentinela.runtime import dagster_home, kafka, locks
+from sentinela.runtime import dagster_home, kafka
 from sentinela.runtime.home import Home
 from sentinela.runtime.ports import HOST
 from sentinela.runtime.processes import Step, of_service, read_record
@@ -306,4 +307,4 @@ def _redis_problem(url: str) -> str | None:
 
 def stream_holder(home: Home, name: str) -> int | None:
     """Process id of a running stream; None when it does not run."""
-    return locks.holder(home.locks / name)
+    return locks.holder(home.locks / name) or None

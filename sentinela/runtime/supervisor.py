@@ -10,17 +10,19 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from signal import SIGINT, SIGTERM
 
+from pix import locks
 from pix.settings import Settings
 from sentinela import configuration
 from sentinela.configuration import REPOSITORY
 from sentinela.errors import NotRunning, SentinelaError
 from sentinela.progress import Say
-from sentinela.runtime import locks, ports, processes, services
+from sentinela.runtime import ports, processes, services
 from sentinela.runtime.home import Home, prepare, write_runtime
 from sentinela.runtime.processes import Step
 from sentinela.runtime.services import External, Service
@@ -51,6 +53,26 @@ class State:
     problem: str | None
 
 
+@contextmanager
+def changing(home: Home, wait_seconds: float, say: Say) -> Iterator[None]:
+    """Be the only one who starts or ends parts of this home; waits for another one.
+
+    Raises:
+        NotRunning: The other one is not done after ``wait_seconds``.
+    """
+
+    def tell(pid: int) -> None:
+        say(f"waiting for process {pid}, which is changing this home")
+
+    try:
+        with locks.held(home.locks / LOCK, patience_seconds=wait_seconds, on_wait=tell):
+            yield
+    except locks.LockHeld as other:
+        raise NotRunning(
+            f"{other.path} is held by process {other.pid} for over {wait_seconds:.0f} s; wait for it or end it"
+        ) from other
+
+
 def up(say: Say) -> Settings:
     """Start the instance; returns its settings once everything is healthy.
 
@@ -63,7 +85,7 @@ def up(say: Say) -> Settings:
     home = configuration.find_home()
     prepare(home)
     ensure_keys(home.secrets)
-    with locks.held(home.locks / LOCK, wait_seconds=LOCK_WAIT_SECONDS, say=say):
+    with changing(home, LOCK_WAIT_SECONDS, say):
         settings, home, configured = configuration.for_start()
         settings = _with_ports(settings, home, configured, say)
         write_runtime(home, settings=configuration.to_record(settings, configured))
@@ -276,7 +298,7 @@ def down(home: Home, say: Say) -> list[int]:
     if not home.root.exists():
         say(f"nothing was running: there is no {home.root}")
         return []
-    with locks.held(home.locks / LOCK, wait_seconds=LOCK_WAIT_SECONDS, say=say):
+    with changing(home, LOCK_WAIT_SECONDS, say):
         ended = [
             # Before the streams: its sensors would start them again.
             *_end(home, services.DAEMON, say),

@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from sentinela.errors import NotRunning
-from sentinela.runtime import locks
+from sentinela.runtime import services
 from sentinela.runtime.home import Home
+from sentinela.runtime.supervisor import changing
 
 HOLD = """
 import fcntl, os, sys, time
@@ -29,12 +30,11 @@ def end(process: "subprocess.Popen[str]") -> None:
 
 
 def test_the_holder_is_known_and_its_death_frees_the_lock(runtime_home: Home) -> None:
-    path = runtime_home.locks / "score_stream"
-    assert locks.holder(path) is None
-    process = hold(path)
-    assert locks.holder(path) == process.pid
+    assert services.stream_holder(runtime_home, "score_stream") is None
+    process = hold(runtime_home.locks / "score_stream")
+    assert services.stream_holder(runtime_home, "score_stream") == process.pid
     end(process)
-    assert locks.holder(path) is None
+    assert services.stream_holder(runtime_home, "score_stream") is None
 
 
 def test_a_lock_that_stays_held_is_an_error_naming_the_holder(runtime_home: Home) -> None:
@@ -42,7 +42,7 @@ def test_a_lock_that_stays_held_is_an_error_naming_the_holder(runtime_home: Home
     said: list[str] = []
     with (
         pytest.raises(NotRunning, match=str(process.pid)),
-        locks.held(runtime_home.locks / "up", wait_seconds=0.5, say=said.append),
+        changing(runtime_home, 0.5, said.append),
     ):
         pass
     assert said == [f"waiting for process {process.pid}, which is changing this home"]
@@ -51,5 +51,5 @@ def test_a_lock_that_stays_held_is_an_error_naming_the_holder(runtime_home: Home
 
 def test_a_freed_lock_can_be_taken_again(runtime_home: Home) -> None:
     for _ in range(2):
-        with locks.held(runtime_home.locks / "up", wait_seconds=1, say=print):
+        with changing(runtime_home, 1, print):
             pass
