@@ -216,6 +216,8 @@ class TrackedRun:
             begun: Iterator[Any] = begin(self._context)
             self._tracking = next(begun)
             self._begun = begun
+        run = self._tracking.active_run()
+        dg.get_dagster_logger().info("dagster-mlflow opened MLflow run %s", run.info.run_id)
 
     @property
     def has_begun(self) -> bool:

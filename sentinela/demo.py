@@ -137,7 +137,10 @@ def _wait_for_champion(settings: Settings) -> None:
         if httpx.get(f"{settings.service}/v1/model", headers=headers, timeout=10).json()["model"]:
             return
         time.sleep(0.3)
-    raise NotRunning(f"the service took no champion within {SERVED_WITHIN_SECONDS} s; see `sentinela logs serving`")
+    raise NotRunning(
+        f"the service took no champion within {SERVED_WITHIN_SECONDS} s; whether and why one was promoted stands at "
+        f"{settings.dagster}/assets/model/champion, what the service says in `sentinela logs serving`"
+    )
 
 
 def _wait_for_streams(settings: Settings) -> None:
