@@ -123,7 +123,7 @@ def test_everything_is_up(instance: Instance) -> None:
 def test_a_history_becomes_a_champion_that_serves(instance: Instance, tmp_path: Path) -> None:
     # A fixed past: what a challenger earns must not depend on the day the test runs.
     plan = SimulationPlan(
-        seed=3, start_ms=HISTORY_START_MS, days=25, accounts=1_500, payments=8_000, fraud_per_100k=4_000
+        seed=3, start_ms=HISTORY_START_MS, days=25, accounts=1_500, payments=8_000, fraud_per_100k=3_000
     )
     write(simulate(plan), tmp_path)
     settings = instance.settings()
