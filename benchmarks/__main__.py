@@ -124,9 +124,10 @@ class _Recorder:
         return self._store.commit(message, folds, generation)
 
 
-def _pipeline(store: object) -> DecisionPipeline:
+def _pipeline(store: "_Recorder") -> DecisionPipeline:
     policy = load_policy(POLICY)
     return DecisionPipeline(
+        # Only what a decision calls; the sweeper and the base loader do not run here.
         store=store,  # type: ignore[arg-type]
         keyring=Keyring(1, {1: b"k" * 32}),
         champion=lambda: None,

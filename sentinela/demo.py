@@ -6,9 +6,10 @@ new challenger has to beat the champion, and `verify` covers all runs.
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -34,6 +35,8 @@ STREAMS_WITHIN_SECONDS = 90
 REST_RATE = 20.0
 VERIFY_SECONDS = 120.0
 STREAMS = ("score_stream", "label_stream", "bronze_stream")
+Outcome = TypeVar("Outcome")
+
 MALFORMED = ('{"end_to_end_id": "not an id", "amount_cents": %d}', '{"amount_cents": NaN, "run": %d}', "not JSON %d")
 """Each run sends them with its own stamp: equal bodies would count as one."""
 
@@ -100,7 +103,7 @@ def run(plan: DemoPlan, say: Say) -> str:
     return closing_table(settings, live.simulation.truth, live.rest, verified, time.monotonic() - start)
 
 
-def _step(number: int, title: str, say: Say, work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _step(number: int, title: str, say: Say, work: Callable[[], Outcome]) -> Outcome:
     say(f"[{number}/7] {title}")
     start = time.monotonic()
     outcome = work()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -161,7 +162,7 @@ def send_to_rest(bodies: Iterable[bytes], log: SentLog | None, service: str, api
             if log:
                 log.write(body)
             start = time.monotonic()
-            status = _post(lambda content=body: client.post("/v1/decisions", content=content))  # type: ignore[misc]
+            status = _post(partial(client.post, "/v1/decisions", content=body))
             sent.payments += 1
             if status is None:
                 sent.unanswered += 1

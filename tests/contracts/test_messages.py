@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -167,7 +168,7 @@ def test_sealed_payloads_open_again_and_only_unchanged() -> None:
         KEYRING.open(flipped)
 
 
-def test_a_home_gets_its_keys_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_home_gets_its_keys_once(tmp_path: Path) -> None:
     with pytest.raises(MissingKeys):
         load_keyring(tmp_path / "secrets")
     ensure_keys(tmp_path / "secrets")
