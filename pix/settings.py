@@ -40,7 +40,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SENTINELA_", extra="ignore")
 
     home: Path = Field(Path(".sentinela"), description="All local state lives under this folder.")
-    tenant: str = Field("default", description="Tenant of messages that name none.")
 
     kafka_port: int = Field(9092, description="Port of the local broker.")
     kafka_controller_port: int = Field(9093, description="Port of the local broker's controller.")

@@ -20,7 +20,6 @@ from pix.contracts import (
     FieldError,
     InvalidFields,
     InvalidMessage,
-    LabelMessage,
     NotJson,
     canonical_json,
     check_live,
@@ -82,6 +81,7 @@ def create_app() -> Starlette:
             StoreError: lambda _, error: problem_response(503, str(error)),
             TooManyRaces: lambda _, error: problem_response(503, str(error)),
             404: lambda _, __: problem_response(404, "see the README for the routes under /v1"),
+            405: lambda _, __: problem_response(405, "this route takes another method"),
         },
     )
     app.add_middleware(Guard, app=app)
@@ -252,8 +252,10 @@ async def fold_labels(request: Request) -> Response:
 
 def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
     try:
-        label: LabelMessage = label_from(item.get("label") or {})
-        outcome = running.pipeline.fold_label(label, int(item.get("received_at_ms", 0)))
+        content, received_at_ms = item.get("label"), item.get("received_at_ms")
+        if not isinstance(content, dict) or type(received_at_ms) is not int:
+            raise InvalidFields(FieldError("labels", "each must hold label, an object, and received_at_ms, an integer"))
+        outcome = running.pipeline.fold_label(label_from(content), received_at_ms)
     except InvalidMessage as broken:
         return {"status": 422, "problem": problem(422, str(broken), broken.errors)}
     except (StoreError, TooManyRaces) as away:

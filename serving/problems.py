@@ -10,6 +10,7 @@ TITLES = {
     400: ("not-json", "The body is not one JSON object"),
     401: ("unauthorised", "A valid API key is required"),
     404: ("not-found", "There is nothing here by that name"),
+    405: ("method", "The route takes another method"),
     409: ("conflict", "The id belongs to another payment"),
     413: ("too-large", "The body is too large"),
     415: ("media-type", "The body must be application/json"),

@@ -181,3 +181,16 @@ def test_the_store_and_the_model_are_shown(client: TestClient) -> None:
         "unpublished": 0,
     }
     assert client.get("/model").json()["model"]["version"] == "1"
+
+
+@pytest.mark.parametrize("item", [{"label": [1], "received_at_ms": 1}, {"label": {}}, {"received_at_ms": 1}])
+def test_a_label_item_that_is_none_is_refused_by_itself(client: TestClient, item: dict[str, object]) -> None:
+    results = client.post("/labels:fold", json={"labels": [item]}).json()["results"]
+    assert results[0]["status"] == 422
+    assert results[0]["problem"]["errors"][0]["field"] == "labels"
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/decisions", 405)])
+def test_routes_that_are_not_there_answer_a_problem(client: TestClient, method: str, path: str, status: int) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
