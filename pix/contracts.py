@@ -41,10 +41,14 @@ MAX_ID_DISTANCE_MS = 12 * HOUR_MS
 MAX_AMOUNT_CENTS = 10**12
 
 Initiation = Literal["MANU", "DICT", "QRDN", "QRES", "AUTO", "INIC", "APES", "APDN"]
+Purpose = Literal["IPAY", "GSCB", "OTHR"]
+Priority = Literal["HIGH", "NORM"]
+AccountType = Literal["CACC", "SVGS", "TRAN", "SLRY", "OTHR"]
 KeyType = Literal["CPF", "CNPJ", "PHONE", "EMAIL", "EVP"]
 PersonType = Literal["PF", "PJ"]
 LabelKind = Literal["contested", "accepted", "rejected", "reversed", "confirmed", "dismissed"]
 FraudType = Literal["SCAM", "ACCOUNT_TAKEOVER", "COERCION", "FRAUDULENT_ACCESS", "OTHER", "UNKNOWN"]
+LIVE_HISTORY = "live"
 FRAUD_KINDS = frozenset({"accepted", "confirmed"})
 
 RFC3339 = re.compile(
@@ -103,6 +107,9 @@ Instant = Annotated[int, BeforeValidator(parse_instant), WithJsonSchema({"type":
 EndToEndId = Annotated[str, Field(pattern=r"^E[0-9A-Z]{8}[0-9]{12}[A-Za-z0-9]{11}$")]
 Account = Annotated[str, Field(pattern=r"^[0-9A-Z]{8}-[0-9]{4}-[0-9]{1,13}$", description="ISPB-branch-number")]
 Tenant = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+# The first digit is the region: 1 North, 2 Northeast, 3 Southeast, 4 South, 5 Centre-West.
+Municipality = Annotated[str, Field(pattern=r"^[1-5][0-9]{6}$", description="IBGE code of a municipality")]
 # Tax ids of eleven and fourteen places; check digits are looked at after the shape.
 TaxId = Annotated[str, Field(pattern=r"^([0-9]{11}|[0-9A-Z]{12}[0-9]{2})$")]
 
@@ -127,31 +134,49 @@ class PaymentMessage(StrictMessage):
     tenant: Tenant = "default"
 
     initiation: Initiation | None = None
+    purpose: Purpose | None = None
+    priority: Priority | None = None
+    txid: str | None = Field(None, pattern=r"^[A-Za-z0-9]{1,35}$")
     pix_key: str | None = Field(None, max_length=77, pattern=r"^[\x21-\x7e]+$")
     pix_key_type: KeyType | None = None
     payer_tax_id: TaxId | None = None
     payee_tax_id: TaxId | None = None
     payer_person_type: PersonType | None = None
     payee_person_type: PersonType | None = None
+    payer_account_type: AccountType | None = None
+    payee_account_type: AccountType | None = None
+    payer_age_years: int | None = Field(None, ge=0, le=130)
+    payer_municipality: Municipality | None = None
 
     key_created_at: Instant | None = None
     key_owned_since: Instant | None = None
     payer_account_opened_at: Instant | None = None
     payee_account_opened_at: Instant | None = None
-    payee_fraud_markers_d90: int | None = Field(None, ge=0, le=1_000_000)
+    payee_settlements_d90: Count | None = None
+    payee_fraud_markers_d90: Count | None = None
+    payee_mule_markers_d90: Count | None = None
+    payee_fraud_reporters_d90: Count | None = None
+    payee_rejected_reports_d90: Count | None = None
+    payee_open_reports: Count | None = None
     fraud_markers_watermark: Instant | None = None
+    payee_is_preregistered: bool | None = None
 
     device_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     device_registered_at: Instant | None = None
     device_ip: str | None = Field(None, pattern=r"^[0-9A-Fa-f.:]{2,45}$")
+    device_municipality: Municipality | None = None
     device_remote_access: bool | None = None
     device_rooted: bool | None = None
     active_call: bool | None = None
     authentication: Literal["PASSWORD", "BIOMETRY", "TOKEN"] | None = None
     login_age_ms: int | None = Field(None, ge=0, le=365 * DAY_MS)
+    typing_interval_ms: int | None = Field(None, ge=0, le=60_000)
+    credentials_changed_at: Instant | None = None
 
     payer_balance_cents: int | None = Field(None, ge=-MAX_AMOUNT_CENTS, le=MAX_AMOUNT_CENTS)
     payer_limit_cents: int | None = Field(None, ge=0, le=MAX_AMOUNT_CENTS)
+    limit_raised_at: Instant | None = None
+    funds_raised_at: Instant | None = None
     remittance_text: str | None = Field(None, max_length=140, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
@@ -186,28 +211,46 @@ class Payment:
     payer_account: str
     payee_account: str
     initiation: str | None = None
+    purpose: str | None = None
+    priority: str | None = None
+    txid: str | None = None
     pix_key: str | None = None
     pix_key_type: str | None = None
     payer_tax_id: str | None = None
     payee_tax_id: str | None = None
     payer_person_type: str | None = None
     payee_person_type: str | None = None
+    payer_account_type: str | None = None
+    payee_account_type: str | None = None
+    payer_age_years: int | None = None
+    payer_municipality: str | None = None
     key_created_at_ms: int | None = None
     key_owned_since_ms: int | None = None
     payer_account_opened_at_ms: int | None = None
     payee_account_opened_at_ms: int | None = None
+    payee_settlements_d90: int | None = None
     payee_fraud_markers_d90: int | None = None
+    payee_mule_markers_d90: int | None = None
+    payee_fraud_reporters_d90: int | None = None
+    payee_rejected_reports_d90: int | None = None
+    payee_open_reports: int | None = None
     fraud_markers_watermark_ms: int | None = None
+    payee_is_preregistered: bool | None = None
     device_id: str | None = None
     device_registered_at_ms: int | None = None
     device_ip: str | None = None
+    device_municipality: str | None = None
     device_remote_access: bool | None = None
     device_rooted: bool | None = None
     active_call: bool | None = None
     authentication: str | None = None
     login_age_ms: int | None = None
+    typing_interval_ms: int | None = None
+    credentials_changed_at_ms: int | None = None
     payer_balance_cents: int | None = None
     payer_limit_cents: int | None = None
+    limit_raised_at_ms: int | None = None
+    funds_raised_at_ms: int | None = None
     remittance_text: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -222,6 +265,7 @@ TOKEN_KINDS = {
     "payer_tax_id": "tax_id",
     "payee_tax_id": "tax_id",
     "pix_key": "pix_key",
+    "txid": "txid",
     "device_id": "device",
     "device_ip": "ip",
     "remittance_text": "text",
@@ -236,6 +280,9 @@ INSTANT_FIELDS = {
         "payee_account_opened_at",
         "fraud_markers_watermark",
         "device_registered_at",
+        "credentials_changed_at",
+        "limit_raised_at",
+        "funds_raised_at",
     )
 }
 
@@ -375,15 +422,31 @@ def check_live(message: PaymentMessage, now_ms: int) -> None:
         raise InvalidFields(*errors, end_to_end_id=message.end_to_end_id)
 
 
-def behind_the_door(message: PaymentMessage, keyring: Keyring) -> Payment:
-    """The same payment with tokens in place of clear identifiers."""
+def history_tenant(tenant: str, history: str) -> str:
+    """The tenant of an imported payment: histories share no account with each other or with live traffic.
+
+    The history ``live`` is the exception: it is the past of the live traffic. No door accepts the ``@``.
+    """
+    return tenant if history == LIVE_HISTORY else f"{tenant}@{history}"
+
+
+def behind_the_door(message: PaymentMessage, keyring: Keyring, *, history: str = LIVE_HISTORY) -> Payment:
+    """The same payment with tokens in place of clear identifiers.
+
+    Args:
+        message: The parsed payment.
+        keyring: Keys for the tokens.
+        history: Name of the history that it belongs to; it enters the tenant, and so every token.
+    """
+    tenant = history_tenant(message.tenant, history)
     values: dict[str, Any] = {}
     for name in PaymentMessage.model_fields:
         value = getattr(message, name)
         if value is None:
             continue
         kind = TOKEN_KINDS.get(name)
-        values[INSTANT_FIELDS.get(name, name)] = keyring.token(message.tenant, kind, value) if kind else value
+        values[INSTANT_FIELDS.get(name, name)] = keyring.token(tenant, kind, value) if kind else value
+    values["tenant"] = tenant
     return Payment(**values)
 
 

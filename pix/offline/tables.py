@@ -274,6 +274,7 @@ IDENTIFIERS = frozenset(
         "payer_account",
         "payee_account",
         "pix_key",
+        "txid",
         "payer_tax_id",
         "payee_tax_id",
         "device_id",
