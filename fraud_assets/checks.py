@@ -11,8 +11,10 @@ import dagster as dg
 
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
+from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
 from fraud_assets.silver import BRONZE_DECISIONS
+from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
 from pix.offline import silver
 from pix.offline.tables import DECISIONS_SILVER, PAYMENT_FEATURES, QUARANTINE_SILVER, TRAINING_SET
@@ -140,8 +142,8 @@ def every_bronze_decision_is_in_silver_or_quarantine(lake: LakeResource) -> dg.A
 @dg.asset_check(asset=key_of(TRAINING_SET.name), blocking=True)
 @told
 def payments_are_learnt_from_once(lake: LakeResource) -> dg.AssetCheckResult:
-    """No payment is in the training set twice."""
-    repeated = lake.read(TRAINING_SET.name).groupBy("end_to_end_id").count().where("count > 1")
+    """No payment is in a history's training set twice."""
+    repeated = lake.read(TRAINING_SET.name).groupBy("history", "end_to_end_id").count().where("count > 1")
     examples = [row.end_to_end_id for row in repeated.limit(MAX_EXAMPLES).collect()]
     return dg.AssetCheckResult(
         passed=not examples, severity=dg.AssetCheckSeverity.ERROR, metadata={"examples": examples}
@@ -151,14 +153,16 @@ def payments_are_learnt_from_once(lake: LakeResource) -> dg.AssetCheckResult:
 @dg.asset_check(asset=key_of(TRAINING_SET.name), blocking=True)
 @told
 def both_classes_are_present(lake: LakeResource) -> dg.AssetCheckResult:
-    """There are frauds and honest payments to learn from."""
-    counts = {row.is_fraud: row["count"] for row in lake.read(TRAINING_SET.name).groupBy("is_fraud").count().collect()}
+    """There are frauds and honest payments to learn from in the history whose set was written last."""
+    history = lake.note(TRAINING_SET.name).get("history", LIVE_HISTORY)
+    rows = lake.read(TRAINING_SET.name).where(of_history(history))
+    counts = {row.is_fraud: row["count"] for row in rows.groupBy("is_fraud").count().collect()}
     frauds, others = counts.get(True, 0), counts.get(False, 0)
     return dg.AssetCheckResult(
         passed=frauds > 0 and others > 0,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{frauds} frauds and {others} other payments",
-        metadata={"frauds": frauds, "others": others},
+        description=f"{history}: {frauds} frauds and {others} other payments",
+        metadata={"history": history, "frauds": frauds, "others": others},
     )
 
 

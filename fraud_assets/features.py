@@ -10,7 +10,8 @@ from fraud_assets.failures import told
 from fraud_assets.lake import LakeError, LakeResource, Written
 from fraud_assets.resources import ServiceResource
 from fraud_assets.silver import BRONZE_FOLDS, bronze
-from pix.contracts import DAY_MS
+from pix.contracts import DAY_MS, LIVE_HISTORY
+from pix.offline.names import usable
 from pix.offline.tables import (
     BASE_STATES,
     DECISIONS_SILVER,
@@ -33,8 +34,9 @@ class NothingToLearn(LakeError):
 
 
 class TrainingSetConfig(dg.Config):
-    """What counts as matured."""
+    """Whose payments are learnt from, and what counts as matured."""
 
+    history: str = LIVE_HISTORY
     maturity_days: float = 7.0
 
 
@@ -61,7 +63,7 @@ def offline_features(lake: LakeResource) -> tuple[dg.MaterializeResult[Any], dg.
 @dg.asset(**named("serving/store_base", frozenset({"bentoml", "lmdb"})), deps=keys_of(BASE_STATES))
 @told
 def store_base(lake: LakeResource, service: ServiceResource) -> dg.MaterializeResult[Any]:
-    """The imported history inside the online store: one state per account, pair, device and past payment."""
+    """The past of the live traffic inside the online store: a state per account, pair, device and past payment."""
     states = lake.read(BASE_STATES.name)
     generation = states.agg({"import_number": "max"}).collect()[0][0]
     if generation is None:
@@ -81,26 +83,42 @@ def store_base(lake: LakeResource, service: ServiceResource) -> dg.MaterializeRe
 @dg.asset(**table_asset(TRAINING_SET, pii="none"), deps=keys_of(PAYMENT_FEATURES, PAYMENTS_SILVER, LABELS_SILVER))
 @told
 def training_set(config: TrainingSetConfig, lake: LakeResource) -> dg.MaterializeResult[Any]:
-    """One payment whose label has matured, as a model may learn from it."""
+    """One payment whose label has matured, as a model may learn from it; each history's rows apart."""
     from pix.offline import training_frame
 
     as_of_ms, maturity_ms = time.time_ns() // 1_000_000, int(config.maturity_days * DAY_MS)
     names = (PAYMENT_FEATURES.name, PAYMENTS_SILVER.name, LABELS_SILVER.name)
-    frame = training_frame.build(*(lake.read(name) for name in names), as_of_ms=as_of_ms, maturity_ms=maturity_ms)
-    written = _not_empty(lake, frame)
-    frauds = lake.read(TRAINING_SET.name).where("is_fraud").count()
-    return written.result(as_of_ms=as_of_ms, frauds=frauds, base_rate=frauds / written.rows)
+    frame = training_frame.build(
+        *(lake.read(name) for name in names),
+        history=usable(config.history),
+        as_of_ms=as_of_ms,
+        maturity_ms=maturity_ms,
+    )
+    written = _not_empty(lake, frame, config.history)
+    made = lake.read(TRAINING_SET.name).where(of_history(config.history))
+    payments, frauds = made.count(), made.where("is_fraud").count()
+    return written.result(
+        history=config.history, payments=payments, as_of_ms=as_of_ms, frauds=frauds, base_rate=frauds / payments
+    )
 
 
-def _not_empty(lake: LakeResource, frame: "DataFrame") -> Written:
-    """Write the set unless it has no rows: an empty one would replace what models were made from."""
+def of_history(name: str) -> str:
+    """The rows of one history in the training set."""
+    return f"history = '{name}'"
+
+
+def _not_empty(lake: LakeResource, frame: "DataFrame", history: str) -> Written:
+    """Replace the history's set, unless it would have no rows: models were made from the one before."""
     kept = frame.persist()
     try:
         if kept.isEmpty():
             raise NothingToLearn(
-                "no payment has a matured label: import a history (`sentinela import DIR --history NAME`) or run "
-                "`make demo`"
+                f"no payment of the history {history!r} has a matured label: import one "
+                f"(`sentinela import FILE --history {history}`) or run `make demo`"
             )
-        return lake.overwrite(TRAINING_SET, kept)
+        if lake.exists(TRAINING_SET.name) and lake.read(TRAINING_SET.name).columns == TRAINING_SET.names:
+            return lake.replace(TRAINING_SET, kept, where=of_history(history), note={"history": history})
+        # Rows of earlier feature declarations cannot stand beside these.
+        return lake.overwrite(TRAINING_SET, kept, note={"history": history})
     finally:
         kept.unpersist()

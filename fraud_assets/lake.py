@@ -168,13 +168,13 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """No rows of a table."""
         return self.spark.createDataFrame([], table.ddl)
 
-    def pandas(self, table: str) -> "pd.DataFrame":
-        """A whole table in memory.
+    def pandas(self, table: str, *, where: str = "true") -> "pd.DataFrame":
+        """A table in memory, or the rows of it that match ``where``.
 
         Raises:
             MissingTable: Nothing was written there yet.
         """
-        frame: pd.DataFrame = self.read(table).toPandas()
+        frame: pd.DataFrame = self.read(table).where(where).toPandas()
         return frame
 
     def rows(self, table: str) -> int:
@@ -211,14 +211,17 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         return self._write(table, frame, {"overwriteSchema": "true", "userMetadata": json.dumps(dict(note or {}))})
 
-    def replace(self, table: Table, frame: "DataFrame", *, where: str) -> Written:
-        """Put these rows in place of those that match ``where``, in one commit.
+    def replace(
+        self, table: Table, frame: "DataFrame", *, where: str, note: Mapping[str, Any] | None = None
+    ) -> Written:
+        """Put these rows in place of those that match ``where``, in one commit; others get nulls in new columns.
 
         Raises:
             WrongSchema: The frame differs from the declaration.
             TableBusy: Another process writes the table.
         """
-        return self._write(table, frame, {"replaceWhere": where} if self.exists(table.name) else {})
+        options = {"replaceWhere": where, "mergeSchema": "true"} if self.exists(table.name) else {}
+        return self._write(table, frame, {**options, "userMetadata": json.dumps(dict(note or {}))})
 
     def unchanged(self, table: Table) -> Written:
         """What a table holds; an empty one is created where there is none."""

@@ -8,8 +8,10 @@ import dagster as dg
 
 from fraud_assets.declared import ARROW_KINDS, keys_of, named
 from fraud_assets.failures import told
+from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import RegistryResource, TrackedRun
+from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
 from pix.offline.tables import BASE_STATES, PAYMENT_FEATURES, TRAINING_SET
 
@@ -22,8 +24,9 @@ class NoChallenger(Exception):
 
 
 class RecipeConfig(dg.Config):
-    """The recipe; see ``learning.training.TrainingConfig``."""
+    """Whose payments to learn from, and the recipe; see ``learning.training.TrainingConfig``."""
 
+    history: str = LIVE_HISTORY
     iterations: int = 300
     depth: int = 6
     learning_rate: float = 0.06
@@ -32,8 +35,9 @@ class RecipeConfig(dg.Config):
 
 
 class PromotionConfig(dg.Config):
-    """How much average precision a challenger may lose and still count as not worse."""
+    """On whose payments to judge, and how much average precision a challenger may lose and still be no worse."""
 
+    history: str = LIVE_HISTORY
     margin: float = 0.01
     seed: int = 7
 
@@ -51,10 +55,11 @@ def challenger(
     from learning import training
 
     with mlflow.run():
-        frame, recipe = lake.pandas(TRAINING_SET.name), training.TrainingConfig(**config.model_dump())
+        frame = lake.pandas(TRAINING_SET.name, where=of_history(config.history))
+        recipe = training.TrainingConfig(**config.model_dump(exclude={"history"}))
         trained = training.fit(frame, FEATURE_NAMES, recipe)
         versions = {name: lake.version(name) for name in (TRAINING_SET.name, PAYMENT_FEATURES.name, BASE_STATES.name)}
-        tags = {"dagster_run_id": context.run.run_id}
+        tags = {"dagster_run_id": context.run.run_id, "history": config.history}
         made = registry.register(trained, data_versions=versions, now=datetime.now(UTC), tags=tags)
     names = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id}
     picture = {"precision_recall": _picture(trained.curve_png)}
@@ -81,7 +86,8 @@ def champion(
     context: dg.AssetExecutionContext, config: PromotionConfig, lake: LakeResource, registry: RegistryResource
 ) -> dg.MaterializeResult[Any]:
     """The model that serves: the challenger where it earned it, else the one before; the reason is recorded."""
-    judged = registry.judge(lake.pandas(TRAINING_SET.name), margin=config.margin, seed=config.seed)
+    frame = lake.pandas(TRAINING_SET.name, where=of_history(config.history))
+    judged = registry.judge(frame, margin=config.margin, seed=config.seed)
     if judged is None:
         raise NoChallenger("there is no challenger to judge: materialise model/challenger first")
     before, evidence, decision = judged

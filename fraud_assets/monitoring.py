@@ -6,9 +6,12 @@ import dagster as dg
 
 from fraud_assets.declared import ARROW_KINDS, keys_of, named
 from fraud_assets.failures import told
+from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import HomeResource
+from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
+from pix.offline.names import history_of
 from pix.offline.tables import PAYMENT_FEATURES, TRAINING_SET
 
 if TYPE_CHECKING:
@@ -21,8 +24,9 @@ DRIFT_REPORT = "monitoring/drift_report"
 
 
 class DriftConfig(dg.Config):
-    """Sizes of what is compared."""
+    """Whose payments are compared, and how many."""
 
+    history: str = LIVE_HISTORY
     current_rows: int = 5_000
     enough_live_rows: int = 500
     seed: int = 7
@@ -43,7 +47,7 @@ def drift_report(
     source, current = newest(lake, config)
     # The same data gives the same id, so that one finding asks for one retraining.
     report_id = f"t{lake.version(TRAINING_SET.name)}-f{lake.version(PAYMENT_FEATURES.name)}"
-    reference = lake.pandas(TRAINING_SET.name)
+    reference = lake.pandas(TRAINING_SET.name, where=of_history(config.history))
     summary, html = drift.drift_report(reference, current, FEATURE_NAMES, report_id=report_id, seed=config.seed)
     path = home.save_report(f"drift-{report_id}.html", html)
     context.log.info("Evidently compared %d with %d rows: %s", len(reference), len(current), path)
@@ -55,7 +59,7 @@ def newest(lake: LakeResource, config: DriftConfig) -> tuple[str, "pd.DataFrame"
     """The newest payments' features and where they come from: live decisions, or history while those are few."""
     from pyspark.sql import functions as f
 
-    features = lake.read(PAYMENT_FEATURES.name)
+    features = lake.read(PAYMENT_FEATURES.name).where(history_of("tenant") == config.history)
     live = features.where("source = 'live'")
     source = "live" if live.count() >= config.enough_live_rows else "history"
     chosen = live if source == "live" else features

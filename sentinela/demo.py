@@ -14,7 +14,7 @@ from typing import TypeVar
 import httpx
 
 from pix import topics
-from pix.contracts import DAY_MS, canonical_json, label_id
+from pix.contracts import DAY_MS, LIVE_HISTORY, canonical_json, label_id
 from pix.settings import Settings
 from pix.simulator.simulation import Simulation, SimulationPlan, simulate, write
 from sentinela.dagster_runs import launch
@@ -25,7 +25,8 @@ from sentinela.report import closing_table
 from sentinela.sender import Sent, open_log, paced, send_to_kafka, send_to_rest
 from sentinela.verify import SENT_FOLDER, verify
 
-HISTORY = "simulated"
+# The simulated past is that of the live traffic: the same accounts go on paying.
+HISTORY = LIVE_HISTORY
 EVERYTHING_JOB = "everything_job"
 PROOF_JOB = "daily_refresh_job"
 FRAUD_PER_100K = 600.0

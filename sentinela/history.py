@@ -1,9 +1,9 @@
 """The inbox of past payments: what `import` puts there, the import asset takes in."""
 
-import re
 import shutil
 from pathlib import Path
 
+from pix.offline.names import UnusableName, usable
 from sentinela.errors import BadUse
 
 IMPORT_JOB = "import_history_job"
@@ -17,8 +17,10 @@ def deposit(home: Path, folder: Path, history: str) -> Path:
     Raises:
         BadUse: The name or the folder cannot be used.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", history):
-        raise BadUse(f"--history {history!r} must be 1 to 32 of a-z, 0-9, - and _, such as 'simulated'")
+    try:
+        usable(history)
+    except UnusableName as error:
+        raise BadUse(f"--history {error}") from error
     if not (folder / FILES[0]).is_file():
         raise BadUse(f"{folder} holds no {FILES[0]}; `sentinela simulate --out DIR` writes such a folder")
     target = home / INBOX / history

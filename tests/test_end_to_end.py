@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from pix import topics
-from pix.contracts import canonical_json, label_id
+from pix.contracts import LIVE_HISTORY, canonical_json, label_id
 from pix.settings import Settings
 from pix.simulator.simulation import SimulationPlan, simulate, write
 from sentinela.dagster_runs import launch
@@ -127,7 +127,7 @@ def test_a_history_becomes_a_champion_that_serves(instance: Instance, tmp_path: 
     )
     write(simulate(plan), tmp_path)
     settings = instance.settings()
-    deposit(settings.root, tmp_path, "small")
+    deposit(settings.root, tmp_path, LIVE_HISTORY)
     instance.launch("everything_job")
     headers = {"Authorization": f"Bearer {(settings.secrets / 'api-key').read_text().strip()}"}
     deadline = time.monotonic() + 30

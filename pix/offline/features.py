@@ -24,6 +24,7 @@ from pix.contracts import Payment
 from pix.engines import kernel
 from pix.features import FINGERPRINT, RoleReads, vector
 from pix.labels import fold_labels, reference_key
+from pix.offline.names import is_live
 from pix.store.interface import LIVE_NUMBERS
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class OfflineFeatures:
 
     Attributes:
         features: One row per payment (columns of ``FEATURES`` and ``fold_day``).
-        base_states: One row per key of the imported history: key, number, blob, import_number.
+        base_states: One row per key of the past of the live traffic: key, number, blob, import_number. Other
+            histories are for learning and backtests; the online store must not meet them.
     """
 
     features: "DataFrame"
@@ -81,7 +83,7 @@ def compute(
         f.collect_list(f.struct("known_at_ms", "label_id", "kind")).alias("labels")
     )
     past = history.join(labels, identity, "left").select(
-        "payment", "event_time_ms", "import_number", f.to_json("labels").alias("labels")
+        "tenant", "payment", "event_time_ms", "import_number", f.to_json("labels").alias("labels")
     )
     events = (
         past.mapInArrow(history_events, EVENTS)
@@ -101,9 +103,9 @@ def compute(
         .mapInArrow(features_by_payment, FEATURES)
         .withColumn("fold_day", f.to_date(f.timestamp_millis("event_time_ms")))
     )
-    base_states = stage.where(f.col("id").isNull()).select("key", "number", "blob", "import_number")
-    references = past.mapInArrow(reference_rows, STAGE).select("key", "number", "blob", "import_number")
-    return OfflineFeatures(features, base_states.unionByName(references))
+    base_states = stage.where(f.col("id").isNull() & is_live("key")).select("key", "number", "blob", "import_number")
+    references = past.where(is_live("tenant")).mapInArrow(reference_rows, STAGE)
+    return OfflineFeatures(features, base_states.unionByName(references.select(*base_states.columns)))
 
 
 def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:

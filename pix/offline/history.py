@@ -4,11 +4,11 @@ A history is a folder with ``payments.jsonl`` and perhaps ``labels.jsonl``. The 
 for its SHA-256 and for where its lines are; Spark's workers parse it block by block, so memory does not
 depend on its size. Clear identifiers never reach the lake: refused lines are sealed.
 
-ImportProblem       a history cannot be imported: its folder has an unusable name
+The name of a history is in every key and token of its payments, so histories never share an account; ``live``
+is the past of the live traffic and shares its accounts.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -22,11 +22,13 @@ from pix.contracts import (
     NotJson,
     behind_the_door,
     canonical_json,
+    history_tenant,
     parse_json_object,
     parse_label,
     parse_payment,
     readable_id,
 )
+from pix.offline.names import usable
 from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
 from pix.tokens import Keyring, body_sha256
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 PAYMENTS_FILE = "payments.jsonl"
 LABELS_FILE = "labels.jsonl"
-HISTORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 BLOCK_BYTES = 2 * 1024 * 1024
 # A task costs a Python worker; a block is what one holds in memory.
 MAX_TASKS = 8
@@ -50,10 +51,6 @@ PARSED_LABELS = (
     "reason string, errors string, body_token string, payload string"
 )
 ARROW_TYPES = {"string": pa.string(), "bigint": pa.int64()}
-
-
-class ImportProblem(Exception):
-    """A history cannot be imported; the message says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +103,12 @@ def waiting(inbox: Path, known: set[str]) -> list[History]:
         known: SHA-256 of the payment files imported before.
 
     Raises:
-        ImportProblem: A folder's name is not usable.
+        UnusableName: A folder's name cannot name a history.
     """
     found = []
     folders = sorted(path.parent for path in inbox.glob(f"*/{PAYMENTS_FILE}")) if inbox.is_dir() else []
     for folder in folders:
-        if not HISTORY_NAME.fullmatch(folder.name):
-            raise ImportProblem(
-                f"history {folder.name!r} in {inbox} has an unusable name; rename the folder to letters, digits, "
-                "'.', '_' or '-', at most 64"
-            )
+        usable(folder.name)
         payments = index(folder / PAYMENTS_FILE)
         if payments.sha256 not in known:
             known = known | {payments.sha256}
@@ -164,15 +157,16 @@ def read(
     from pyspark.sql import functions as f
 
     # Parsing is the work here, and three tables need it.
-    lines = _parse(spark, history.payments, _payment_line(keyring), PARSED_PAYMENTS).persist()
+    lines = _parse(spark, history.payments, _payment_line(keyring, history.name), PARSED_PAYMENTS).persist()
     payments, twice = _first_of_each(lines.where("reason is null"), before, keyring)
     labels, strays = _labels(spark, history, payments, keyring, now_ms)
     refused = lines.where("reason is not null").unionByName(twice)
     stamped = {"history": f.lit(history.name), "import_number": f.lit(number)}
+    silence = {"silence_is_honest": f.lit(True)}
     of_payments = {**stamped, "file_sha256": f.lit(history.payments.sha256)}
     of_labels = {**stamped, "file_sha256": f.lit(history.labels.sha256 if history.labels else None)}
     return Imported(
-        HISTORY_PAYMENTS.shape(payments.withColumns(of_payments)),
+        HISTORY_PAYMENTS.shape(payments.withColumns(of_payments | silence)),
         HISTORY_LABELS.shape(labels.withColumns(stamped)),
         HISTORY_REFUSED.shape(refused.withColumns(of_payments)).unionByName(
             HISTORY_REFUSED.shape(strays.withColumns(of_labels))
@@ -220,7 +214,7 @@ def _labels(
     if history.labels is None:
         nothing = spark.createDataFrame([], PARSED_LABELS)
         return nothing, nothing
-    lines = _parse(spark, history.labels, _label_line(keyring), PARSED_LABELS)
+    lines = _parse(spark, history.labels, _label_line(keyring, history.name), PARSED_LABELS)
     here = payments.select("tenant", "end_to_end_id", f.lit(True).alias("is_here"))
     reason = (
         f.when(f.col("reason").isNotNull(), f.col("reason"))
@@ -264,10 +258,10 @@ def lines_of(path: Path, block: Block) -> Iterator[tuple[int, bytes]]:
             yield number, raw.rstrip(b"\r")
 
 
-def _payment_line(keyring: Keyring) -> Callable[[bytes], dict[str, Any]]:
+def _payment_line(keyring: Keyring, history: str) -> Callable[[bytes], dict[str, Any]]:
     def parsed(raw: bytes) -> dict[str, Any]:
         try:
-            payment = behind_the_door(parse_payment(raw), keyring)
+            payment = behind_the_door(parse_payment(raw), keyring, history=history)
         except InvalidMessage as broken:
             return _refused(raw, broken, keyring)
         return {
@@ -281,7 +275,7 @@ def _payment_line(keyring: Keyring) -> Callable[[bytes], dict[str, Any]]:
     return parsed
 
 
-def _label_line(keyring: Keyring) -> Callable[[bytes], dict[str, Any]]:
+def _label_line(keyring: Keyring, history: str) -> Callable[[bytes], dict[str, Any]]:
     def parsed(raw: bytes) -> dict[str, Any]:
         try:
             label = parse_label(raw)
@@ -292,7 +286,7 @@ def _label_line(keyring: Keyring) -> Callable[[bytes], dict[str, Any]]:
             "payload": keyring.seal(raw),
             "label_id": label.label_id,
             "end_to_end_id": label.end_to_end_id,
-            "tenant": label.tenant,
+            "tenant": history_tenant(label.tenant, history),
             "kind": label.kind,
             "fraud_type": label.fraud_type,
             "effective_at_ms": label.effective_at,

@@ -92,6 +92,7 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         f.lit(LIVE).alias("source"),
         f.lit(None).cast("string").alias("history"),
         "outcome",
+        f.lit(True).alias("silence_is_honest"),
     )
     # An id that has a decision is not history.
     undecided = history.join(decided.select("tenant", "end_to_end_id"), ["tenant", "end_to_end_id"], "left_anti")
@@ -101,6 +102,7 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         f.lit(HISTORY).alias("source"),
         "history",
         f.lit("allowed").alias("outcome"),
+        f.coalesce("silence_is_honest", f.lit(True)).alias("silence_is_honest"),
     )
     return PAYMENTS_SILVER.shape(live.unionByName(past).select("payment.*", "*"))
 
@@ -220,6 +222,7 @@ def _refused_rows(refused: "DataFrame") -> "DataFrame":
         "errors",
         f.lit(None).alias("received_at_ms"),
         "payload",
+        "history",
     )
     return _quarantined(rows, HISTORY)
 
@@ -227,7 +230,8 @@ def _refused_rows(refused: "DataFrame") -> "DataFrame":
 def _quarantined(rows: "DataFrame", kind: str) -> "DataFrame":
     from pyspark.sql import functions as f
 
-    return QUARANTINE_SILVER.shape(rows.withColumn("kind", f.lit(kind)))
+    named = rows if "history" in rows.columns else rows.withColumn("history", f.lit(None))
+    return QUARANTINE_SILVER.shape(named.withColumn("kind", f.lit(kind)))
 
 
 def _ranked(bronze: "DataFrame") -> "DataFrame":

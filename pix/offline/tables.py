@@ -74,7 +74,10 @@ TENANT = Column("tenant", "string", "Tenant of the message.")
 EVENT_TIME = Column("event_time_ms", "bigint", "The earlier of initiation and receipt.")
 HISTORY_NAME = Column("history", "string", "Name the import was given.")
 IMPORT_NUMBER = Column("import_number", "int", "1, 2, … for each import into this home.")
-FILE_SHA256 = Column("file_sha256", "string", "SHA-256 of the imported file; no file is imported twice.")
+FILE_SHA256 = Column("file_sha256", "string", "SHA-256 of the imported file; a history takes it once.")
+SILENCE = Column(
+    "silence_is_honest", "boolean", "Whether no label means honest; false where nobody would have said. Null is true."
+)
 BODY_TOKEN = Column("body_token", "string", "Token of the message's bytes as they were sent.")
 LABEL = (
     Column("label_id", "string", "SHA-256 of the label's content."),
@@ -111,6 +114,7 @@ HISTORY_PAYMENTS = Table(
         TENANT,
         Column("event_time_ms", "bigint", "When the payment was initiated."),
         Column("payment", "string", "Canonical JSON of the tokenised payment."),
+        SILENCE,
     ),
 )
 HISTORY_LABELS = Table(
@@ -181,6 +185,7 @@ PAYMENTS_SILVER = Table(
         Column("source", "string", "live or history."),
         Column("history", "string", "Name of the import; null for live payments."),
         Column("outcome", "string", "allowed, or attempted if it was held or blocked; imports are allowed."),
+        SILENCE,
     ),
 )
 LABELS_SILVER = Table(
@@ -208,6 +213,7 @@ QUARANTINE_SILVER = Table(
         Column("received_at_ms", "bigint", "When Kafka got it; null for imports."),
         Column("payload", "string", "The message, sealed."),
         Column("kind", "string", "dead_letter, superseded, unreadable or history."),
+        Column("history", "string", "Name of the import; null for live messages."),
     ),
 )
 DECISIONS_GOLD = Table(
@@ -302,6 +308,7 @@ TRAINING_SET = Table(
     "features/training_set",
     "One payment whose label has matured, as a model may learn from it.",
     (
+        Column("history", "string", "The history it belongs to: live, or the name of an import kept apart from it."),
         ID,
         EVENT_TIME,
         Column("is_fraud", "boolean", "As known when the set was built."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pix.contracts import HOUR_MS
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.offline.gold import newest_labels
+from pix.offline.names import history_of
 from pix.offline.tables import RAW_PREFIX, TRAINING_SET, raw_columns
 
 if TYPE_CHECKING:
@@ -16,18 +17,26 @@ if TYPE_CHECKING:
 
 
 def build(
-    features: "DataFrame", payments: "DataFrame", labels: "DataFrame", *, as_of_ms: int, maturity_ms: int
+    features: "DataFrame",
+    payments: "DataFrame",
+    labels: "DataFrame",
+    *,
+    history: str,
+    as_of_ms: int,
+    maturity_ms: int,
 ) -> "DataFrame":
     """Rows a model may learn from.
 
     A payment is mature ``maturity_ms`` after it happened: until then most frauds have not been reported, and
     taking known frauds earlier than the others would make young payments look fraudulent. A payment that was
-    held or blocked says nothing by its silence, so it needs a label.
+    held or blocked says nothing by its silence, so it needs a label; nor does one whose import says that
+    nobody would have reported it.
 
     Args:
         features: features/payment_features.
         payments: silver/payments.
         labels: silver/labels.
+        history: Only its payments; ``live`` are the live decisions and their past.
         as_of_ms: What was known then counts, epoch milliseconds.
         maturity_ms: Age from which a payment without a label counts as honest.
     """
@@ -38,14 +47,17 @@ def build(
     raw = payments.select(
         *identity,
         "outcome",
+        "silence_is_honest",
         *[f.col(c.name.removeprefix(RAW_PREFIX)).alias(c.name) for c in raw_columns() if c.name != f"{RAW_PREFIX}hour"],
     )
     mature = features.where((f.col("event_time_ms") <= as_of_ms - maturity_ms) & (f.col("fingerprint") == FINGERPRINT))
-    joined = mature.join(raw, identity).join(known, identity, "left")
-    usable = joined.where("outcome = 'allowed' or is_fraud is not null")
+    chosen = mature.where(history_of("tenant") == history)
+    joined = chosen.join(raw, identity).join(known, identity, "left")
+    usable = joined.where("(outcome = 'allowed' and silence_is_honest) or is_fraud is not null")
     named = {name: f.col("features")[place] for place, name in enumerate(FEATURE_NAMES)}
     return TRAINING_SET.shape(
         usable.withColumns(named)
+        .withColumn("history", f.lit(history))
         .withColumn("is_fraud", f.coalesce("is_fraud", f.lit(False)))
         .withColumn(f"{RAW_PREFIX}hour", f.expr(f"event_time_ms div {HOUR_MS} % 24"))
     )

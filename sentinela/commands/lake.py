@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def import_history(
     folder: Annotated[Path, typer.Argument(help="Folder with payments.jsonl and, if known, labels.jsonl.")],
-    history: Annotated[str, typer.Option(help="Name of this history, such as simulated.")],
+    history: Annotated[str, typer.Option(help="Name of this history; live is the past of the live traffic.")],
 ) -> None:
     """Take past payments and their labels into the lake and the online store; a file is taken once."""
     from sentinela import configuration

@@ -84,7 +84,7 @@ def trained(place: Callable[[Path], Place], tmp_path_factory: pytest.TempPathFac
     days = 40.0
     start_ms = time.time_ns() // 1_000_000 - int(days * DAY_MS)
     plan = SimulationPlan(seed=3, start_ms=start_ms, days=days, accounts=300, payments=2_500, fraud_per_100k=6_000)
-    write(simulate(plan), made.settings.root / "inbox" / "simulated")
+    write(simulate(plan), made.settings.root / "inbox" / "live")
     assets = definitions.build(made.settings).resolve_job_def("everything_job").asset_layer.executable_asset_keys
     names = [asset.to_user_string() for asset in assets if asset != key(STORE_BASE)]
     config = {"ops": {"model__challenger": {"config": {"iterations": 60, "depth": 4}}}}

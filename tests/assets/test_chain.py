@@ -45,7 +45,7 @@ def test_tables_stay_readable_by_delta_rs(trained, table):
 
 
 def test_no_clear_identifier_reaches_the_lake(trained):
-    clear = json.loads((trained.settings.root / "inbox/simulated/payments.jsonl").read_text().splitlines()[0])
+    clear = json.loads((trained.settings.root / "inbox/live/payments.jsonl").read_text().splitlines()[0])
     row = trained.lake.read("silver/payments").where(f"end_to_end_id = '{clear['end_to_end_id']}'").collect()[0]
     stored = json.dumps(row.asDict(), default=str)
     for name in ("payer_account", "payee_account", "payer_tax_id", "pix_key", "device_id"):
@@ -53,7 +53,7 @@ def test_no_clear_identifier_reaches_the_lake(trained):
 
 
 def test_a_file_is_imported_once(trained):
-    assert trained.newest("silver/history_payments")["imported_now"] == ["simulated"]
+    assert trained.newest("silver/history_payments")["imported_now"] == ["live"]
     names = ("silver/history_payments", "silver/history_labels", "silver/history_refused")
     before = [trained.lake.rows(name) for name in names]
     assert trained.run(*names).success

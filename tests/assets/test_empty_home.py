@@ -15,8 +15,8 @@ def empty(place, tmp_path_factory):
 def test_everything_stops_at_the_training_set_with_what_to_do(empty):
     made, result = empty
     assert made.told(result) == {
-        "features__training_set": "no payment has a matured label: import a history "
-        "(`sentinela import DIR --history NAME`) or run `make demo`"
+        "features__training_set": "no payment of the history 'live' has a matured label: import one "
+        "(`sentinela import FILE --history live`) or run `make demo`"
     }
 
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from pix.contracts import history_tenant
 from pix.offline import history
-from pix.offline.history import ImportProblem
+from pix.offline.names import UnusableName, history_of, is_live, usable
 from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
 
 
@@ -42,7 +43,7 @@ def test_a_file_is_known_by_its_bytes(tmp_path, messages):
 
 def test_a_folder_with_an_unusable_name_is_named(tmp_path, messages):
     write(tmp_path / "my history", [messages.payment(1)])
-    with pytest.raises(ImportProblem, match="'my history'"):
+    with pytest.raises(UnusableName, match="'my history'"):
         history.waiting(tmp_path, set())
 
 
@@ -68,6 +69,7 @@ def test_payments_are_tokenised_and_broken_lines_refused(spark, tmp_path, messag
         (5, messages.identity(3), "jan", 1),
     ]
     assert "12345678-0001" not in taken[0].payment
+    assert {row.tenant for row in taken} == {"default@jan"}
     refused = result.refused.orderBy("row_number").collect()
     assert [(row.row_number, row.reason, row.end_to_end_id) for row in refused] == [
         (2, "not_json", None),
@@ -82,7 +84,7 @@ def test_a_repeated_payment_is_known_and_another_one_under_its_id_is_refused(spa
     first = imported(spark, messages, tmp_path / "a")
     assert first.payments.count() == 1
     assert [row.reason for row in first.refused.collect()] == ["other_payment_under_known_id"]
-    write(tmp_path / "b" / "feb", [messages.payment(1), messages.payment(2), messages.payment(1, amount_cents=6)])
+    write(tmp_path / "b" / "jan", [messages.payment(1), messages.payment(2), messages.payment(1, amount_cents=6)])
     second = imported(spark, messages, tmp_path / "b", before=first.payments, number=2)
     assert [row.end_to_end_id for row in second.payments.collect()] == [messages.identity(2)]
     assert [(row.row_number, row.reason) for row in second.refused.collect()] == [(3, "other_payment_under_known_id")]
@@ -103,3 +105,24 @@ def test_only_labels_of_this_import_that_are_known_are_taken(spark, tmp_path, me
         (4, "label_without_payment"),
         (5, "invalid_fields"),
     ]
+
+
+@pytest.mark.parametrize("name", ["", "Jan", "jan.2026", "-jan", "default@jan", "j" * 33])
+def test_names_that_no_history_can_have(name):
+    with pytest.raises(UnusableName, match="1 to 32 of a-z"):
+        usable(name)
+
+
+def test_histories_share_no_account_and_live_is_the_past_of_the_live_traffic(spark, tmp_path, messages):
+    found = {}
+    for name in ("live", "bank", "bank-2"):
+        write(tmp_path / name / name, [messages.payment(1)], [messages.label(1, "accepted", messages.NOON_MS)])
+        result = imported(spark, messages, tmp_path / name)
+        (payment,), (label,) = result.payments.collect(), result.labels.collect()
+        assert label.tenant == payment.tenant == history_tenant("default", name)
+        found[name] = json.loads(payment.payment)["payer_account"]
+    assert len(set(found.values())) == 3
+    assert found["live"] == messages.record(1)["payment"]["payer_account"]
+    rows = spark.createDataFrame([("default",), ("default@bank",), ("default@bank|account|k1:x",)], "tenant string")
+    assert [row[0] for row in rows.select(is_live("tenant")).collect()] == [True, False, False]
+    assert [row[0] for row in rows.limit(2).select(history_of("tenant")).collect()] == ["live", "bank"]

@@ -95,6 +95,7 @@ def history_frame(spark, messages, *numbers):
             "default",
             messages.NOON_MS,
             json.dumps(messages.record(n)["payment"]),
+            None,
         )
         for n in numbers
     ]

@@ -2,6 +2,7 @@
 
 import json
 
+from pix.contracts import LIVE_HISTORY, history_tenant
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.offline import training_frame
 from pix.offline.tables import LABELS_SILVER, PAYMENT_FEATURES, PAYMENTS_SILVER, TRAINING_SET
@@ -10,25 +11,30 @@ DAY_MS = 86_400_000
 NOW_MS = 1_780_315_200_000
 
 
-def frames(spark, messages, cases):
-    """(number, age in days, outcome, labels as (kind, known days ago, is_fraud_after))."""
+def frames(spark, messages, cases, tenant="default"):
+    """(number, age in days, outcome or unknown, labels as (kind, known days ago, is_fraud_after))."""
     features, payments, labels = [], [], []
     for number, age, outcome, said in cases:
         at_ms, identity = NOW_MS - age * DAY_MS, messages.identity(number)
         vector = [float(number)] * (len(FEATURE_NAMES) - 1) + [None]
-        features.append((identity, "default", "live", at_ms, vector, None, FINGERPRINT, None))
+        features.append((identity, tenant, "live", at_ms, vector, None, FINGERPRINT, None))
         values = dict.fromkeys(PAYMENTS_SILVER.names) | messages.record(number, at_ms=at_ms)["payment"]
-        values |= {"event_time_ms": at_ms, "source": "live", "outcome": outcome, "active_call": True}
+        values |= {"tenant": tenant, "event_time_ms": at_ms, "source": "live", "active_call": True}
+        values |= {"outcome": outcome.replace("unknown", "allowed"), "silence_is_honest": outcome != "unknown"}
         payments.append(tuple(values[name] for name in PAYMENTS_SILVER.names))
         for kind, days_ago, after in said:
             known_ms = NOW_MS - days_ago * DAY_MS
             content = json.dumps([number, kind, days_ago])
-            labels.append((content, identity, "default", kind, None, known_ms, known_ms, known_ms, "med", after))
+            labels.append((content, identity, tenant, kind, None, known_ms, known_ms, known_ms, "med", after))
     return (
         spark.createDataFrame(features, PAYMENT_FEATURES.ddl),
         spark.createDataFrame(payments, PAYMENTS_SILVER.ddl),
         spark.createDataFrame(labels, LABELS_SILVER.ddl),
     )
+
+
+def built(*tables, history=LIVE_HISTORY, maturity_ms=0):
+    return training_frame.build(*tables, history=history, as_of_ms=NOW_MS, maturity_ms=maturity_ms)
 
 
 def test_rows_are_mature_and_labelled_as_known(spark, messages):
@@ -41,8 +47,10 @@ def test_rows_are_mature_and_labelled_as_known(spark, messages):
         (6, 30, "attempted", []),  # blocked: its silence says nothing
         (7, 30, "attempted", [("confirmed", 3, True)]),
         (8, 30, "allowed", [("contested", 3, False)]),
+        (9, 30, "unknown", []),  # nobody would have said
+        (10, 30, "unknown", [("accepted", 3, True)]),
     ]
-    frame = training_frame.build(*frames(spark, messages, cases), as_of_ms=NOW_MS, maturity_ms=7 * DAY_MS)
+    frame = built(*frames(spark, messages, cases), maturity_ms=7 * DAY_MS)
     assert frame.columns == TRAINING_SET.names
     found = {int(row.end_to_end_id[-3:]): row for row in frame.collect()}
     assert {number: row.is_fraud for number, row in found.items()} == {
@@ -52,11 +60,13 @@ def test_rows_are_mature_and_labelled_as_known(spark, messages):
         4: False,
         7: True,
         8: False,
+        10: True,
     }
     assert found[2][FEATURE_NAMES[0]] == 2.0
     assert found[2][FEATURE_NAMES[-1]] is None
     assert (found[2].raw_amount_cents, found[2].raw_active_call, found[2].raw_hour) == (1_002, True, 12)
-    assert not any("account" in name and "opened" not in name for name in frame.columns if name.startswith("raw_"))
+    accounts = [name for name in frame.columns if name.startswith("raw_") and "account" in name]
+    assert all(name.endswith(("_account_opened_at_ms", "_account_type")) for name in accounts)
 
 
 def test_features_of_another_declaration_are_left_out(spark, messages):
@@ -64,4 +74,17 @@ def test_features_of_another_declaration_are_left_out(spark, messages):
     from pyspark.sql import functions as f
 
     old = features.withColumn("fingerprint", f.lit("old"))
-    assert training_frame.build(old, payments, labels, as_of_ms=NOW_MS, maturity_ms=0).count() == 0
+    assert built(old, payments, labels).count() == 0
+
+
+def test_histories_are_learnt_from_apart(spark, messages):
+    live = frames(spark, messages, [(1, 30, "allowed", []), (2, 30, "allowed", [("accepted", 3, True)])])
+    tenant = history_tenant("default", "amlsim")
+    other = frames(spark, messages, [(1, 30, "allowed", [("accepted", 3, True)])], tenant)
+    both = [mine.unionByName(theirs) for mine, theirs in zip(live, other, strict=True)]
+    found = {
+        name: [(row.history, int(row.end_to_end_id[-3:]), row.is_fraud) for row in built(*both, history=name).collect()]
+        for name in (LIVE_HISTORY, "amlsim")
+    }
+    assert sorted(found["live"]) == [("live", 1, False), ("live", 2, True)]
+    assert found["amlsim"] == [("amlsim", 1, True)]
