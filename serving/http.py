@@ -25,6 +25,7 @@ from pix.contracts import (
     check_live,
     label_from,
     parse_json_object,
+    parse_payment,
     payment_from,
 )
 from pix.engines.kernel import STATE_LAYOUT
@@ -151,7 +152,7 @@ async def decide(request: Request) -> Response:
     """``POST /v1/decisions``: one payment."""
     running: Running = request.app.state.running
     raw = await _body(request, MAX_BODY_BYTES)
-    message = payment_from(parse_json_object(raw))
+    message = parse_payment(raw)
     now_ms = running.pipeline.now_ms()
     check_live(message, now_ms)
     arrival = Arrival(now_ms, body_sha256(raw), {"kind": "rest", "client": "local"}, _trace_id(request))

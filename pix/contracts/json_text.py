@@ -1,13 +1,7 @@
-"""JSON in and out: one strict way to read an object, one way to write bytes that are hashed or compared.
-
-Reading has a short way for what nearly every message is, and the long way for all others. The long way
-alone decides what is refused and why; the short way must agree with it or stand aside.
-"""
+"""JSON in and out: one strict way to read an object, one way to write bytes that are hashed or compared."""
 
 import json
 from typing import Any
-
-from pydantic_core import from_json
 
 from pix.contracts.errors import FieldError, InvalidFields, NotJson, safe_name
 
@@ -25,29 +19,6 @@ def parse_json_object(raw: bytes, max_bytes: int = MAX_BODY_BYTES) -> dict[str, 
     """
     if len(raw) > max_bytes:
         raise NotJson(FieldError("", f"is larger than {max_bytes} bytes"))
-    # A batch is never flat, so the short way would only be walked in vain.
-    content = _flat_object(raw) if len(raw) <= MAX_BODY_BYTES else None
-    return _any_object(raw) if content is None else content
-
-
-def _flat_object(raw: bytes) -> dict[str, Any] | None:
-    r"""An object of plain values, parsed fast; None for everything else.
-
-    Each key and each text has two quotation marks. The fast parser keeps the last of two equal keys, so a key
-    that came twice is missing from what it returns, and its quotation marks are too many. Texts of inner lists
-    and objects, and marks written as ``\"``, make too many, too; nothing makes too few.
-    """
-    try:
-        content = from_json(raw, allow_inf_nan=False, cache_strings="keys")
-    except ValueError:
-        return None
-    if not isinstance(content, dict):
-        return None
-    texts = list(map(type, content.values())).count(str)
-    return content if raw.count(b'"') == 2 * (len(content) + texts) else None
-
-
-def _any_object(raw: bytes) -> dict[str, Any]:
     has_constants = False
 
     def constant(_: str) -> object:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from pix.contracts.json_text import canonical_json
-from pix.contracts.payment import PaymentMessage
+from pix.contracts.payment import INSTANT_FIELDS, PaymentMessage
 from pix.tokens import Keyring
 
 LIVE_HISTORY = "live"
@@ -80,21 +80,6 @@ TOKEN_KINDS = {
     "device_id": "device",
     "device_ip": "ip",
     "remittance_text": "text",
-}
-INSTANT_FIELDS = {
-    name: f"{name}_ms"
-    for name in (
-        "initiated_at",
-        "key_created_at",
-        "key_owned_since",
-        "payer_account_opened_at",
-        "payee_account_opened_at",
-        "fraud_markers_watermark",
-        "device_registered_at",
-        "credentials_changed_at",
-        "limit_raised_at",
-        "funds_raised_at",
-    )
 }
 
 
