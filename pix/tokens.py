@@ -7,9 +7,10 @@ one kind and tenant get equal tokens under one key. Sealed payloads are AES-256-
 import base64
 import json
 import os
+import re
 import secrets as random_source
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
@@ -17,25 +18,35 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_FILE = "token-keys.json"
+KEY_BYTES = 32
 NONCE_BYTES = 12
 TOKEN_BYTES = 24
+_VERSION = re.compile("k([1-9][0-9]{0,8}):")
 
 
 class MissingKeys(Exception):
-    """The home has no token keys."""
+    """The home has no token keys, or not the one that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """Versioned secret keys.
 
+    A new version becomes current only together with a new generation of the online store: its keys are tokens.
+
     Attributes:
         current: Version under which new tokens are made.
-        keys: 32 secret bytes per version.
+        keys: 32 secret bytes per version; never shown.
     """
 
     current: int
-    keys: dict[int, bytes]
+    keys: dict[int, bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.current not in self.keys:
+            raise MissingKeys(f"the current key version is {self.current}, the keyring holds {sorted(self.keys)}")
+        if any(version < 1 or len(key) != KEY_BYTES for version, key in self.keys.items()):
+            raise MissingKeys(f"every key must be {KEY_BYTES} bytes under a version from 1 on")
 
     def token(self, tenant: str, kind: str, value: str) -> str:
         """Token of one clear value under the current key."""
@@ -67,23 +78,36 @@ class Keyring:
 
         Raises:
             cryptography.exceptions.InvalidTag: The text was altered.
-            KeyError: Its key version is not in this keyring.
+            MissingKeys: Its key version is not in this keyring.
         """
-        version, text = sealed.split(":", 1)
-        raw = base64.b64decode(text)
-        key = self._sealing_key(int(version[1:]))
-        return AESGCM(key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None)
+        version = key_version(sealed)
+        if version not in self.keys:
+            raise MissingKeys(f"sealed under key version {version}; this keyring holds {sorted(self.keys)}")
+        raw = base64.b64decode(sealed.partition(":")[2])
+        return AESGCM(self._sealing_key(version)).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], None)
 
     def _sealing_key(self, version: int) -> bytes:
         # Tokens and sealed payloads must not share a key.
         return digest(self.keys[version], b"sealing", "sha256")
 
 
+def key_version(text: str) -> int:
+    """Key version that travels with a token or a sealed payload.
+
+    Raises:
+        ValueError: The text is neither.
+    """
+    found = _VERSION.match(text)
+    if found is None:
+        raise ValueError("neither a token nor a sealed payload: those begin with k<version>:")
+    return int(found[1])
+
+
 def ensure_keys(folder: Path) -> None:
     """Make the first token key of a home; an existing one is never touched."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / KEY_FILE
-    content = json.dumps({"current": 1, "keys": {"1": random_source.token_hex(32)}})
+    content = json.dumps({"current": 1, "keys": {"1": random_source.token_hex(KEY_BYTES)}})
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

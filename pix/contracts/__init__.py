@@ -6,8 +6,11 @@ describe, byte for byte, what this platform writes. Anything unexpected is refus
 never repeats a value. Everything others need is importable from here; the modules below are private to it.
 """
 
+from pix.contracts.dead_letter import DeadLetterRecord
+from pix.contracts.decision import DecisionRecord
 from pix.contracts.errors import FieldError, InvalidFields, InvalidMessage, NotJson
 from pix.contracts.fields import DAY_MS, HOUR_MS, MAX_AMOUNT_CENTS, MINUTE_MS, parse_instant, readable_id
+from pix.contracts.fold import FoldRecord
 from pix.contracts.json_text import MAX_BODY_BYTES, canonical_json, parse_json_object
 from pix.contracts.label import FRAUD_KINDS, LabelMessage, label_from, label_id, parse_label
 from pix.contracts.payment import INSTANT_FIELDS, PaymentMessage, check_live, parse_payment, payment_from
@@ -32,7 +35,10 @@ __all__ = [
     "MINUTE_MS",
     "PAYMENT_FIELDS",
     "TOKEN_KINDS",
+    "DeadLetterRecord",
+    "DecisionRecord",
     "FieldError",
+    "FoldRecord",
     "InvalidFields",
     "InvalidMessage",
     "LabelMessage",
