@@ -32,7 +32,7 @@ RAW_PREFIX = "raw_"
 MISSING_CATEGORY = "missing"
 # Every raw category of the contract is smaller: splits on its values lose nothing against target statistics,
 # which took most of the training time.
-ONE_HOT_MAX_SIZE = 16
+ONE_HOT_MAX_SIZE = 64
 MIN_ROWS = 1_000
 MIN_FRAUDS = 30
 MIN_FRAUDS_PER_SIDE = 5

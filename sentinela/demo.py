@@ -118,15 +118,13 @@ def _history(plan: DemoPlan, settings: Settings, say: Say) -> None:
         say("  this home has its history; nothing is simulated again")
         return
     now_ms = time.time_ns() // 1_000_000
-    past = simulate(
-        SimulationPlan(
-            seed=plan.seed,
-            start_ms=now_ms - int(plan.days * DAY_MS),
-            days=plan.days,
-            accounts=plan.accounts,
-            payments=plan.payments,
-            fraud_per_100k=FRAUD_PER_100K,
-        )
+    past = SimulationPlan(
+        seed=plan.seed,
+        start_ms=now_ms - int(plan.days * DAY_MS),
+        days=plan.days,
+        accounts=plan.accounts,
+        payments=plan.payments,
+        fraud_per_100k=FRAUD_PER_100K,
     )
     with tempfile.TemporaryDirectory() as folder:
         counts = write(past, Path(folder))

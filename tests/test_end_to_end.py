@@ -125,7 +125,7 @@ def test_a_history_becomes_a_champion_that_serves(instance: Instance, tmp_path: 
     plan = SimulationPlan(
         seed=3, start_ms=HISTORY_START_MS, days=25, accounts=1_500, payments=8_000, fraud_per_100k=3_000
     )
-    write(simulate(plan), tmp_path)
+    write(plan, tmp_path)
     settings = instance.settings()
     deposit(settings.root, tmp_path, LIVE_HISTORY)
     instance.launch("everything_job")

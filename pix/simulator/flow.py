@@ -11,19 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pix.simulator import published
 from pix.simulator.population import Population
-from pix.simulator.rhythm import Floats, Ints, local_hour
+from pix.simulator.rhythm import Bools, Ints, Window, is_night
 
-INITIATIONS = ("MANU", "DICT", "QRDN", "QRES", "AUTO", "INIC", "APDN")
-MANU, DICT, QRDN, QRES, AUTO, INIC, APDN = range(len(INITIATIONS))
+MANU, DICT, QRDN, QRES, AUTO, INIC, APDN = range(len(published.INITIATIONS))
 
-NIGHT_LIMIT_CENTS = 100_000
+NIGHT_LIMIT_CENTS = round(published.NIGHT_LIMIT * 100)
 # What an unregistered device may pay at once, and in a day.
-UNREGISTERED_CENTS, UNREGISTERED_DAY_CENTS = 20_000, 100_000
+UNREGISTERED_CENTS = round(published.UNREGISTERED_LIMIT * 100)
+UNREGISTERED_DAY_CENTS = round(published.UNREGISTERED_DAY_LIMIT * 100)
 
-OWN_DEVICE = -1
+OWN = -1
+"""The payer's own device, or the payer's own place."""
 UNREGISTERED = -1
-NO_PURSE = -1
+NEVER = -1
+HONEST_CAMPAIGN = -1
 
 
 class Behaviour(IntEnum):
@@ -33,23 +36,44 @@ class Behaviour(IntEnum):
     TALKED_INTO = 1
     INTRUDER = 2
     RELAY = 3
+    ROBOT = 4
+    COERCED = 5
 
 
 class Typology(IntEnum):
-    """Why a payment is fraud; 0 is honest."""
+    """Why a payment is fraud; 0 is honest. The twelve of the field's typology lists."""
 
     HONEST = 0
-    ACCOUNT_TAKEOVER = 1
-    FALSE_CALL_CENTRE = 2
+    FALSE_CALL_CENTRE = 1
+    WHATSAPP_RELATIVE = 2
     FAKE_SALE = 3
-    MULE_PASS_THROUGH = 4
+    FAKE_INVESTMENT = 4
+    REMOTE_ACCESS = 5
+    ACCOUNT_TAKEOVER = 6
+    COERCION = 7
+    MULE_PASS_THROUGH = 8
+    APPLICATION_FRAUD = 9
+    QR_TAMPERING = 10
+    PROBING = 11
+    TRIANGULATION = 12
 
 
 class Step(NamedTuple):
-    """One payment of a scenario.
+    """One payment of a scenario; its amount is final.
 
-    ``share`` > 0 replaces the amount: for ``from_purse`` it is of what the payer got in this scenario and
-    still has, else of the payer's balance (then ``amount_cents`` is the least, and three times it the most).
+    Attributes:
+        offset_ms: Since the scenario began.
+        payer, payee: Slots.
+        amount_cents: At least 1.
+        initiation: Place in ``published.INITIATIONS``.
+        behaviour: What the session is like.
+        typology: Why it is fraud.
+        hop: 0 for a victim's payment, 1 and more for money passed on.
+        device: ``OWN``, or the number of somebody else's.
+        device_age_ms: Of such a device since it was registered for the payer, or ``UNREGISTERED``.
+        place: ``OWN``, or a place in ``MUNICIPALITY_CODES``.
+        credentials_age_ms, limit_age_ms, funds_age_ms: Since the payer's credentials changed, limit was raised,
+            and loan or savings were turned into balance, for this scenario; ``NEVER``.
     """
 
     offset_ms: int
@@ -59,15 +83,18 @@ class Step(NamedTuple):
     initiation: int = DICT
     behaviour: Behaviour = Behaviour.EVERYDAY
     typology: Typology = Typology.HONEST
-    device: int = OWN_DEVICE
+    hop: int = 0
+    device: int = OWN
     device_age_ms: int = UNREGISTERED
-    share: float = 0.0
-    from_purse: bool = False
+    place: int = OWN
+    credentials_age_ms: int = NEVER
+    limit_age_ms: int = NEVER
+    funds_age_ms: int = NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """Payments as columns. ``device`` other than -1 is somebody else's, registered ``device_age_ms`` ago."""
+    """Payments as columns: those of ``Step``, with the time (epoch ms) and the campaign they belong to."""
 
     at_ms: Ints
     payer: Ints
@@ -76,19 +103,36 @@ class Flow:
     initiation: Ints
     behaviour: Ints
     typology: Ints
+    hop: Ints
     device: Ints
     device_age_ms: Ints
-    purse: Ints
-    share: Floats
-    from_purse: Ints
+    place: Ints
+    credentials_age_ms: Ints
+    limit_age_ms: Ints
+    funds_age_ms: Ints
+    campaign: Ints
 
     def __len__(self) -> int:
         """Number of payments."""
         return len(self.at_ms)
 
-    def take(self, rows: Ints) -> "Flow":
+    def take(self, rows: Ints | Bools) -> "Flow":
         """The given rows, in that order."""
         return Flow(**{column.name: getattr(self, column.name)[rows] for column in fields(self)})
+
+
+EVERYDAY = {
+    "behaviour": Behaviour.EVERYDAY, "typology": Typology.HONEST, "hop": 0, "device": OWN,
+    "device_age_ms": UNREGISTERED, "place": OWN, "credentials_age_ms": NEVER, "limit_age_ms": NEVER,
+    "funds_age_ms": NEVER, "campaign": HONEST_CAMPAIGN,
+}  # fmt: skip
+
+
+def everyday(**columns: Ints) -> Flow:
+    """Payments in which nothing is special but the given columns."""
+    n = len(columns["at_ms"])
+    usual = {name: np.full(n, value, dtype=np.int64) for name, value in EVERYDAY.items() if name not in columns}
+    return Flow(**columns, **usual)
 
 
 def join(flows: Sequence[Flow]) -> Flow:
@@ -99,76 +143,31 @@ def join(flows: Sequence[Flow]) -> Flow:
     return whole.take(np.argsort(whole.at_ms, kind="stable"))
 
 
-def place(steps: Sequence[Step], start_ms: int, window: tuple[int, int], purse: int) -> Flow:
-    """A scenario's steps at their times, compressed where the window is shorter than the scenario."""
+def place_steps(steps: Sequence[Step], start_ms: int, window: Window, campaign: int) -> Flow:
+    """A scenario's steps at their times, moved or compressed so that they lie in the window."""
     offsets = np.array([step.offset_ms for step in steps], dtype=np.int64)
     begin, end = window
     room, span = end - begin - 1, int(offsets.max(initial=0))
     if span > room:
         offsets = offsets * room // max(span, 1)
         span = int(offsets.max(initial=0))
-    at_ms = min(start_ms, end - 1 - span) + offsets
-
-    def column(name: str) -> Ints:
-        return np.array([getattr(step, name) for step in steps], dtype=np.int64)
-
+    names = [name for name in Step._fields if name != "offset_ms"]
+    columns = {name: np.array([getattr(step, name) for step in steps], dtype=np.int64) for name in names}
     return Flow(
-        at_ms=at_ms,
-        payer=column("payer"),
-        payee=column("payee"),
-        amount_cents=column("amount_cents"),
-        initiation=column("initiation"),
-        behaviour=column("behaviour"),
-        typology=column("typology"),
-        device=column("device"),
-        device_age_ms=column("device_age_ms"),
-        purse=np.full(len(steps), purse, dtype=np.int64),
-        share=np.array([step.share for step in steps], dtype=np.float64),
-        from_purse=column("from_purse"),
+        at_ms=min(start_ms, end - 1 - span) + offsets,
+        campaign=np.full(len(steps), campaign, dtype=np.int64),
+        **columns,
     )
 
 
-def settle(rng: np.random.Generator, population: Population, flow: Flow) -> tuple[Ints, Ints]:
-    """Amounts and the payers' balances before each payment, in cents, by one pass in time order.
-
-    Limits bind here, for everyone alike. A payer short of money is topped up from elsewhere (salary,
-    savings).
-    """
-    scale = np.where(population.company, 4_000_000.0, 150_000.0) * population.wealth
-    balances = (scale * rng.lognormal(0, 1.0, population.size)).astype(np.int64).tolist()
-    top_ups = (scale[flow.payer] * rng.lognormal(-0.7, 1.1, len(flow))).astype(np.int64).tolist()
-    limits = _limits(population, flow).tolist()
-    amounts, before, purses = flow.amount_cents.tolist(), [0] * len(flow), dict[tuple[int, int], int]()
-    rows = zip(
-        flow.payer.tolist(), flow.payee.tolist(), flow.purse.tolist(), flow.share.tolist(),
-        flow.from_purse.tolist(), strict=True,
-    )  # fmt: skip
-    for row, (payer, payee, purse, share, from_purse) in enumerate(rows):
-        amount = amounts[row]
-        if from_purse:
-            amount = int(share * purses.get((purse, payer), 0)) or amount
-        elif share:
-            amount = min(max(int(share * balances[payer]), amount), 3 * amount)
-        amount = max(1, min(amount, limits[row]))
-        if balances[payer] < amount:
-            balances[payer] += amount + top_ups[row]
-        if purse != NO_PURSE:
-            holder, change = (payer, -amount) if from_purse else (payee, amount)
-            purses[purse, holder] = purses.get((purse, holder), 0) + change
-        amounts[row], before[row] = amount, balances[payer]
-        balances[payer] -= amount
-        balances[payee] += amount
-    return np.array(amounts, dtype=np.int64), np.array(before, dtype=np.int64)
+def night_rule(population: Population, payer: Ints, payee: Ints) -> Bools:
+    """Whether the night's limit is for this pair: persons and sole traders paying persons or sole traders."""
+    small = ~population.company | population.mei
+    both: Bools = small[payer] & small[payee]
+    return both
 
 
 def limit_cents(population: Population, payer: Ints, payee: Ints, at_ms: Ints) -> Ints:
-    """The payer's limit for one payment: low at night from person to person."""
-    hour = local_hour(at_ms)
-    night = ((hour >= 20) | (hour < 6)) & ~population.company[payer] & ~population.company[payee]
-    return np.where(night, NIGHT_LIMIT_CENTS, population.limit_cents[payer])
-
-
-def _limits(population: Population, flow: Flow) -> Ints:
-    unregistered = (flow.device != OWN_DEVICE) & (flow.device_age_ms == UNREGISTERED)
-    limits = limit_cents(population, flow.payer, flow.payee, flow.at_ms)
-    return np.where(unregistered, np.minimum(limits, UNREGISTERED_CENTS), limits)
+    """The payer's limit at that time: the night's where its rule holds, else the day's."""
+    night = is_night(at_ms) & night_rule(population, payer, payee)
+    return np.where(night, population.night_limit_cents[payer], population.limit_cents[payer])

@@ -1,201 +1,224 @@
-"""Honest life: everyday payments among people and companies, and the honest moments that look like fraud.
+"""Honest life: everyday payments among people and companies, and the honest moments that look like fraud."""
 
-Amounts, initiation forms and the mix of people and companies follow the Banco Central's figures of June 2026.
-"""
-
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from pix.simulator.flow import (
-    APDN,
-    AUTO,
-    DICT,
-    INIC,
-    MANU,
-    NO_PURSE,
-    OWN_DEVICE,
-    QRDN,
-    QRES,
-    UNREGISTERED,
-    UNREGISTERED_CENTS,
-    Behaviour,
-    Flow,
-    Step,
-    Typology,
-    join,
-    place,
-)
-from pix.simulator.population import CONTACTS, Population
-from pix.simulator.rhythm import HOUR_MS, MINUTE_MS, Bools, Floats, Ints, draw_times
+from pix.simulator import amounts, chance, published
+from pix.simulator.flow import DICT, MANU, QRDN, UNREGISTERED, Behaviour, Flow, everyday, join
+from pix.simulator.population import CONTACTS, Population, Slots
+from pix.simulator.rhythm import DAY_MS, HOUR_MS, MINUTE_MS, Floats, Ints, Window, draw_times
+
+P2B, P2P, B2P, B2B = range(len(published.RELATIONS))
+PAYER_IS_COMPANY, PAYEE_IS_COMPANY = (False, False, True, True), (True, False, False, True)
 
 KNOWN_PAYEE_SHARE = 0.86
 GUEST_DEVICE_SHARE = 0.012
-DRAIN_SHARE = 0.006
 FRIENDS_DEVICES = 10_000_000
+# Shares of all honest payments that belong to moments that look like fraud.
+COLLECTION_SHARE, PURCHASE_SHARE, ERRAND_SHARE = 0.020, 0.010, 0.010
+# Of what businesses pay to persons on a payday.
+SALARY_SHARE = 0.55
+# Salaries are larger than what businesses pay to persons otherwise; both together have the published mean.
+BESIDE_SALARIES = 0.84
+_REDRAWS = 20
+_FAVOURITE = np.repeat(np.arange(CONTACTS), np.round(64 / np.arange(1, CONTACTS + 1)).astype(np.int64))
 
 
-class Kind(NamedTuple):
-    """Payments between two sorts of holders."""
+class Shift(NamedTuple):
+    """How life differs from the usual.
 
-    share: float
-    payer_company: bool
-    payee_company: bool
-    median_cents: float
-    sigma: float
-    tail_share: float
-    tail_from_cents: float
-    tail_alpha: float
-    tail_cap_cents: float
-    initiations: dict[int, float]
+    Attributes:
+        older: Persons over 55 do this share of what persons pay, drawn anew.
+        amounts: Factor on all amounts.
+    """
+
+    older: float = 0.0
+    amounts: float = 1.0
 
 
-KINDS = (
-    Kind(0.460, False, True, 4_500, 1.05, 0.06, 15_000, 1.2, 3_000_000,
-         {QRDN: 0.72, QRES: 0.14, DICT: 0.115, MANU: 0.02, AUTO: 0.002, INIC: 0.001, APDN: 0.002}),
-    Kind(0.398, False, False, 6_500, 1.20, 0.10, 20_000, 1.0, 5_000_000,
-         {DICT: 0.71, MANU: 0.13, QRDN: 0.13, QRES: 0.03}),
-    Kind(0.096, True, False, 11_000, 1.10, 0.08, 50_000, 1.4, 5_000_000,
-         {DICT: 0.42, MANU: 0.42, QRDN: 0.16}),
-    Kind(0.040, True, True, 80_000, 1.50, 0.10, 500_000, 1.1, 50_000_000,
-         {QRDN: 0.45, DICT: 0.27, MANU: 0.28}),
-)  # fmt: skip
+USUAL = Shift()
 
 
-def honest(rng: np.random.Generator, population: Population, window: tuple[int, int], n: int) -> Flow:
-    """``n`` honest payments in the window, epoch ms."""
-    parts: list[Flow] = []
-    for scenario, share in SCENARIOS.items():
-        left = round(n * share)
-        while left > 0:
-            start_ms = int(draw_times(rng, 1, *window)[0])
-            steps = sorted(scenario(rng, population))[:left]
-            parts.append(place(steps, start_ms, window, NO_PURSE))
-            left -= len(steps)
-    return join([everyday(rng, population, window, n - sum(len(part) for part in parts)), *parts])
+def honest(
+    rng: np.random.Generator,
+    population: Population,
+    window: Window,
+    counts: tuple[int, ...],
+    *,
+    payday: bool,
+    shift: Shift = USUAL,
+) -> Flow:
+    """The honest payments of a window.
+
+    Args:
+        rng: Source of chance.
+        population: Who pays.
+        window: Epoch ms.
+        counts: Payments per relation of ``published.RELATIONS``.
+        payday: Whether salaries come.
+        shift: How life differs from the usual.
+    """
+    people = counts[P2B] + counts[P2P]
+    lookalikes = [
+        _collections(rng, population, window, round(people * COLLECTION_SHARE)),
+        _purchases(rng, population, window, round(people * PURCHASE_SHARE)),
+        _errands(rng, population, window, round(people * ERRAND_SHARE)),
+    ]
+    left = list(counts)
+    for flow in lookalikes:
+        # What looks like fraud stands in for payments of its own relation, so that the mix stays.
+        to_company = int(population.company[flow.payee].sum())
+        left[P2B] -= to_company
+        left[P2P] -= len(flow) - to_company
+    salaries = round(left[B2P] * SALARY_SHARE) if payday else 0
+    parts = [
+        _usual(rng, population, window, relation, max(0, n - (salaries if relation == B2P else 0)), shift)
+        for relation, n in enumerate(left)
+    ]
+    return join([*parts, _salaries(rng, population, window, salaries), *lookalikes])
 
 
-def everyday(rng: np.random.Generator, population: Population, window: tuple[int, int], n: int) -> Flow:
+def _usual(
+    rng: np.random.Generator, population: Population, window: Window, relation: int, n: int, shift: Shift
+) -> Flow:
     """Payments of ordinary days, mostly to payees that the payer pays regularly."""
-    shares = np.array([kind.share for kind in KINDS])
-    counts = rng.multinomial(n, shares / shares.sum())
-    return join([_of_kind(rng, population, window, kind, int(m)) for kind, m in zip(KINDS, counts, strict=True)])
-
-
-def _of_kind(rng: np.random.Generator, population: Population, window: tuple[int, int], kind: Kind, n: int) -> Flow:
-    payer = draw_slots(rng, population, n, company=kind.payer_company)
-    contacts = population.company_contacts if kind.payee_company else population.person_contacts
-    favourites = 1.0 / np.arange(1, CONTACTS + 1)
-    regular = contacts[payer, rng.choice(CONTACTS, n, p=favourites / favourites.sum())]
-    payee = np.where(rng.random(n) < KNOWN_PAYEE_SHARE, regular, _strangers(rng, population, n, kind.payee_company))
-    payee = not_self(rng, population, payer, payee)
-    initiation = rng.choice(list(kind.initiations), n, p=list(kind.initiations.values()))
-    amount = _amounts(rng, population, kind, payer, initiation)
-    guest = (rng.random(n) < GUEST_DEVICE_SHARE) & (not kind.payer_company)
+    payers = population.company_payers if PAYER_IS_COMPANY[relation] else population.person_payers
+    payer = draw(rng, payers, n)
+    if shift.older and not PAYER_IS_COMPANY[relation]:
+        old = payers[population.age_years[payers] > 55]  # noqa: PLR2004
+        payer = np.where(rng.random(n) < shift.older, draw(rng, old if len(old) else payers, n), payer)
+    contacts = population.company_contacts if PAYEE_IS_COMPANY[relation] else population.person_contacts
+    regular = contacts[payer, _FAVOURITE[rng.integers(0, len(_FAVOURITE), n)]].astype(np.int64)
+    strangers = draw(rng, population.company_payees if PAYEE_IS_COMPANY[relation] else population.person_payees, n)
+    payee = not_self(rng, population, payer, np.where(rng.random(n) < KNOWN_PAYEE_SHARE, regular, strangers))
+    shares = published.cell_shares()[relation]
+    initiation = np.searchsorted(np.cumsum(shares / shares.sum()), rng.random(n)).clip(max=len(shares) - 1)
+    z = amounts.standing(rng, population.wealth[payer], chance.normal(population.seed, chance.PAIR, payer, payee))
+    paid = amounts.reais(np.full(n, relation), initiation, z) * shift.amounts
+    paid *= BESIDE_SALARIES if relation == B2P else 1.0
+    guest = (rng.random(n) < GUEST_DEVICE_SHARE) & (not PAYER_IS_COMPANY[relation])
     # Half of the borrowed or brand-new phones are not registered yet, so they can only pay little.
     age = np.where(rng.random(n) < 0.5, UNREGISTERED, (rng.lognormal(1.0, 1.6, n) * HOUR_MS).astype(np.int64))
-    amount = np.where(guest & (age == UNREGISTERED), np.minimum(amount, UNREGISTERED_CENTS), amount)
-    return Flow(
-        at_ms=draw_times(rng, n, *window, company=kind.payer_company),
+    return everyday(
+        at_ms=draw_times(rng, n, window, company=PAYER_IS_COMPANY[relation]),
         payer=payer,
         payee=payee,
-        amount_cents=amount,
+        amount_cents=amounts.cents(rng, paid, np.where(initiation == DICT, 0.55, 0.15)),
         initiation=initiation,
-        behaviour=np.full(n, Behaviour.EVERYDAY, dtype=np.int64),
-        typology=np.full(n, Typology.HONEST, dtype=np.int64),
-        device=np.where(guest, FRIENDS_DEVICES + rng.integers(0, population.size, n), OWN_DEVICE),
+        device=np.where(guest, FRIENDS_DEVICES + rng.integers(0, population.size, n), -1),
         device_age_ms=age,
-        purse=np.full(n, NO_PURSE, dtype=np.int64),
-        share=np.where((rng.random(n) < DRAIN_SHARE) & (amount > 20_000), rng.uniform(0.85, 1.0, n), 0.0),
-        from_purse=np.zeros(n, dtype=np.int64),
     )
 
 
-def draw_slots(rng: np.random.Generator, population: Population, n: int, *, company: bool) -> Ints:
-    """Payers: people, or companies, the active ones more often."""
-    return _weighted(rng, population.company == company, population.activity, n)
+def draw(rng: np.random.Generator, table: Slots, n: int) -> Ints:
+    """Slots from a table of draws."""
+    return table[rng.integers(0, len(table), n)].astype(np.int64)
 
 
-def _strangers(rng: np.random.Generator, population: Population, n: int, company: bool) -> Ints:
-    return _weighted(rng, population.company == company, population.popularity, n)
+def not_self(rng: np.random.Generator, population: Population, one: Ints, other: Ints) -> Ints:
+    """The other sides, with those that are the one side replaced by another slot of the same sort."""
+    other = other.copy()
+    for _ in range(_REDRAWS):
+        same = np.flatnonzero(other == one)
+        if not len(same):
+            return other
+        company = population.company[one[same]]
+        other[same] = np.where(
+            company, draw(rng, population.company_payees, len(same)), draw(rng, population.person_payees, len(same))
+        )
+    return np.where(other == one, (one + 1) % population.size, other)
 
 
-def _weighted(rng: np.random.Generator, among: Bools, weights: Floats, n: int) -> Ints:
-    pool = np.flatnonzero(among)
-    return rng.choice(pool, n, p=weights[pool] / weights[pool].sum())
+def _salaries(rng: np.random.Generator, population: Population, window: Window, n: int) -> Flow:
+    payee = draw(rng, population.person_payers, n)
+    payer = population.employer[payee].astype(np.int64)
+    paid = population.salary_cents[payee] * rng.choice([0.4, 0.6, 1.0], n, p=[0.25, 0.15, 0.6])
+    return everyday(
+        at_ms=draw_times(rng, n, window, company=True),
+        payer=payer,
+        payee=payee,
+        amount_cents=np.maximum(paid, 1).astype(np.int64),
+        initiation=np.where(rng.random(n) < 0.6, MANU, DICT),
+    )
 
 
-def not_self(rng: np.random.Generator, population: Population, payer: Ints, payee: Ints) -> Ints:
-    """Payees, with those that are the payer replaced by another slot."""
-    elsewhere = (payer + rng.integers(1, population.size, len(payer))) % population.size
-    return np.where(payee == payer, elsewhere, payee)
-
-
-def _amounts(rng: np.random.Generator, population: Population, kind: Kind, payer: Ints, initiation: Ints) -> Ints:
-    n = len(payer)
-    body = kind.median_cents * rng.lognormal(0, kind.sigma, n)
-    tail = np.minimum(kind.tail_from_cents * (1 + rng.pareto(kind.tail_alpha, n)), kind.tail_cap_cents)
-    cents = np.where(rng.random(n) < kind.tail_share, tail, body) * population.wealth[payer]
-    cents = cents * np.where(initiation == MANU, 2.0, 1.0)
-    return rounded(rng, cents, np.where(initiation == DICT, 0.55, 0.15))
-
-
-def rounded(rng: np.random.Generator, cents: Floats, round_share: Floats | float) -> Ints:
-    """Whole cents, at least one; a share of them as people name sums: multiples of R$ 5, 10, 50 or 100."""
-    step = np.select([cents < 5_000, cents < 20_000, cents < 100_000], [500.0, 1_000.0, 5_000.0], 10_000.0)
-    named = np.maximum(np.round(cents / step), 1) * step
-    chosen = np.where(rng.random(len(cents)) < round_share, named, cents)
-    return np.maximum(chosen, 1).astype(np.int64)
-
-
-def _collection(rng: np.random.Generator, population: Population) -> list[Step]:
+def _collections(rng: np.random.Generator, population: Population, window: Window, n: int) -> Flow:
     """Tickets, a raffle, a shared gift: strangers pay one account like sums within hours."""
-    company = bool(rng.random() < 0.5)
-    payee = int(_strangers(rng, population, 1, company)[0])
-    n = int(rng.integers(4, 13))
-    payers = not_self(rng, population, np.full(n, payee), draw_slots(rng, population, n, company=False))
-    price = 100 * round(float(rng.lognormal(4.6, 0.7)))
-    offsets = np.cumsum(rng.exponential(12 * MINUTE_MS, n)).astype(np.int64)
-    initiation = DICT if rng.random() < 0.6 else QRDN
-    return [
-        Step(int(offset), int(payer), payee, int(price * rng.choice([1, 1, 1, 2])), initiation)
-        for offset, payer in zip(offsets, payers, strict=True)
-    ]
+    event, first = _events(rng, n, 4, 12)
+    k = int(event[-1]) + 1 if n else 0
+    payee = np.where(
+        rng.random(k) < 0.5, draw(rng, population.company_payees, k), draw(rng, population.person_payees, k)
+    )
+    price = np.round(rng.lognormal(3.9, 0.8, k)) + 1
+    several = price[event] * rng.choice([1, 1, 1, 2], n)
+    initiation = np.where(rng.random(k) < 0.6, DICT, QRDN)[event]
+    payer = not_self(rng, population, payee[event], draw(rng, population.person_payers, n))
+    return _lookalike(rng, window, event, first, payer, payee[event], several, initiation, 12 * MINUTE_MS)
 
 
-def _big_purchase(rng: np.random.Generator, population: Population) -> list[Step]:
+def _purchases(rng: np.random.Generator, population: Population, window: Window, n: int) -> Flow:
     """A car, a deposit, a builder: someone unknown is paid far above the usual, often in rising parts."""
-    payer = int(draw_slots(rng, population, 1, company=False)[0])
-    payee = int(_strangers(rng, population, 1, bool(rng.random() < 0.5))[0])
-    base = 45_000 * population.wealth[payer] * rng.lognormal(0, 0.8)
-    parts = int(rng.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1]))
-    on_call = Behaviour.TALKED_INTO if rng.random() < 0.1 else Behaviour.EVERYDAY
-    steps, at = [], 0.0
-    for part in range(parts):
-        amount = int(rounded(rng, np.array([base * 1.4**part]), 0.6)[0])
-        drain = float(rng.uniform(0.85, 1.0)) if part == parts - 1 and rng.random() < 0.25 else 0.0
-        steps.append(Step(int(at), payer, payee, amount, DICT, on_call, share=drain))
-        at += rng.exponential(6 * MINUTE_MS)
-    return steps if payer != payee else []
+    event, first = _events(rng, n, 1, 4)
+    k = int(event[-1]) + 1 if n else 0
+    payer = draw(rng, population.person_payers, k)
+    payee = np.where(
+        rng.random(k) < 0.5, draw(rng, population.company_payees, k), draw(rng, population.person_payees, k)
+    )
+    payee = not_self(rng, population, payer, payee)
+    base = 260 * np.exp(0.5 * population.wealth[payer]) * rng.lognormal(0, 0.9, k)
+    part = np.arange(n) - first
+    calls = np.where(rng.random(k) < 0.12, Behaviour.TALKED_INTO, Behaviour.EVERYDAY)[event]
+    initiation = np.full(n, DICT)
+    return _lookalike(
+        rng, window, event, first, payer[event], payee[event], base[event] * 1.4**part, initiation,
+        6 * MINUTE_MS, calls,
+    )  # fmt: skip
 
 
-def _errand(rng: np.random.Generator, population: Population) -> list[Step]:
+def _errands(rng: np.random.Generator, population: Population, window: Window, n: int) -> Flow:
     """Money passed on at once: a relative pays someone's bill, a courier hands over the takings."""
-    middle = int(draw_slots(rng, population, 1, company=False)[0])
-    sender, receiver = (int(contact) for contact in rng.choice(population.person_contacts[middle], 2))
-    if rng.random() < 0.4:
-        receiver = int(_strangers(rng, population, 1, True)[0])
-    amount = int(rounded(rng, np.array([18_000 * rng.lognormal(0, 0.9)]), 0.5)[0])
-    onward = int(amount * rng.uniform(0.9, 1.0))
-    wait = int(rng.lognormal(2.3, 0.8) * MINUTE_MS)
-    steps = [Step(0, sender, middle, amount), Step(wait, middle, receiver, onward)]
-    return [step for step in steps if step.payer != step.payee]
+    k = n // 2
+    middle = draw(rng, population.person_payers, k)
+    contacts = population.person_contacts
+    sender = not_self(rng, population, middle, contacts[middle, rng.integers(0, CONTACTS, k)].astype(np.int64))
+    receiver = np.where(
+        rng.random(k) < 0.4,
+        draw(rng, population.company_payees, k),
+        contacts[middle, rng.integers(0, CONTACTS, k)].astype(np.int64),
+    )
+    receiver = not_self(rng, population, middle, receiver)
+    paid = 120 * rng.lognormal(0, 1.0, k)
+    event = np.repeat(np.arange(k), 2)
+    onward = np.tile([False, True], k)
+    return _lookalike(
+        rng, window, event, np.repeat(np.arange(k) * 2, 2),
+        np.where(onward, middle[event], sender[event]), np.where(onward, receiver[event], middle[event]),
+        paid[event] * np.where(onward, rng.uniform(0.9, 1.0, k)[event], 1.0),
+        np.full(2 * k, DICT), 14 * MINUTE_MS,
+    )  # fmt: skip
 
 
-# Shares of all honest payments.
-SCENARIOS: dict[Callable[[np.random.Generator, Population], list[Step]], float] = {
-    _collection: 0.025,
-    _big_purchase: 0.012,
-    _errand: 0.010,
-}
+def _events(rng: np.random.Generator, n: int, low: int, high: int) -> tuple[Ints, Ints]:
+    """``n`` rows cut into events of ``low`` to ``high``: the event of each row, and the event's first row."""
+    sizes = rng.integers(low, high + 1, n // low + 1)
+    event = np.repeat(np.arange(len(sizes)), sizes)[:n]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    return event, starts[event] if n else event
+
+
+def _lookalike(
+    rng: np.random.Generator, window: Window, event: Ints, first: Ints, payer: Ints,
+    payee: Ints, paid: Floats, initiation: Ints, gap_ms: int, behaviour: Ints | None = None,
+) -> Flow:  # fmt: skip
+    """Rows of events, ``gap_ms`` apart on average, never beyond the window."""
+    n, k = len(event), int(event[-1]) + 1 if len(event) else 0
+    elapsed = np.cumsum(rng.exponential(gap_ms, n))
+    since = elapsed - elapsed[first] if n else elapsed
+    at_ms = np.minimum(draw_times(rng, k, window)[event] + since.astype(np.int64), window[1] - 1)
+    special = {} if behaviour is None else {"behaviour": behaviour}
+    funds = np.where(rng.random(n) < 0.06, (rng.random(n) * 3 * DAY_MS).astype(np.int64), -1)
+    return everyday(
+        at_ms=at_ms, payer=payer, payee=payee, amount_cents=amounts.cents(rng, paid, 0.6), initiation=initiation,
+        funds_age_ms=funds, **special,
+    )  # fmt: skip

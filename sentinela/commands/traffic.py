@@ -21,14 +21,29 @@ def simulate(
     days: Annotated[float, typer.Option(help="Length of the simulated time; may be a fraction.")] = 30.0,
     accounts: Annotated[int, typer.Option(help="Accounts of persons and companies.")] = 4_000,
     payments: Annotated[int, typer.Option(help="Payments in all.")] = 50_000,
-    fraud_per_100k: Annotated[float, typer.Option("--fraud-per-100k", help="Frauds per 100,000 payments.")] = 500.0,
+    fraud_per_100k: Annotated[
+        float,
+        typer.Option(
+            "--fraud-per-100k", help="Payments per 100,000 accepted as fraud; small runs need more, such as 600."
+        ),
+    ] = 5.0,
     start: Annotated[str | None, typer.Option(help="RFC 3339; default: so that it ends now.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for payments, labels and truth (JSON lines).")] = None,
     kafka: Annotated[bool, typer.Option("--kafka", help="Send live to Kafka instead, in present time.")] = False,
     rate: Annotated[float, typer.Option(help="With --kafka: payments per second.")] = 20.0,
+    drift: Annotated[
+        list[str] | None,
+        typer.Option(help="KIND:WHAT@DAY, such as null:device_id@20, typology:coercion@10, outage:QRDN@5."),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Processes that write files; the bytes are the same.")] = 1,
 ) -> None:
-    """Make Pix traffic with frauds and late labels, into files or live into Kafka."""
+    """Make Pix traffic with frauds and late labels, into files or live into Kafka.
+
+    Drifts: typology:NAME (appears only then), population:older, population:amounts, outage:INITIATION,
+    null:FIELD. See docs/simulator.md for what is simulated and how true it is.
+    """
     from pix.contracts import DAY_MS, parse_instant
+    from pix.simulator.plan import parse_drift
     from pix.simulator.simulation import SimulationPlan, write
     from pix.simulator.simulation import simulate as run
     from sentinela.errors import BadUse
@@ -49,15 +64,16 @@ def simulate(
             payments=payments,
             fraud_per_100k=fraud_per_100k,
             run=str(now_ms) if kafka else "",
+            drifts=tuple(parse_drift(text) for text in drift or []),
         )
     except ValueError as error:
         raise BadUse(f"the simulation cannot be planned: {error}") from error
-    simulation = run(plan)
-    if out is not None:
-        counts = write(simulation, out)
-        to_stderr()(f"{out}: " + ", ".join(f"{count} in {name}" for name, count in counts.items()))
+    if out is None:
+        _live(run(plan).payments, rate)
         return
-    _live(simulation.payments, rate)
+    say = to_stderr()
+    counts = write(plan, out, processes, lambda done, whole: say(f"  {done:,} of {whole:,} payments"))
+    say(f"{out}: " + ", ".join(f"{count:,} in {name}" for name, count in counts.items()))
 
 
 def _live(payments: list[dict[str, object]], rate: float) -> None:

@@ -13,7 +13,7 @@ from fraud_assets import definitions
 from fraud_assets.lake import LakeResource
 from pix.contracts import DAY_MS
 from pix.settings import Settings
-from pix.simulator.simulation import SimulationPlan, simulate, write
+from pix.simulator.simulation import SimulationPlan, write
 from pix.tokens import ensure_keys
 
 NO_SERVICE = "http://127.0.0.1:9"
@@ -84,7 +84,7 @@ def trained(place: Callable[[Path], Place], tmp_path_factory: pytest.TempPathFac
     days = 40.0
     start_ms = time.time_ns() // 1_000_000 - int(days * DAY_MS)
     plan = SimulationPlan(seed=3, start_ms=start_ms, days=days, accounts=300, payments=2_500, fraud_per_100k=6_000)
-    write(simulate(plan), made.settings.root / "inbox" / "live")
+    write(plan, made.settings.root / "inbox" / "live")
     assets = definitions.build(made.settings).resolve_job_def("everything_job").asset_layer.executable_asset_keys
     names = [asset.to_user_string() for asset in assets if asset != key(STORE_BASE)]
     config = {"ops": {"model__challenger": {"config": {"iterations": 60, "depth": 4}}}}
