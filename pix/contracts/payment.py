@@ -4,7 +4,7 @@ Rules of one field stand in its type. Rules between fields are looked at once ev
 """
 
 from operator import itemgetter
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import Field, ValidationError
 
@@ -126,7 +126,7 @@ INSTANT_FIELDS = {
 TEXT_FIELDS = tuple(
     name
     for name, kind in get_type_hints(PaymentMessage).items()
-    if name in PaymentMessage.model_fields and (name in INSTANT_FIELDS or kind not in (int, int | None, bool | None))
+    if name in PaymentMessage.model_fields and (name in INSTANT_FIELDS or not {int, bool} & {kind, *get_args(kind)})
 )
 _texts_of = itemgetter(*TEXT_FIELDS)
 
