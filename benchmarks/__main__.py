@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.contracts import parse_over_naive
 from pix.contracts import canonical_json, parse_payment
 from pix.engines import kernel, oracle
 from pix.engines.kernel import Paid
@@ -31,13 +32,13 @@ POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
 
 def main() -> None:
     """Run every benchmark, print the table, write ``benchmarks/results.json``."""
-    rows = [kernel_over_oracle(), decision_over_bare_store()]
+    rows = [kernel_over_oracle(), decision_over_bare_store(), parse_over_naive()]
     machine = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
     RESULTS.write_text(json.dumps({"machine": machine, "results": rows}, indent=2) + "\n")
     for row in rows:
         sys.stdout.write(
-            f"{row['name']:58} ours {row['ours_us']:8.1f} us   reference {row['reference_us']:8.1f} us   "
-            f"ratio {row['ratio']:.2f}\n"
+            f"{row['name']:76} ours {row['ours_us']:8.1f} us   reference {row['reference_us']:8.1f} us   "
+            f"ratio {row['ratio']:.2f}" + (f"   p99 {row['ours_p99_us']:.1f} us" if "ours_p99_us" in row else "") + "\n"
         )
 
 
