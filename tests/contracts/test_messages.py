@@ -3,11 +3,12 @@
 import json
 from contextlib import suppress
 from dataclasses import fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pix.contracts import (
@@ -32,6 +33,7 @@ SMALLEST = (
     b'{"end_to_end_id":"E12345678202611211230abcdefghijk","initiated_at":"2026-11-21T09:30:15.120-03:00",'
     b'"amount_cents":12345,"payer_account":"12345678-0001-1234567","payee_account":"87654321-0001-7654321"}'
 )
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEYRING = Keyring(1, {1: b"a" * 32, 2: b"b" * 32})
 
 
@@ -112,6 +114,44 @@ def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
         parse_payment(raw)
 
 
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_what_is_no_number_is_refused_with_its_field(number: bytes) -> None:
+    with pytest.raises(NotJson) as refusal:
+        parse_payment(SMALLEST.replace(b"12345,", number + b",", 1))
+    assert [error.field for error in refusal.value.errors] == ["amount_cents"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"pix_key": "maria@example.com", "pix_key_type": "EMAIL"}, None),
+        ({"pix_key": "12ABC34501DE35"}, None),
+        ({"pix_key_type": "EVP"}, None),
+        ({"pix_key": "maria@example.com", "pix_key_type": "EVP"}, "is not a key of the type"),
+        ({"pix_key": "12345678900"}, "is no Pix key"),
+        ({"pix_key": "11987654321"}, "is no Pix key"),
+        ({"pix_key": "12345678909", "initiation": "MANU"}, "must be null"),
+        ({"pix_key": "12345678909", "initiation": "AUTO"}, "must be null"),
+        ({"pix_key": "12345678909", "initiation": "QRDN"}, None),
+    ],
+)
+def test_a_pix_key_is_of_its_type(facts: dict[str, object], reason: str | None) -> None:
+    if reason is None:
+        assert parse_payment(changed(**facts)).pix_key == facts.get("pix_key")
+        return
+    with pytest.raises(InvalidFields, match=reason) as refusal:
+        parse_payment(changed(**facts))
+    assert [error.field for error in refusal.value.errors] == ["pix_key"]
+
+
+@given(st.datetimes(timezones=st.timezones()), st.sampled_from(["milliseconds", "microseconds"]))
+def test_an_instant_is_exact(moment: datetime, precision: str) -> None:
+    offset = moment.utcoffset()
+    # RFC 3339 knows offsets of whole minutes only.
+    assume(offset is not None and not offset % timedelta(minutes=1))
+    assert parse_instant(moment.isoformat(timespec=precision)) == (moment - EPOCH) // timedelta(milliseconds=1)
+
+
 def test_a_refusal_never_repeats_a_value() -> None:
     secret = "maria.silva@example.com"
     with pytest.raises(InvalidFields) as refusal:
@@ -157,6 +197,18 @@ def test_a_label_must_carry_the_hash_of_its_content() -> None:
     assert parse_label(canonical_json(signed)).kind == "accepted"
     with pytest.raises(InvalidFields, match="label_id"):
         parse_label(canonical_json({**signed, "kind": "rejected"}))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [b'"x":' + b"[" * 900 + b"]" * 900, b'"x":' + b"[" * 7_000 + b"]" * 7_000,
+     b'"source":"\\ud800"', b'"x":1e999', b'"x":NaN'],
+    ids=["deep", "deeper", "surrogate", "infinite", "nan"],
+)  # fmt: skip
+def test_no_label_crashes_its_hash(extra: bytes) -> None:
+    """Only what kept every rule is hashed."""
+    with pytest.raises(InvalidMessage):
+        parse_label(b'{"label_id":"' + b"0" * 64 + b'",' + extra + b"}")
 
 
 def test_sealed_payloads_open_again_and_only_unchanged() -> None:
