@@ -88,6 +88,7 @@ def disputes(rng: np.random.Generator, flow: Flow) -> Dispute:
     root = fraud & (flow.hop == 0) & (by_victim < reported)
     traced = fraud & (flow.hop > 0) & (rng.random(n) < reported) & np.isin(flow.campaign, flow.campaign[root])
     contested = np.where(traced, contested + (rng.uniform(0.2, 3, n) * DAY_MS).astype(np.int64), contested)
+    contested = np.minimum(contested, flow.at_ms + published.CONTEST_WITHIN_DAYS * DAY_MS)
     return _decided(rng, flow, root | traced, contested, convincing)
 
 

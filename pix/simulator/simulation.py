@@ -67,23 +67,28 @@ class World:
 
     def part(self, number: int) -> Part:
         """One day of the plan; days may be asked for in any order."""
-        plan, population, window = self.plan, self.population, self.windows[number]
+        plan, window = self.plan, self.windows[number]
         rng = plan.chance(_LIFE, number)
-        everyday = honest(
-            rng,
-            population,
-            window,
-            tuple(self.counts[number].tolist()),
-            payday=bool(is_payday(local_days(np.array([window[0]])))[0]),
-            shift=_shift(plan, window),
-        )
-        crimes = self.crimes.within(window)
-        flow = _without_outages(rng, plan, obey(rng, population, join([everyday, crimes.flow]), window))
-        table = _without_nulls(plan, window, payments(rng, population, self.crimes.directory, flow))
-        dispute = _disputes(rng, plan, flow, crimes, int(self.doubts[number]))
+        flow = self.flow(number, rng)
+        table = _without_nulls(plan, window, payments(rng, self.population, self.crimes.directory, flow))
+        dispute = _disputes(rng, plan, flow, self.crimes.within(window), int(self.doubts[number]))
         ids = table.column("end_to_end_id")
         written = outcomes.labels(rng, ids.to_pylist(), flow.typology, dispute) if len(flow) else []
         return Part(table, _truth(ids, flow, dispute), written)
+
+    def flow(self, number: int, rng: np.random.Generator) -> Flow:
+        """What happens on one day, before anybody writes it down, in time order."""
+        window = self.windows[number]
+        everyday = honest(
+            rng,
+            self.population,
+            window,
+            tuple(self.counts[number].tolist()),
+            payday=bool(is_payday(local_days(np.array([window[0]])))[0]),
+            shift=_shift(self.plan, window),
+        )
+        lived = obey(rng, self.population, join([everyday, self.crimes.within(window).flow]), window)
+        return _without_outages(rng, self.plan, lived)
 
 
 def world(plan: SimulationPlan) -> World:
