@@ -13,6 +13,7 @@ from pix.offline.tables import (
     BASE_STATES,
     DECISIONS_GOLD,
     DECISIONS_SILVER,
+    HISTORY_IMPORTS,
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
     HISTORY_REFUSED,
@@ -32,7 +33,7 @@ def selection(*names: str) -> dg.AssetSelection:
     return dg.AssetSelection.assets(*[key_of(name) for name in names])
 
 
-IMPORTED = (HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name)
+IMPORTED = (HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name, HISTORY_IMPORTS.name)
 LAKE = (
     DECISIONS_SILVER.name,
     PAYMENTS_SILVER.name,
@@ -52,7 +53,12 @@ refresh_lake_job = dg.define_asset_job(
 import_history_job = dg.define_asset_job(
     "import_history_job",
     selection(*IMPORTED, *LAKE, *FEATURES, "serving/store_base"),
-    description="Import what waits in the inbox, up to the online store's base; `sentinela import` runs it.",
+    description="Import what waits in the inbox, up to the online store's base; `sentinela import` of live runs it.",
+)
+import_to_lake_job = dg.define_asset_job(
+    "import_to_lake_job",
+    selection(*IMPORTED, *LAKE),
+    description="Import what waits in the inbox into the lake; `sentinela import` of other histories runs it.",
 )
 features_job = dg.define_asset_job(
     "features_job",
@@ -116,4 +122,12 @@ def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     return dg.RunRequest()
 
 
-JOBS = (refresh_lake_job, import_history_job, features_job, retrain_job, daily_refresh_job, everything_job)
+JOBS = (
+    refresh_lake_job,
+    import_history_job,
+    import_to_lake_job,
+    features_job,
+    retrain_job,
+    daily_refresh_job,
+    everything_job,
+)

@@ -1,55 +1,130 @@
-"""Past payments enter here: folders in ``<home>/inbox`` become silver history, each file once."""
+"""Past payments enter here: what waits in the inbox becomes silver history, each file once per history."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from fraud_assets.declared import table_spec
 from fraud_assets.failures import told
-from fraud_assets.lake import LakeResource, Written
+from fraud_assets.lake import LakeError, LakeResource, Written
 from fraud_assets.resources import HomeResource
-from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
+from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
 
 if TYPE_CHECKING:
-    from pix.offline.history import History
+    from pix.offline.history import Files
+    from pix.offline.inbox import Deposit
 
 Result = dg.MaterializeResult[Any]
 
-# Payments last: an import whose payments are not there did not happen, and the next one replaces its rest.
-IN_ORDER_OF_COMMIT = (HISTORY_REFUSED, HISTORY_LABELS, HISTORY_PAYMENTS)
+# Payments last: an import that should have payments and has none did not happen, and the next one replaces it.
+IN_ORDER_OF_COMMIT = (HISTORY_REFUSED, HISTORY_LABELS, HISTORY_IMPORTS, HISTORY_PAYMENTS)
+
+
+class ImportIncomplete(LakeError):
+    """What to import is only half said."""
+
+
+class ImportConfig(dg.Config):
+    """A file to import beside what waits in the inbox; none by default.
+
+    ``file`` is a path on the machine that runs this: a folder as `simulate` writes it, or with a ``mapping`` a CSV,
+    Parquet, .tgz or .zip. ``mapping`` holds the same options as the YAML files (docs/import.md).
+    """
+
+    file: str = ""
+    history: str = ""
+    mapping: dict[str, Any] = {}
 
 
 @dg.multi_asset(
     name="imported_history",
-    specs=[table_spec(HISTORY_PAYMENTS), table_spec(HISTORY_LABELS), table_spec(HISTORY_REFUSED, pii="sealed")],
+    specs=[
+        table_spec(HISTORY_PAYMENTS),
+        table_spec(HISTORY_LABELS),
+        table_spec(HISTORY_REFUSED, pii="sealed"),
+        table_spec(HISTORY_IMPORTS, pii="none"),
+    ],
     pool="silver_history",
 )
 @told
 def imported_history(
-    context: dg.AssetExecutionContext, lake: LakeResource, home: HomeResource
-) -> tuple[Result, Result, Result]:
+    context: dg.AssetExecutionContext, config: ImportConfig, lake: LakeResource, home: HomeResource
+) -> tuple[Result, Result, Result, Result]:
     """Past payments and their labels, as they were imported; an empty inbox imports nothing."""
+    from pix.offline import inbox
+
+    deposit_configured(home, config)
+    now_ms = time.time_ns() // 1_000_000
+    names = [name for each in inbox.waiting(home.inbox) if (name := import_waiting(context, lake, home, each, now_ms))]
+    tables = (HISTORY_PAYMENTS, HISTORY_LABELS, HISTORY_REFUSED, HISTORY_IMPORTS)
+    payments, labels, refused, imports = (lake.unchanged(table).result(imported_now=names) for table in tables)
+    return payments, labels, refused, imports
+
+
+def deposit_configured(home: HomeResource, config: ImportConfig) -> None:
+    """Put the configured file into the inbox; nothing happens where none is configured.
+
+    Raises:
+        ImportIncomplete: A file without a history, or the reverse.
+    """
+    from pix.offline import inbox, mapping
+
+    if bool(config.file) != bool(config.history):
+        raise ImportIncomplete(
+            "an import needs both file and history; leave both out to import what waits in the inbox"
+        )
+    if config.file:
+        chosen = mapping.from_content(config.mapping) if config.mapping else None
+        inbox.deposit(home.inbox, Path(config.file), config.history, chosen)
+
+
+def import_waiting(
+    context: dg.AssetExecutionContext, lake: LakeResource, home: HomeResource, deposit: "Deposit", now_ms: int
+) -> str | None:
+    """Import one deposit and delete it; the name of its history, or None if the history had the file already."""
     from pix.offline import history
 
-    known = lake.read_or_empty(HISTORY_PAYMENTS).select("file_sha256").distinct().collect()
-    waiting = history.waiting(home.inbox, {row.file_sha256 for row in known})
-    for folder in waiting:
-        context.log.info("importing history %s: %s", folder.name, folder.payments.path)
-        import_one(lake, home, folder, now_ms=time.time_ns() // 1_000_000)
-    names = [folder.name for folder in waiting]
-    tables = (HISTORY_PAYMENTS, HISTORY_LABELS, HISTORY_REFUSED)
-    payments, labels, refused = (lake.unchanged(table).result(imported_now=names) for table in tables)
-    return payments, labels, refused
+    files = history.files_of(deposit)
+    if (deposit.history, files.payments.sha256) in committed(lake)[1]:
+        context.log.info("history %s has %s already", deposit.history, deposit.payments.name)
+        deposit.discard()
+        return None
+    context.log.info("importing history %s: %s", deposit.history, deposit.payments.name)
+    written = import_one(lake, home, deposit, files, now_ms=now_ms)
+    context.log.info("%s", ", ".join(f"{each.table.name}: {each.rows} rows" for each in written))
+    # Its clear identifiers must not stay here; the sender has the original.
+    deposit.discard()
+    return deposit.history
 
 
-def import_one(lake: LakeResource, home: HomeResource, folder: "History", *, now_ms: int) -> list[Written]:
-    """Import one history under the next number; whole, or not at all."""
+def import_one(
+    lake: LakeResource, home: HomeResource, deposit: "Deposit", files: "Files", *, now_ms: int
+) -> list[Written]:
+    """Import one deposit under the next number; whole, or not at all."""
     from pix.offline import history
 
-    before = lake.read_or_empty(HISTORY_PAYMENTS)
-    number = (before.agg({"import_number": "max"}).collect()[0][0] or 0) + 1
-    imported = history.read(lake.spark, folder, number, before=before, keyring=home.keyring(), now_ms=now_ms)
-    frames = (imported.refused, imported.labels, imported.payments)
-    where = f"import_number >= {number}"
-    return [lake.replace(table, frame, where=where) for table, frame in zip(IN_ORDER_OF_COMMIT, frames, strict=True)]
+    number = committed(lake)[0] + 1
+    before = lake.read_or_empty(HISTORY_PAYMENTS).where(f"import_number < {number}")
+    imported = history.read(lake.spark, deposit, files, number, before=before, keyring=home.keyring(), now_ms=now_ms)
+    frames = (imported.refused, imported.labels, imported.imports, imported.payments)
+    try:
+        return [
+            lake.replace(table, frame, where=f"import_number >= {number}")
+            for table, frame in zip(IN_ORDER_OF_COMMIT, frames, strict=True)
+        ]
+    finally:
+        imported.release()
+
+
+def committed(lake: LakeResource) -> tuple[int, set[tuple[str, str]]]:
+    """The newest import that happened, and (history, SHA-256 of the file) of all.
+
+    An import has happened if its payments are there, or if it has none.
+    """
+    columns = ("import_number", "history", "file_sha256")
+    with_payments = lake.read_or_empty(HISTORY_PAYMENTS).select(*columns).distinct()
+    without = lake.read_or_empty(HISTORY_IMPORTS).where("payments = 0").select(*columns)
+    rows = with_payments.union(without).collect()
+    return max((row.import_number for row in rows), default=0), {(row.history, row.file_sha256) for row in rows}

@@ -1,7 +1,7 @@
 """Dagster runs from the command line: launched through the webserver, so that they stand in the UI."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,14 @@ class FinishedRun:
     seconds: float
 
 
-def launch(dagster: str, job: str, say: Say, *, run_config: Mapping[str, Any] | None = None) -> FinishedRun:
+def launch(
+    dagster: str,
+    job: str,
+    say: Say,
+    *,
+    run_config: Mapping[str, Any] | None = None,
+    while_running: Callable[[], None] = lambda: None,
+) -> FinishedRun:
     """Launch a job of the code location and follow it to its end.
 
     Args:
@@ -53,6 +60,7 @@ def launch(dagster: str, job: str, say: Say, *, run_config: Mapping[str, Any] | 
         job: Name of the job.
         say: Told of every asset step that ends.
         run_config: Run configuration.
+        while_running: Called about once a second.
 
     Raises:
         NotRunning: The webserver does not answer.
@@ -72,6 +80,7 @@ def launch(dagster: str, job: str, say: Say, *, run_config: Mapping[str, Any] | 
     while True:
         run = _ask(dagster, STATE, {"id": run_id})["runOrError"]
         _tell_steps(run["stepStats"], told, say)
+        while_running()
         if run["status"] in FINISHED:
             break
         time.sleep(POLL_SECONDS)

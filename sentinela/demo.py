@@ -19,7 +19,8 @@ from pix.settings import Settings
 from pix.simulator.simulation import Simulation, SimulationPlan, simulate, write
 from sentinela.dagster_runs import launch
 from sentinela.errors import NotRunning, SentinelaError
-from sentinela.history import INBOX, deposit
+from sentinela.history import deposit
+from sentinela.importing import has_history
 from sentinela.progress import Say
 from sentinela.report import closing_table
 from sentinela.sender import Sent, open_log, paced, send_to_kafka, send_to_rest
@@ -113,8 +114,7 @@ def _step(number: int, title: str, say: Say, work: Callable[[], Outcome]) -> Out
 
 
 def _history(plan: DemoPlan, settings: Settings, say: Say) -> None:
-    inbox = settings.root / INBOX / HISTORY
-    if (inbox / "payments.jsonl").exists():
+    if has_history(settings, HISTORY):
         say("  this home has its history; nothing is simulated again")
         return
     now_ms = time.time_ns() // 1_000_000

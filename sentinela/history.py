@@ -1,31 +1,57 @@
-"""The inbox of past payments: what `import` puts there, the import asset takes in."""
+"""The inbox of past payments: what `import` puts there, the import asset takes in and deletes."""
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pix.offline.names import UnusableName, usable
+from pix.offline import inbox
+from pix.offline.inbox import Deposit, NothingToImport
+from pix.offline.mapping import Mapping, parse
+from pix.offline.mapping_checks import MappingProblem
+from pix.offline.names import UnusableName
+from pix.offline.sources import UnreadableFile
 from sentinela.errors import BadUse
 
-IMPORT_JOB = "import_history_job"
 INBOX = "inbox"
-FILES = ("payments.jsonl", "labels.jsonl")
 
 
-def deposit(home: Path, folder: Path, history: str) -> Path:
-    """Copy a history's files into the home's inbox.
+def read_mapping(path: Path) -> Mapping:
+    """The mapping in a YAML file.
 
     Raises:
-        BadUse: The name or the folder cannot be used.
+        BadUse: It cannot be read, or is wrong; every mistake is named with its path in the YAML.
     """
     try:
-        usable(history)
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadUse(f"--mapping {path} cannot be read: {error}") from error
+    with as_bad_use(str(path)):
+        return parse(text)
+
+
+def deposit(home: Path, source: Path, history: str, mapping: Mapping | None = None) -> Deposit:
+    """Copy what is to be imported into the home's inbox.
+
+    Raises:
+        BadUse: The name, the source or the mapping cannot be used.
+    """
+    with as_bad_use("--mapping"):
+        return inbox.deposit(home / INBOX, source, history, mapping)
+
+
+@contextmanager
+def as_bad_use(mapping: str) -> Iterator[None]:
+    """Tell what is wrong with the call or its input as such.
+
+    Args:
+        mapping: How the user knows the mapping.
+    """
+    try:
+        yield
+    except MappingProblem as problem:
+        lines = "".join(f"\n  {each.path}: {each.reason}" for each in problem.mistakes)
+        raise BadUse(f"{mapping} is wrong (its options are in docs/import.md):{lines}") from problem
     except UnusableName as error:
         raise BadUse(f"--history {error}") from error
-    if not (folder / FILES[0]).is_file():
-        raise BadUse(f"{folder} holds no {FILES[0]}; `sentinela simulate --out DIR` writes such a folder")
-    target = home / INBOX / history
-    target.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        if (folder / name).is_file() and (folder / name).resolve() != (target / name).resolve():
-            shutil.copyfile(folder / name, target / name)
-    return target
+    except (NothingToImport, UnreadableFile) as error:
+        raise BadUse(str(error)) from error

@@ -1,199 +1,207 @@
-"""Past payments from files: parsed as strictly as at the live doors, tokenised, each line accounted for.
+"""One import: the payments of a file that are new, the labels known about them, and every row that is neither.
 
-A history is a folder with ``payments.jsonl`` and perhaps ``labels.jsonl``. The driver reads each file once,
-for its SHA-256 and for where its lines are; Spark's workers parse it block by block, so memory does not
-depend on its size. Clear identifiers never reach the lake: refused lines are sealed.
-
+The driver reads each file once, for its SHA-256 and for where its rows are; Spark's workers parse it block by
+block (``pix.offline.parsing``), so memory does not depend on its size. Clear identifiers never reach the lake.
 The name of a history is in every key and token of its payments, so histories never share an account; ``live``
 is the past of the live traffic and shares its accounts.
+
+StagingFailed       not every block of a file was parsed
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from pix.contracts import (
-    InvalidMessage,
-    NotJson,
-    behind_the_door,
-    canonical_json,
-    history_tenant,
-    parse_json_object,
-    parse_label,
-    parse_payment,
-    readable_id,
-)
-from pix.offline.names import usable
-from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
-from pix.tokens import Keyring, body_sha256
+from pix.offline import mapped, parsing
+from pix.offline.inbox import Deposit
+from pix.offline.mapping import Mapping
+from pix.offline.parsing import Import, RowParser, blocks_parser
+from pix.offline.sources import FileIndex, index, index_table
+from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
+from pix.tokens import Keyring
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-PAYMENTS_FILE = "payments.jsonl"
-LABELS_FILE = "labels.jsonl"
-BLOCK_BYTES = 2 * 1024 * 1024
 # A task costs a Python worker; a block is what one holds in memory.
 MAX_TASKS = 8
+STAGED = "staged"
 
-PARSED_PAYMENTS = (
-    "row_number bigint, end_to_end_id string, tenant string, event_time_ms bigint, payment string, "
-    "reason string, errors string, body_token string, payload string"
-)
-PARSED_LABELS = (
-    "row_number bigint, label_id string, end_to_end_id string, tenant string, kind string, fraud_type string, "
-    "effective_at_ms bigint, known_at_ms bigint, source string, "
-    "reason string, errors string, body_token string, payload string"
-)
-ARROW_TYPES = {"string": pa.string(), "bigint": pa.int64()}
+
+class StagingFailed(Exception):
+    """Not every block of a file was parsed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Whole lines of a file: where they are, and the number of the first one."""
+class Files:
+    """The files of a deposit, read once."""
 
-    offset: int
-    length: int
-    first_row: int
-
-
-@dataclass(frozen=True, slots=True)
-class FileIndex:
-    """A file, read once.
-
-    Attributes:
-        path: The file.
-        sha256: Of its bytes, hex.
-        blocks: Its lines; empty for an empty file.
-    """
-
-    path: Path
-    sha256: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """A folder to import: its name and its files."""
-
-    name: str
     payments: FileIndex
     labels: FileIndex | None
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """One import, as the three tables take it."""
+    """One import, as the tables take it.
+
+    Attributes:
+        release: Deletes the parsed rows, once the frames have been written.
+    """
 
     payments: "DataFrame"
     labels: "DataFrame"
     refused: "DataFrame"
+    imports: "DataFrame"
+    release: Callable[[], None]
 
 
-def waiting(inbox: Path, known: set[str]) -> list[History]:
-    """Histories in the inbox whose payments have not been imported, by name.
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Payments with a verdict, their labels, and rows of the labels' file that were refused."""
 
-    Args:
-        inbox: Folder of history folders; need not exist.
-        known: SHA-256 of the payment files imported before.
+    payments: "DataFrame"
+    labels: "DataFrame"
+    strays: "DataFrame | None" = None
+
+
+def files_of(deposit: Deposit) -> Files:
+    """The deposit's files, indexed.
 
     Raises:
-        UnusableName: A folder's name cannot name a history.
+        UnreadableFile: One is not of its format.
+        MappingProblem: One has not the columns that the mapping names.
     """
-    found = []
-    folders = sorted(path.parent for path in inbox.glob(f"*/{PAYMENTS_FILE}")) if inbox.is_dir() else []
-    for folder in folders:
-        usable(folder.name)
-        payments = index(folder / PAYMENTS_FILE)
-        if payments.sha256 not in known:
-            known = known | {payments.sha256}
-            labels = folder / LABELS_FILE
-            found.append(History(folder.name, payments, index(labels) if labels.exists() else None))
-    return found
-
-
-def index(path: Path) -> FileIndex:
-    """Read a file once: its SHA-256 and blocks of whole lines."""
-    digest = sha256()
-    blocks: list[Block] = []
-    offset, row = 0, 1
-    with path.open("rb") as file:
-        while chunk := file.read(BLOCK_BYTES):
-            chunk += file.readline()
-            digest.update(chunk)
-            blocks.append(Block(offset, len(chunk), row))
-            offset += len(chunk)
-            row += chunk.count(b"\n")
-    return FileIndex(path, digest.hexdigest(), tuple(blocks))
+    chosen = deposit.mapping
+    if chosen is None:
+        return Files(index(deposit.payments), index(deposit.labels) if deposit.labels else None)
+    payments = index_table(deposit.payments, chosen.payments)
+    labels = index_table(deposit.labels, chosen.labels) if deposit.labels and chosen.labels else None
+    mapped.require_columns(chosen, payments.columns, labels.columns if labels else None)
+    return Files(payments, labels)
 
 
 def read(
     spark: "SparkSession",
-    history: History,
+    deposit: Deposit,
+    files: Files,
     number: int,
     *,
     before: "DataFrame",
     keyring: Keyring,
     now_ms: int,
 ) -> Imported:
-    """One import: the payments that are new, the labels known about them, and every line that is neither.
+    """One import.
 
-    A line that repeats an imported payment exactly is neither taken nor refused; another payment under a
-    known id is refused.
+    A row that repeats an imported payment exactly is neither taken nor refused; another payment under a known
+    id is refused.
 
     Args:
         spark: The lake's session.
-        history: What to import.
+        deposit: What to import.
+        files: Its files.
         number: The import's number.
         before: silver/history_payments as imported so far.
-        keyring: Keys for tokens and sealed lines.
-        now_ms: Time of the import; labels not known by then are refused.
+        keyring: Keys for tokens and sealed rows.
+        now_ms: Time of the import; JSON labels not known by then are refused.
     """
     from pyspark.sql import functions as f
 
-    # Parsing is the work here, and three tables need it.
-    lines = _parse(spark, history.payments, _payment_line(keyring, history.name), PARSED_PAYMENTS).persist()
-    payments, twice = _first_of_each(lines.where("reason is null"), before, keyring)
-    labels, strays = _labels(spark, history, payments, keyring, now_ms)
-    refused = lines.where("reason is not null").unionByName(twice)
-    stamped = {"history": f.lit(history.name), "import_number": f.lit(number)}
-    silence = {"silence_is_honest": f.lit(True)}
-    of_payments = {**stamped, "file_sha256": f.lit(history.payments.sha256)}
-    of_labels = {**stamped, "file_sha256": f.lit(history.labels.sha256 if history.labels else None)}
-    return Imported(
-        HISTORY_PAYMENTS.shape(payments.withColumns(of_payments | silence)),
-        HISTORY_LABELS.shape(labels.withColumns(stamped)),
-        HISTORY_REFUSED.shape(refused.withColumns(of_payments)).unionByName(
-            HISTORY_REFUSED.shape(strays.withColumns(of_labels))
-        ),
-    )
+    job = Import(deposit.history, keyring, now_ms, deposit.progress if deposit.progress.is_dir() else None)
+    rows = _payments(spark, job, files.payments, deposit.mapping)
+    repeated = _repeated(rows.where("reason is null"), before).persist()
+    new, twice = _first_of_each(rows.where("reason is null"), repeated, keyring)
+    judged = _judge(spark, job, files.labels, deposit.mapping, new)
+
+    stamped = {"history": f.lit(deposit.history), "import_number": f.lit(number)}
+    of_payments = {**stamped, "file_sha256": f.lit(files.payments.sha256)}
+    refused = HISTORY_REFUSED.shape(rows.where("reason is not null").unionByName(twice).withColumns(of_payments))
+    if judged.strays is not None and files.labels is not None:
+        of_labels = {**stamped, "file_sha256": f.lit(files.labels.sha256)}
+        refused = refused.unionByName(HISTORY_REFUSED.shape(judged.strays.withColumns(of_labels)))
+    silence = f.coalesce(f.col("verdict") != "unknown", f.lit(True))
+    payments = HISTORY_PAYMENTS.shape(judged.payments.withColumns({**of_payments, "silence_is_honest": silence}))
+    labels = HISTORY_LABELS.shape(judged.labels.withColumns(stamped))
+    counts = {
+        "payments": new.count(),
+        "labels": labels.count(),
+        "refused": refused.count(),
+        "repeated": repeated.where("not is_other").count(),
+    }
+    imports = _ledger(spark, deposit, files, number, counts, now_ms)
+
+    def release() -> None:
+        repeated.unpersist()
+        shutil.rmtree(deposit.folder / STAGED, ignore_errors=True)
+
+    return Imported(payments, labels, refused, imports, release)
 
 
-def _first_of_each(valid: "DataFrame", before: "DataFrame", keyring: Keyring) -> tuple["DataFrame", "DataFrame"]:
-    """New payments, and lines that claim the id of another one; of those the tokenised payment is sealed.
+def _ledger(
+    spark: "SparkSession", deposit: Deposit, files: Files, number: int, counts: dict[str, int], now_ms: int
+) -> "DataFrame":
+    row = {
+        "history": deposit.history,
+        "import_number": number,
+        "file_sha256": files.payments.sha256,
+        "labels_sha256": files.labels.sha256 if files.labels else None,
+        "mapping": json.dumps(deposit.mapping.canonical(), sort_keys=True) if deposit.mapping else None,
+        "imported_at_ms": now_ms,
+        **counts,
+    }
+    return spark.createDataFrame([tuple(row[name] for name in HISTORY_IMPORTS.names)], HISTORY_IMPORTS.ddl)
 
-    Only ids and digests are shuffled: repetitions are few, the payments are many and wide.
+
+def _payments(spark: "SparkSession", job: Import, file: FileIndex, mapping: Mapping | None) -> "DataFrame":
+    if mapping is None:
+        return _parsed(spark, file, lambda: parsing.json_payments(job), parsing.PAYMENTS, job)
+    return _parsed(spark, file, lambda: parsing.mapped_payments(job, mapping, file.columns), parsing.PAYMENTS, job)
+
+
+def _parsed(
+    spark: "SparkSession", file: FileIndex, parser: Callable[[], RowParser], ddl: str, job: Import
+) -> "DataFrame":
+    staged = file.path.parent / STAGED / file.path.stem
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    count = len(file.blocks)
+    numbers = spark.range(0, count, 1, max(1, min(count, MAX_TASKS)))
+    told = numbers.mapInArrow(blocks_parser(file, parser, ddl, staged, job.progress), parsing.STAGED).collect()
+    if len(told) != count:
+        raise StagingFailed(f"{len(told)} of {count} blocks of {file.path.name} were parsed; import it again")
+    return spark.read.schema(ddl).parquet(str(staged)) if count else spark.createDataFrame([], ddl)
+
+
+def _repeated(valid: "DataFrame", before: "DataFrame") -> "DataFrame":
+    """Rows whose id stands in an earlier row or import, and whether that is another payment.
+
+    Repetitions are few, so ids are first compared by a hash, which is small, and then exactly.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
     identity, digest = ["tenant", "end_to_end_id"], f.sha2("payment", 256).alias("digest")
-    claims = valid.select(*identity, "row_number", digest)
-    imported = before.select(*identity, f.lit(0).cast("bigint").alias("row_number"), digest)
+    place = f.xxhash64(*identity).alias("place")
+    hashes = valid.select(place).unionByName(before.select(place))
+    twice = f.broadcast(hashes.groupBy("place").count().where("count > 1").select("place"))
+    claims = valid.select(*identity, "row_number", digest, place)
+    imported = before.select(*identity, f.lit(0).cast("bigint").alias("row_number"), digest, place)
     by_id = Window.partitionBy(*identity).orderBy("row_number")
-    repeated = (
+    return (
         claims.unionByName(imported)
-        .withColumn("place", f.row_number().over(by_id))
+        .join(twice, "place", "left_semi")
+        .withColumn("nth", f.row_number().over(by_id))
         .withColumn("is_other", f.col("digest") != f.first("digest").over(by_id))
-        .where("place > 1")
+        .where("nth > 1 and row_number > 0")
         .select("row_number", "is_other")
-        .persist()
     )
+
+
+def _first_of_each(valid: "DataFrame", repeated: "DataFrame", keyring: Keyring) -> tuple["DataFrame", "DataFrame"]:
+    """New payments, and rows that claim the id of another one; of those the tokenised payment is sealed."""
+    from pyspark.sql import functions as f
+
     new = valid.join(f.broadcast(repeated), "row_number", "left_anti")
     other = valid.join(f.broadcast(repeated.where("is_other")), "row_number", "left_semi").withColumns(
         {
@@ -205,110 +213,45 @@ def _first_of_each(valid: "DataFrame", before: "DataFrame", keyring: Keyring) ->
     return new, other
 
 
-def _labels(
-    spark: "SparkSession", history: History, payments: "DataFrame", keyring: Keyring, now_ms: int
-) -> tuple["DataFrame", "DataFrame"]:
+def _judge(
+    spark: "SparkSession", job: Import, file: FileIndex | None, mapping: Mapping | None, new: "DataFrame"
+) -> _Judged:
+    if mapping is None:
+        return _json_labels(spark, job, file, new)
+    labels = mapping.labels
+    if labels is None:
+        return _Judged(new, spark.createDataFrame([], mapped.LABELS))
+    if file is None:
+        return _Judged(new, mapped.labels_of(new, labels, source=job.history, now_ms=job.now_ms))
+    columns = file.columns
+    rows = _parsed(spark, file, lambda: parsing.mapped_verdicts(job, mapping, columns), parsing.VERDICTS, job)
+    joined = mapped.with_verdicts(new, rows.where("reason is null"), labels)
+    said = mapped.labels_of(joined.payments, labels, source=job.history, now_ms=job.now_ms)
+    return _Judged(joined.payments, said, _without_id(rows.where("reason is not null"), joined.strays))
+
+
+def _without_id(refused: "DataFrame", strays: "DataFrame") -> "DataFrame":
+    from pyspark.sql import functions as f
+
+    nobody = f.lit(None).cast("string")
+    return refused.withColumn("end_to_end_id", nobody).unionByName(strays.withColumn("end_to_end_id", nobody))
+
+
+def _json_labels(spark: "SparkSession", job: Import, file: FileIndex | None, new: "DataFrame") -> _Judged:
     """Labels of this import's payments, and lines that are something else."""
     from pyspark.sql import functions as f
 
-    if history.labels is None:
-        nothing = spark.createDataFrame([], PARSED_LABELS)
-        return nothing, nothing
-    lines = _parse(spark, history.labels, _label_line(keyring, history.name), PARSED_LABELS)
-    here = payments.select("tenant", "end_to_end_id", f.lit(True).alias("is_here"))
+    if file is None:
+        # Nobody would have said that one was fraud.
+        return _Judged(new.withColumn("verdict", f.lit("unknown")), spark.createDataFrame([], parsing.LABELS))
+    lines = _parsed(spark, file, lambda: parsing.json_labels(job), parsing.LABELS, job)
+    here = new.select("tenant", "end_to_end_id", f.lit(True).alias("is_here"))
     reason = (
         f.when(f.col("reason").isNotNull(), f.col("reason"))
         .when(f.col("is_here").isNull(), f.lit("label_without_payment"))
-        .when(f.col("known_at_ms") > now_ms, f.lit("label_not_known_yet"))
+        .when(f.col("known_at_ms") > job.now_ms, f.lit("label_not_known_yet"))
     )
     judged = lines.join(here, ["tenant", "end_to_end_id"], "left").withColumn("reason", reason)
     good = judged.where("reason is null").dropDuplicates(["tenant", "label_id"])
-    return good, judged.where("reason is not null").withColumn("errors", f.coalesce("errors", f.lit("[]")))
-
-
-def _parse(spark: "SparkSession", file: FileIndex, line: Callable[[bytes], dict[str, Any]], ddl: str) -> "DataFrame":
-    count = len(file.blocks)
-    numbers = spark.range(0, count, 1, max(1, min(count, MAX_TASKS)))
-    return numbers.mapInArrow(_parse_blocks(file, line, _arrow_schema(ddl)), ddl)
-
-
-def _arrow_schema(ddl: str) -> pa.Schema:
-    return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in (part.split() for part in ddl.split(", "))])
-
-
-def _parse_blocks(
-    file: FileIndex, line: Callable[[bytes], dict[str, Any]], schema: pa.Schema
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def parse(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for place in batch.column(0).to_pylist():
-                rows = [{"row_number": number, **line(raw)} for number, raw in lines_of(file.path, file.blocks[place])]
-                yield pa.RecordBatch.from_pylist(rows, schema)
-
-    return parse
-
-
-def lines_of(path: Path, block: Block) -> Iterator[tuple[int, bytes]]:
-    """Lines of a block with their numbers; blank ones are no messages."""
-    with path.open("rb") as file:
-        file.seek(block.offset)
-        content = file.read(block.length)
-    for number, raw in enumerate(content.split(b"\n"), start=block.first_row):
-        if raw.strip():
-            yield number, raw.rstrip(b"\r")
-
-
-def _payment_line(keyring: Keyring, history: str) -> Callable[[bytes], dict[str, Any]]:
-    def parsed(raw: bytes) -> dict[str, Any]:
-        try:
-            payment = behind_the_door(parse_payment(raw), keyring, history=history)
-        except InvalidMessage as broken:
-            return _refused(raw, broken, keyring)
-        return {
-            "body_token": keyring.body_token(body_sha256(raw)),
-            "end_to_end_id": payment.end_to_end_id,
-            "tenant": payment.tenant,
-            "event_time_ms": payment.initiated_at_ms,
-            "payment": canonical_json(payment.to_dict()).decode(),
-        }
-
-    return parsed
-
-
-def _label_line(keyring: Keyring, history: str) -> Callable[[bytes], dict[str, Any]]:
-    def parsed(raw: bytes) -> dict[str, Any]:
-        try:
-            label = parse_label(raw)
-        except InvalidMessage as broken:
-            return _refused(raw, broken, keyring)
-        return {
-            "body_token": keyring.body_token(body_sha256(raw)),
-            "payload": keyring.seal(raw),
-            "label_id": label.label_id,
-            "end_to_end_id": label.end_to_end_id,
-            "tenant": history_tenant(label.tenant, history),
-            "kind": label.kind,
-            "fraud_type": label.fraud_type,
-            "effective_at_ms": label.effective_at,
-            "known_at_ms": label.known_at,
-            "source": label.source,
-        }
-
-    return parsed
-
-
-def _refused(raw: bytes, broken: InvalidMessage, keyring: Keyring) -> dict[str, Any]:
-    return {
-        "end_to_end_id": broken.end_to_end_id or _id_in(raw),
-        "reason": "not_json" if isinstance(broken, NotJson) else "invalid_fields",
-        "errors": json.dumps([asdict(error) for error in broken.errors]),
-        "body_token": keyring.body_token(body_sha256(raw)),
-        "payload": keyring.seal(raw),
-    }
-
-
-def _id_in(raw: bytes) -> str | None:
-    try:
-        return readable_id(parse_json_object(raw))
-    except InvalidMessage:
-        return None
+    strays = judged.where("reason is not null").withColumn("errors", f.coalesce("errors", f.lit("[]")))
+    return _Judged(new, good, strays)

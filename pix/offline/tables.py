@@ -138,6 +138,23 @@ HISTORY_REFUSED = Table(
     ),
 )
 
+HISTORY_IMPORTS = Table(
+    "silver/history_imports",
+    "One import: the file, how it was read, and what became of its rows.",
+    (
+        HISTORY_NAME,
+        IMPORT_NUMBER,
+        FILE_SHA256,
+        Column("labels_sha256", "string", "SHA-256 of the file its labels came from, if that is another one."),
+        Column("mapping", "string", "How columns became fields, as JSON; null for a folder as `simulate` writes it."),
+        Column("payments", "bigint", "Rows taken as payments."),
+        Column("labels", "bigint", "Labels taken."),
+        Column("refused", "bigint", "Rows refused, of both files."),
+        Column("repeated", "bigint", "Rows that repeat a payment exactly: neither taken nor refused."),
+        Column("imported_at_ms", "bigint", "When."),
+    ),
+)
+
 DECISIONS_SILVER = Table(
     "silver/decisions",
     "One decided payment: the first record of its id on pix.decisions.",
@@ -323,6 +340,7 @@ TABLES: dict[str, Table] = {
         HISTORY_PAYMENTS,
         HISTORY_LABELS,
         HISTORY_REFUSED,
+        HISTORY_IMPORTS,
         DECISIONS_SILVER,
         PAYMENTS_SILVER,
         LABELS_SILVER,

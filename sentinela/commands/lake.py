@@ -1,12 +1,17 @@
 """Commands around the lake: import, verify, features."""
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from pix.offline.mapping import Mapping
+
+SHOWN_REFUSED = 10
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -18,20 +23,60 @@ def register(app: typer.Typer) -> None:
 
 
 def import_history(
-    folder: Annotated[Path, typer.Argument(help="Folder with payments.jsonl and, if known, labels.jsonl.")],
-    history: Annotated[str, typer.Option(help="Name of this history; live is the past of the live traffic.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="CSV, Parquet, .tgz or .zip; without --mapping a folder that simulate wrote."
+        ),
+    ],
+    history: Annotated[
+        str,
+        typer.Option(
+            help="Name of this history, such as bank-2025. Histories share no account with each other or with live "
+            "traffic; the name live alone is the past of the live traffic and becomes the online store's base."
+        ),
+    ],
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="YAML that says which column is which field; see docs/import.md and config/mappings."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show how the first 1,000 rows would look, masked.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Take past payments and their labels into the lake and the online store; a file is taken once."""
-    from sentinela import configuration
-    from sentinela.dagster_runs import launch
-    from sentinela.history import IMPORT_JOB, deposit
+    """Take past payments and their labels into the lake; a file is taken once. Needs no `up`."""
+    from sentinela.errors import BadUse
+    from sentinela.history import read_mapping
+    from sentinela.importing import run, told
     from sentinela.progress import to_stderr
 
-    settings, _ = configuration.current()
-    say = to_stderr()
-    deposit(settings.root, folder, history)
-    run = launch(settings.dagster, IMPORT_JOB, say)
-    say(f"history {history!r} is in the lake ({run.seconds:.0f} s)")
+    chosen = read_mapping(mapping) if mapping else None
+    if dry_run:
+        if chosen is None:
+            raise BadUse("--dry-run shows what a --mapping does; a folder that simulate wrote has none")
+        _dry_run(source, history, chosen, as_json)
+        return
+    outcome = run(source, history, chosen, to_stderr())
+    typer.echo(json.dumps(asdict(outcome)) if as_json else told(outcome))
+
+
+def _dry_run(source: Path, history: str, mapping: "Mapping", as_json: bool) -> None:
+    from pix.offline.preview import preview
+    from sentinela.history import as_bad_use
+
+    with as_bad_use("--mapping"):
+        found = preview(source, history, mapping, now_ms=time.time_ns() // 1_000_000)
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+        return
+    for example in found.examples:
+        typer.echo(json.dumps(example, ensure_ascii=False))
+    typer.echo(f"of the first {found.rows:,} rows {found.payments:,} would be taken, {len(found.refused):,} refused")
+    for number, reason in found.refused[:SHOWN_REFUSED]:
+        typer.echo(f"  row {number}: {reason}")
+    if found.verdicts:
+        typer.echo("labels there: " + ", ".join(f"{name} {many:,}" for name, many in sorted(found.verdicts.items())))
 
 
 def verify(

@@ -12,6 +12,7 @@ import pytest
 from fraud_assets import definitions
 from fraud_assets.lake import LakeResource
 from pix.contracts import DAY_MS
+from pix.offline import inbox
 from pix.settings import Settings
 from pix.simulator.simulation import SimulationPlan, write
 from pix.tokens import ensure_keys
@@ -80,11 +81,13 @@ def place(spark: Any) -> Iterator[Callable[[Path], Place]]:  # noqa: ARG001 - as
 @pytest.fixture(scope="session")
 def trained(place: Callable[[Path], Place], tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A home whose history went all the way to a champion."""
-    made = place(tmp_path_factory.mktemp("trained"))
+    folder = tmp_path_factory.mktemp("trained")
+    made = place(folder)
     days = 40.0
     start_ms = time.time_ns() // 1_000_000 - int(days * DAY_MS)
     plan = SimulationPlan(seed=3, start_ms=start_ms, days=days, accounts=300, payments=2_500, fraud_per_100k=6_000)
-    write(plan, made.settings.root / "inbox" / "live")
+    write(plan, folder / "simulated")
+    inbox.deposit(made.settings.root / "inbox", folder / "simulated", "live", None)
     assets = definitions.build(made.settings).resolve_job_def("everything_job").asset_layer.executable_asset_keys
     names = [asset.to_user_string() for asset in assets if asset != key(STORE_BASE)]
     config = {"ops": {"model__challenger": {"config": {"iterations": 60, "depth": 4}}}}

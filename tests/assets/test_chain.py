@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
+from pix.offline import inbox
 from pix.offline.tables import TABLES
 
 ALONE = (
@@ -45,7 +46,7 @@ def test_tables_stay_readable_by_delta_rs(trained, table):
 
 
 def test_no_clear_identifier_reaches_the_lake(trained):
-    clear = json.loads((trained.settings.root / "inbox/live/payments.jsonl").read_text().splitlines()[0])
+    clear = json.loads((trained.settings.root / "simulated/payments.jsonl").read_text().splitlines()[0])
     row = trained.lake.read("silver/payments").where(f"end_to_end_id = '{clear['end_to_end_id']}'").collect()[0]
     stored = json.dumps(row.asDict(), default=str)
     for name in ("payer_account", "payee_account", "payer_tax_id", "pix_key", "device_id"):
@@ -54,11 +55,16 @@ def test_no_clear_identifier_reaches_the_lake(trained):
 
 def test_a_file_is_imported_once(trained):
     assert trained.newest("silver/history_payments")["imported_now"] == ["live"]
-    names = ("silver/history_payments", "silver/history_labels", "silver/history_refused")
+    names = ("silver/history_payments", "silver/history_labels", "silver/history_refused", "silver/history_imports")
     before = [trained.lake.rows(name) for name in names]
+    inbox.deposit(trained.settings.root / "inbox", trained.settings.root / "simulated", "live", None)
     assert trained.run(*names).success
     assert trained.newest("silver/history_payments")["imported_now"] == []
     assert [trained.lake.rows(name) for name in names] == before
+
+
+def test_what_was_imported_does_not_stay_in_the_inbox(trained):
+    assert [path for path in (trained.settings.root / "inbox").rglob("*") if path.is_file()] == []
 
 
 def test_the_champion_is_registered_with_its_reason(trained):

@@ -28,6 +28,7 @@ MATERIALIZABLE = {
     "monitoring/drift_report",
     "serving/store_base",
     "silver/decisions",
+    "silver/history_imports",
     "silver/history_labels",
     "silver/history_payments",
     "silver/history_refused",

@@ -1,5 +1,6 @@
 """The lake resource: declared columns, one writer, whole imports."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,10 +11,11 @@ import pytest
 from fraud_assets import imports
 from fraud_assets.lake import LakeResource, MissingTable, TableBusy, WrongSchema
 from fraud_assets.resources import HomeResource
-from pix.offline import history
-from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED, Column, Table
+from pix.offline import history, inbox
+from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED, Column, Table
 
 PLACES = Table("silver/places", "One place.", (Column("name", "string"), Column("number", "int")))
+IMPORTED = (HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name, HISTORY_IMPORTS.name)
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -74,12 +76,35 @@ class DiesBeforePayments(LakeResource):
 
 def test_a_torn_import_is_replaced_by_the_next_one(place, tmp_path):
     made = place(tmp_path)
-    home, folder = HomeResource.of(made.settings), made.settings.root / "inbox" / "jan"
-    folder.mkdir(parents=True)
-    (folder / "payments.jsonl").write_text("{broken\n{worse\n")
-    (waiting,) = history.waiting(home.inbox, set())
+    home = HomeResource.of(made.settings)
+    payment = {
+        "end_to_end_id": "E12345678202611210930abcdefghijk",
+        "initiated_at": "2026-11-21T09:30:00Z",
+        "amount_cents": 1,
+        "payer_account": "12345678-0001-1",
+        "payee_account": "12345678-0001-2",
+    }
+    (tmp_path / "payments.jsonl").write_text(f"{{broken\n{json.dumps(payment)}\n{{worse\n")
+    waiting, now_ms = inbox.deposit(home.inbox, tmp_path, "jan", None), time.time_ns() // 1_000_000
     with pytest.raises(KeyboardInterrupt):
-        imports.import_one(DiesBeforePayments.of(made.settings), home, waiting, now_ms=time.time_ns() // 1_000_000)
+        imports.import_one(
+            DiesBeforePayments.of(made.settings), home, waiting, history.files_of(waiting), now_ms=now_ms
+        )
     assert made.lake.rows(HISTORY_REFUSED.name) == 2
-    assert made.run(HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name).success
-    assert made.lake.rows(HISTORY_REFUSED.name) == 2
+    assert made.lake.rows(HISTORY_IMPORTS.name) == 1
+    assert imports.committed(made.lake) == (0, set())
+    assert waiting.payments.exists()
+    assert made.run(*IMPORTED).success
+    assert [made.lake.rows(name) for name in IMPORTED] == [1, 0, 2, 1]
+    assert imports.committed(made.lake)[0] == 1
+    assert not waiting.folder.exists()
+
+
+def test_an_import_without_a_single_payment_happened(place, tmp_path):
+    made = place(tmp_path)
+    (tmp_path / "payments.jsonl").write_text("{broken\n")
+    for name in ("jan", "feb"):
+        inbox.deposit(HomeResource.of(made.settings).inbox, tmp_path, name, None)
+        assert made.run(*IMPORTED).success
+    refused = made.lake.read(HISTORY_REFUSED.name).collect()
+    assert {row.history: row.import_number for row in refused} == {"jan": 1, "feb": 2}

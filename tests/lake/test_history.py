@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pix.contracts import history_tenant
-from pix.offline import history
+from pix.offline import history, inbox, sources
 from pix.offline.names import UnusableName, history_of, is_live, usable
 from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
 
@@ -17,11 +17,12 @@ def write(folder, payments, labels=None):
             (folder / name).write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines))
 
 
-def imported(spark, messages, folder, before=None, number=1, now_ms=None):
-    (found,) = history.waiting(folder, set())
+def imported(spark, messages, inbox_folder, before=None, number=1, now_ms=None):
+    (found,) = inbox.waiting(inbox_folder)
     return history.read(
         spark,
         found,
+        history.files_of(found),
         number,
         before=before if before is not None else spark.createDataFrame([], HISTORY_PAYMENTS.ddl),
         keyring=messages.KEYRING,
@@ -30,36 +31,28 @@ def imported(spark, messages, folder, before=None, number=1, now_ms=None):
 
 
 def test_an_empty_inbox_has_nothing_to_import(tmp_path):
-    assert history.waiting(tmp_path / "none", set()) == []
-
-
-def test_a_file_is_known_by_its_bytes(tmp_path, messages):
-    write(tmp_path / "jan", [messages.payment(1)])
-    write(tmp_path / "jan-again", [messages.payment(1)])
-    (found,) = history.waiting(tmp_path, set())
-    assert found.name == "jan"
-    assert history.waiting(tmp_path, {found.payments.sha256}) == []
+    assert inbox.waiting(tmp_path / "none") == []
 
 
 def test_a_folder_with_an_unusable_name_is_named(tmp_path, messages):
-    write(tmp_path / "my history", [messages.payment(1)])
+    write(tmp_path / "my history" / "a", [messages.payment(1)])
     with pytest.raises(UnusableName, match="'my history'"):
-        history.waiting(tmp_path, set())
+        inbox.waiting(tmp_path)
 
 
 def test_blocks_cover_every_line_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(history, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 64)
     path = tmp_path / "payments.jsonl"
     path.write_bytes(b"".join(b"line %d\n" % n for n in range(50)) + b"without newline")
-    found = history.index(path)
+    found = sources.index(path)
     assert len(found.blocks) > 3
-    lines = [line for block in found.blocks for line in history.lines_of(path, block)]
+    lines = [line for block in found.blocks for line in sources.lines_of(path, block)]
     assert lines == [(n + 1, b"line %d" % n) for n in range(50)] + [(51, b"without newline")]
 
 
 def test_payments_are_tokenised_and_broken_lines_refused(spark, tmp_path, messages):
     lines = [messages.payment(1), "{broken", messages.payment(2, amount_cents=-1), "", messages.payment(3)]
-    write(tmp_path / "jan", lines)
+    write(tmp_path / "jan" / "1", lines)
     result = imported(spark, messages, tmp_path)
     assert result.payments.columns == HISTORY_PAYMENTS.names
     assert result.refused.columns == HISTORY_REFUSED.names
@@ -80,11 +73,11 @@ def test_payments_are_tokenised_and_broken_lines_refused(spark, tmp_path, messag
 
 
 def test_a_repeated_payment_is_known_and_another_one_under_its_id_is_refused(spark, tmp_path, messages):
-    write(tmp_path / "a" / "jan", [messages.payment(1), messages.payment(1), messages.payment(1, amount_cents=5)])
+    write(tmp_path / "a" / "jan" / "1", [messages.payment(1), messages.payment(1), messages.payment(1, amount_cents=5)])
     first = imported(spark, messages, tmp_path / "a")
     assert first.payments.count() == 1
     assert [row.reason for row in first.refused.collect()] == ["other_payment_under_known_id"]
-    write(tmp_path / "b" / "jan", [messages.payment(1), messages.payment(2), messages.payment(1, amount_cents=6)])
+    write(tmp_path / "b" / "jan" / "1", [messages.payment(1), messages.payment(2), messages.payment(1, amount_cents=6)])
     second = imported(spark, messages, tmp_path / "b", before=first.payments, number=2)
     assert [row.end_to_end_id for row in second.payments.collect()] == [messages.identity(2)]
     assert [(row.row_number, row.reason) for row in second.refused.collect()] == [(3, "other_payment_under_known_id")]
@@ -95,7 +88,7 @@ def test_only_labels_of_this_import_that_are_known_are_taken(spark, tmp_path, me
     future = messages.label(1, "reversed", messages.NOON_MS + 9 * messages.DAY_MS)
     stray = messages.label(7, "accepted", messages.NOON_MS)
     forged = {**known, "kind": "rejected"}
-    write(tmp_path / "jan", [messages.payment(1)], [known, known, future, stray, forged])
+    write(tmp_path / "jan" / "1", [messages.payment(1)], [known, known, future, stray, forged])
     result = imported(spark, messages, tmp_path)
     assert result.labels.columns == HISTORY_LABELS.names
     assert [(row.label_id, row.kind) for row in result.labels.collect()] == [(known["label_id"], "accepted")]
@@ -116,7 +109,7 @@ def test_names_that_no_history_can_have(name):
 def test_histories_share_no_account_and_live_is_the_past_of_the_live_traffic(spark, tmp_path, messages):
     found = {}
     for name in ("live", "bank", "bank-2"):
-        write(tmp_path / name / name, [messages.payment(1)], [messages.label(1, "accepted", messages.NOON_MS)])
+        write(tmp_path / name / name / "1", [messages.payment(1)], [messages.label(1, "accepted", messages.NOON_MS)])
         result = imported(spark, messages, tmp_path / name)
         (payment,), (label,) = result.payments.collect(), result.labels.collect()
         assert label.tenant == payment.tenant == history_tenant("default", name)
@@ -126,3 +119,10 @@ def test_histories_share_no_account_and_live_is_the_past_of_the_live_traffic(spa
     rows = spark.createDataFrame([("default",), ("default@bank",), ("default@bank|account|k1:x",)], "tenant string")
     assert [row[0] for row in rows.select(is_live("tenant")).collect()] == [True, False, False]
     assert [row[0] for row in rows.limit(2).select(history_of("tenant")).collect()] == ["live", "bank"]
+
+
+def test_a_folder_without_labels_says_nothing_by_its_silence(spark, tmp_path, messages):
+    for name, labels, honest in (("with", [], True), ("without", None, False)):
+        write(tmp_path / name / "jan" / "1", [messages.payment(1)], labels)
+        (row,) = imported(spark, messages, tmp_path / name).payments.collect()
+        assert row.silence_is_honest is honest
