@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.contracts import parse_over_naive
+from benchmarks.imports import import_over_plain_write
 from pix.contracts import canonical_json, parse_payment
 from pix.engines import kernel, oracle
 from pix.engines.kernel import Paid
@@ -32,7 +33,7 @@ POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
 
 def main() -> None:
     """Run every benchmark, print the table, write ``benchmarks/results.json``."""
-    rows = [kernel_over_oracle(), decision_over_bare_store(), parse_over_naive()]
+    rows = [kernel_over_oracle(), decision_over_bare_store(), parse_over_naive(), import_over_plain_write()]
     machine = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
     RESULTS.write_text(json.dumps({"machine": machine, "results": rows}, indent=2) + "\n")
     for row in rows:
@@ -40,6 +41,11 @@ def main() -> None:
             f"{row['name']:76} ours {row['ours_us']:8.1f} us   reference {row['reference_us']:8.1f} us   "
             f"ratio {row['ratio']:.2f}" + (f"   p99 {row['ours_p99_us']:.1f} us" if "ours_p99_us" in row else "") + "\n"
         )
+        if "ours_seconds" in row:
+            sys.stdout.write(
+                f"{'':76} ours {row['ours_seconds']:.1f} s, {row['ours_rows_per_second']:,.0f} rows/s   "
+                f"reference {row['reference_seconds']:.1f} s, {row['reference_rows_per_second']:,.0f} rows/s\n"
+            )
 
 
 def paired(name: str, ours: Callable[[], float], reference: Callable[[], float]) -> dict[str, object]:

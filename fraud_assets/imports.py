@@ -22,6 +22,9 @@ Result = dg.MaterializeResult[Any]
 IN_ORDER_OF_COMMIT = (HISTORY_REFUSED, HISTORY_LABELS, HISTORY_IMPORTS, HISTORY_PAYMENTS)
 
 
+BOTH_OR_NEITHER = "an import needs both file and history; leave both out to import what waits in the inbox"
+
+
 class ImportIncomplete(LakeError):
     """What to import is only half said."""
 
@@ -72,9 +75,7 @@ def deposit_configured(home: HomeResource, config: ImportConfig) -> None:
     from pix.offline import inbox, mapping
 
     if bool(config.file) != bool(config.history):
-        raise ImportIncomplete(
-            "an import needs both file and history; leave both out to import what waits in the inbox"
-        )
+        raise ImportIncomplete(BOTH_OR_NEITHER)
     if config.file:
         chosen = mapping.from_content(config.mapping) if config.mapping else None
         inbox.deposit(home.inbox, Path(config.file), config.history, chosen)

@@ -275,7 +275,7 @@ def rows_in(path, **table):
 
 
 def test_quoted_line_ends_keep_rows_whole_and_numbers_true(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 4)
     path = tmp_path / "x.csv"
     path.write_text('\ufeffa;b\n1;"two\nlines; ""quoted"""\n\n3;4\n' + "".join(f"{n};x\n" for n in range(6, 40)))
     columns, rows = rows_in(path, delimiter=";")
