@@ -198,7 +198,7 @@ def _passed_on(rng: np.random.Generator, cast: Cast, layer: Layer, steps: list[S
                 for step in _spread(rng, cast, layer, slot, at, cents, hop):
                     out.append(step)
                     onward.setdefault(step.payee, []).append((step.offset_ms, step.amount_cents))
-        arrived = {slot: flows for slot, flows in onward.items() if rng.random() < 0.7}  # noqa: PLR2004
+        arrived = {slot: flows for slot, flows in onward.items() if rng.random() < 0.5}  # noqa: PLR2004
     return out
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pix.simulator import published
 from pix.simulator.flow import (
@@ -141,10 +142,10 @@ def _numbers(column: pa.ChunkedArray) -> Ints:
     return values
 
 
-def _places(column: pa.ChunkedArray, names: tuple[str, ...]) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":
+def _places(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[np.int8]:
     """The place of each value among the names, ``UNKNOWN`` where it is missing."""
     found = pc.index_in(column, pa.array(names, pa.string()))
-    places: np.ndarray[tuple[int], np.dtype[np.int8]] = pc.fill_null(found, UNKNOWN).to_numpy().astype(np.int8)
+    places: NDArray[np.int8] = pc.fill_null(found, UNKNOWN).to_numpy().astype(np.int8)
     return places
 
 

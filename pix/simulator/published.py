@@ -21,6 +21,9 @@ RELATIONS = ("P2B", "P2P", "B2P", "B2B")
 RELATION_SHARES = (0.460, 0.398, 0.096, 0.041)
 RELATION_MEANS = (111.0, 267.0, 522.0, 5_392.0)
 PERSON_PAYER_SHARE, PERSON_PAYER_MEAN, COMPANY_PAYER_MEAN = 0.861, 184.0, 1_995.0
+# Of all payments in September 2026; June's relations make a little less.
+MEAN = 450.0
+BELOW_100_SHARE, PERSONS_BELOW_200_SHARE, B2B_FROM_2000_SHARE = 0.61, 0.931, 0.186
 
 # Derived from the means, from 61 % of all below R$ 100, and from 93.1 % of persons' payments below R$ 200.
 PERSON_MEDIAN, PERSON_P95, PERSON_P99 = 62.0, 400.0, 2_000.0
@@ -53,6 +56,11 @@ PSPS = (
     ("00416968", 5.9), ("60701190", 5.2), ("00000000", 8.0), ("90400888", 8.0), ("08561701", 7.0),
     ("31872495", 6.0), ("16501555", 4.1),
 )  # fmt: skip
+PSPS_WITH_SHARE = {
+    "Nubank": "18236120", "Caixa": "00360305", "PicPay": "22896431", "Mercado Pago": "10573521",
+    "Bradesco": "60746948", "Inter": "00416968", "Itaú": "60701190",
+}  # fmt: skip
+"""The PSPs of ``PSPS`` whose share of keys is published, by name."""
 COMPANY_USER_SHARE = 18.3 / (166.5 + 18.3)
 
 ACCEPTED_PER_100K, CONTESTED_PER_100K = 4.5, 46.0
