@@ -14,17 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.contracts import parse_over_naive
+from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
 from pix.contracts import canonical_json, parse_payment
-from pix.engines import kernel, oracle
-from pix.engines.kernel import Paid
 from pix.store.interface import Fold, Message, Store, open_store
 from pix.tokens import Keyring
 from serving.pipeline import Arrival, DecisionPipeline
 from serving.policy import load_policy
 
 ROUNDS = 11
-EVENTS = 400
 DECISIONS = 200
 START_MS = 1_795_000_000_000
 RESULTS = Path(__file__).parent / "results.json"
@@ -33,7 +31,7 @@ POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
 
 def main() -> None:
     """Run every benchmark, print the table, write ``benchmarks/results.json``."""
-    rows = [kernel_over_oracle(), decision_over_bare_store(), parse_over_naive(), import_over_plain_write()]
+    rows = [*feature_rows(paired), decision_over_bare_store(), parse_over_naive(), import_over_plain_write()]
     machine = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
     RESULTS.write_text(json.dumps({"machine": machine, "results": rows}, indent=2) + "\n")
     for row in rows:
@@ -54,38 +52,6 @@ def paired(name: str, ours: Callable[[], float], reference: Callable[[], float])
     mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     return {"name": name, "ours_us": mine, "reference_us": theirs, "ratio": ratio}
-
-
-def kernel_over_oracle() -> dict[str, object]:
-    """One payment's fold and read of a payer's account: the kernel against the naive definition."""
-    draw = random.Random(1)  # noqa: S311
-    events = [
-        Paid(START_MS + n * 60_000, draw.choice(["in", "out"]), draw.randint(1, 10**6), draw.randint(0, 50), True)
-        for n in range(EVENTS)
-    ]
-
-    def by_kernel() -> list[object]:
-        state, read = None, []
-        for event in events:
-            read.append(kernel.read(state, "payer_account", event.time_ms))
-            state = kernel.fold(state, "account", event)
-        return read
-
-    def by_oracle() -> list[object]:
-        return [oracle.read(events[:n], "payer_account", event.time_ms) for n, event in enumerate(events)]
-
-    if by_kernel() != by_oracle():
-        raise SystemExit("kernel and oracle disagree; nothing is measured")
-    return paired("fold and read an account: kernel / oracle", _timed(by_kernel, EVENTS), _timed(by_oracle, EVENTS))
-
-
-def _timed(work: Callable[[], object], operations: int) -> Callable[[], float]:
-    def run() -> float:
-        start = time.perf_counter()
-        work()
-        return (time.perf_counter() - start) / operations * 1e6
-
-    return run
 
 
 def decision_over_bare_store() -> dict[str, object]:

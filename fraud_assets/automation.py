@@ -25,7 +25,7 @@ from pix.offline.tables import (
 )
 
 DRIFTED_SHARE = 0.2
-"""Share of drifted features from which retraining is asked for: five of 25."""
+"""Share of drifted features from which retraining is asked for: one in five."""
 
 
 def selection(*names: str) -> dg.AssetSelection:

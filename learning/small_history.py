@@ -1,17 +1,20 @@
-"""The training frame of a history that fits into memory: the service's kernel, event by event, without Spark.
+"""The training frame of a history that fits into memory: the service's kernel, without Spark.
 
 For judging simulated traffic and for notebooks; the platform's own sets come from the lake
 (``features/training_set``), with the same meaning.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pix.contracts import HOUR_MS, LabelMessage, Payment
 from pix.engines import kernel
-from pix.features import FEATURE_NAMES, ROLES, vector
-from pix.labels import fold_labels
+from pix.engines.events import Event, entity_keys, kind_of, payment_events
+from pix.features import FEATURE_NAMES, ROLES
+from pix.labels import LabelChange, fold_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 RAW_PREFIX = "raw_"
 # At one time payments come before labels, then the order is by id: the fold order of imported history.
 _PAYMENT, _LABEL = range(2)
+_AT_ONCE = 10_000
 
 
 def frame(
@@ -50,7 +54,7 @@ def frame(
     rows = []
     for payment, features in _vectors(payments, said):
         if payment.initiated_at_ms <= as_of_ms - maturity_ms:
-            is_fraud = fold_labels("", said.get(payment.end_to_end_id, []))[0].counted_at_ms is not None
+            is_fraud = fold_labels({}, said.get(payment.end_to_end_id, []))[0].counted_at_ms is not None
             facts = {f"{RAW_PREFIX}{name}": getattr(payment, name) for name in raw}
             identity = {"end_to_end_id": payment.end_to_end_id, "event_time_ms": payment.initiated_at_ms}
             hour = {f"{RAW_PREFIX}hour": payment.initiated_at_ms // HOUR_MS % 24}
@@ -64,21 +68,46 @@ def _vectors(
     payments: Sequence[Payment], said: dict[str, list[tuple[int, str, str]]]
 ) -> Iterator[tuple[Payment, tuple[float | None, ...]]]:
     """Each payment with its features, in fold order."""
+    ordered, places, steps = _steps(payments, said)
+    reads = {kind: kind_steps.run().reads for kind, kind_steps in steps.items()}
+    for start in range(0, len(ordered), _AT_ONCE):
+        chunk = ordered[start : start + _AT_ONCE]
+        integers = [
+            kernel.integers_of(payment, payment.initiated_at_ms, {r: reads[ROLES[r]][n] for r, n in rows.items()})
+            for payment, rows in zip(chunk, places[start : start + _AT_ONCE], strict=True)
+        ]
+        for payment, vector in zip(chunk, kernel.evaluate(np.stack(integers)), strict=True):
+            yield payment, kernel.listed(vector)
+
+
+def _steps(
+    payments: Sequence[Payment], said: dict[str, list[tuple[int, str, str]]]
+) -> tuple[list[Payment], list[dict[str, int]], dict[str, kernel.Steps]]:
+    """Payments in fold order; role -> row of what it reads; kind -> its folds and reads."""
     by_id = {payment.end_to_end_id: payment for payment in payments}
-    events: list[tuple[int, int, str, kernel.Labelled | None]] = [
-        (payment.initiated_at_ms, _PAYMENT, payment.end_to_end_id, None) for payment in payments
+    events: list[tuple[int, int, str, int, LabelChange | None]] = [
+        (payment.initiated_at_ms, _PAYMENT, payment.end_to_end_id, 0, None) for payment in payments
     ]
     for identity, parts in said.items():
-        events += [(event.time_ms, _LABEL, identity, event) for event in fold_labels("", parts)[1]]
-    states: dict[str, kernel.EntityState | None] = defaultdict(lambda: None)
-    for time_ms, _, identity, labelled in sorted(events, key=lambda event: event[:3]):
+        changes = fold_labels(entity_keys(by_id[identity]), parts)[1]
+        events += [(change.time_ms, _LABEL, identity, n, change) for n, change in enumerate(changes)]
+    ordered: list[Payment] = []
+    places: list[dict[str, int]] = []
+    steps = {kind: kernel.Steps(kind) for kind in ROLES.values()}
+    for time_ms, _, identity, _, change in sorted(events, key=lambda event: event[:4]):
         payment = by_id[identity]
-        keys = kernel.entity_keys(payment)
-        if labelled is not None:
-            states[keys["payee_account"]] = kernel.fold(states[keys["payee_account"]], "account", labelled)
-            continue
-        reads = {role: kernel.read(states[keys[role]], role, time_ms) if role in keys else None for role in ROLES}
-        yield payment, vector(payment, time_ms, reads)
-        for role, key in keys.items():
-            event = kernel.payment_event(payment, role, time_ms, allowed=True)
-            states[key] = kernel.fold(states[key], ROLES[role], event)
+        keys = entity_keys(payment)
+        if change is None:
+            ordered.append(payment)
+            places.append(
+                {
+                    role: steps[ROLES[role]].add(key, kernel.READ, time_ms, is_imported=True)
+                    for role, key in keys.items()
+                }
+            )
+            folded: Mapping[str, Event] = payment_events(payment, keys, time_ms, is_allowed=True, is_imported=True)
+        else:
+            folded = change.events(keys)
+        for key, event in folded.items():
+            steps[kind_of(key)].add(key, kernel.FOLD, time_ms, event.words())
+    return ordered, places, steps

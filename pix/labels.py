@@ -1,19 +1,20 @@
 """What a label does to its payment: the one state machine, online and offline.
 
 A payment counts as fraud from the time a label *accepted* (MED) or *confirmed* (analyst) becomes known,
-until *rejected*, *reversed* or *dismissed* becomes known. *Contested* alone changes nothing: nine in ten
-contested payments are honest.
+until *rejected*, *reversed* or *dismissed* becomes known. *Contested* alone makes no fraud: nine in ten
+contested payments are honest. It is counted for itself, once and for good, when it first becomes known.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import msgpack
 
 from pix.contracts import FRAUD_KINDS
-from pix.engines.kernel import Labelled
+from pix.engines.events import Labelled, label_events
 
 CLEARING_KINDS = frozenset({"rejected", "reversed", "dismissed"})
+CONTESTED = "contested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +22,33 @@ class PaymentReference:
     """What must be remembered of a payment to fold its labels.
 
     Attributes:
-        payee_key: Key of the payee's account state.
+        keys: Role -> key of the state, for every entity of the payment.
         counted_at_ms: Time under which it is counted as fraud; None while it is not.
+        contested_at_ms: Time under which it is counted as contested; None if it never was.
     """
 
-    payee_key: str
+    keys: Mapping[str, str]
     counted_at_ms: int | None = None
+    contested_at_ms: int | None = None
 
     def pack(self) -> bytes:
         """The reference as a blob of the online store."""
-        packed: bytes = msgpack.packb([self.payee_key, self.counted_at_ms])
+        packed: bytes = msgpack.packb([dict(self.keys), self.counted_at_ms, self.contested_at_ms])
         return packed
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """What a label changed of its payment; see ``pix.engines.events.Labelled``."""
+
+    time_ms: int
+    measure: str
+    change: int
+    counted_at_ms: int
+
+    def events(self, keys: Mapping[str, str]) -> dict[str, Labelled]:
+        """Key -> event, for the entities in these roles."""
+        return label_events(keys, self.time_ms, self.measure, self.change, self.counted_at_ms)
 
 
 def unpack_reference(blob: bytes) -> PaymentReference:
@@ -44,8 +61,8 @@ def reference_key(tenant: str, end_to_end_id: str) -> str:
     return f"{tenant}|payment|{end_to_end_id}"
 
 
-def apply_label(reference: PaymentReference, kind: str, known_ms: int) -> tuple[PaymentReference, Labelled | None]:
-    """The reference after a label, and the event to fold into the payee's state, if any.
+def apply_label(reference: PaymentReference, kind: str, known_ms: int) -> tuple[PaymentReference, LabelChange | None]:
+    """The reference after a label, and what to fold into the payment's entities, if anything.
 
     Args:
         reference: The payment's reference before the label.
@@ -53,23 +70,27 @@ def apply_label(reference: PaymentReference, kind: str, known_ms: int) -> tuple[
         known_ms: When it became known, epoch milliseconds.
     """
     counted = reference.counted_at_ms
+    if kind == CONTESTED and reference.contested_at_ms is None:
+        return replace(reference, contested_at_ms=known_ms), LabelChange(known_ms, "contests", 1, known_ms)
     if kind in FRAUD_KINDS and counted is None:
-        return PaymentReference(reference.payee_key, known_ms), Labelled(known_ms, "in", 1, known_ms)
+        return replace(reference, counted_at_ms=known_ms), LabelChange(known_ms, "frauds", 1, known_ms)
     if kind in CLEARING_KINDS and counted is not None:
-        return PaymentReference(reference.payee_key, None), Labelled(known_ms, "in", -1, counted)
+        return replace(reference, counted_at_ms=None), LabelChange(known_ms, "frauds", -1, counted)
     return reference, None
 
 
-def fold_labels(payee_key: str, labels: Sequence[tuple[int, str, str]]) -> tuple[PaymentReference, list[Labelled]]:
-    """A payment's reference and events after all its labels.
+def fold_labels(
+    keys: Mapping[str, str], labels: Sequence[tuple[int, str, str]]
+) -> tuple[PaymentReference, list[LabelChange]]:
+    """A payment's reference and changes after all its labels.
 
     Args:
-        payee_key: Key of the payee's account state.
+        keys: Role -> key of the state, for every entity of the payment.
         labels: (known at in epoch milliseconds, label id, kind), in any order.
     """
-    reference, events = PaymentReference(payee_key), []
+    reference, changes = PaymentReference(keys), []
     for known_ms, _, kind in sorted(labels):
-        reference, event = apply_label(reference, kind, known_ms)
-        if event is not None:
-            events.append(event)
-    return reference, events
+        reference, change = apply_label(reference, kind, known_ms)
+        if change is not None:
+            changes.append(change)
+    return reference, changes

@@ -28,7 +28,7 @@ from pix.contracts import (
     parse_payment,
     payment_from,
 )
-from pix.engines.kernel import STATE_LAYOUT
+from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import Message, StoreError
 from pix.tokens import body_sha256
 from serving.base import load_base

@@ -21,7 +21,8 @@ from pix.contracts import (
     payment_digest,
 )
 from pix.engines import kernel
-from pix.features import FEATURE_NAMES, FINGERPRINT, RoleReads, vector
+from pix.engines.events import Event, entity_keys, kind_of, payment_events
+from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
     AlreadyKnown,
@@ -30,7 +31,6 @@ from pix.store.interface import (
     Message,
     Snapshot,
     Store,
-    Stored,
     next_number,
 )
 from pix.tokens import Keyring
@@ -50,7 +50,7 @@ PUBLIC_FIELDS = (
     "decided_at",
     "trace_id",
 )
-PAYEE_SIDE = "payee_account"
+PAYEE_SIDE = frozenset({"payee_account", "payee_person"})
 MAX_RACES = 100
 
 
@@ -150,12 +150,12 @@ class DecisionPipeline:
         payment = behind_the_door(message, self.keyring)
         digest = payment_digest(payment)
         record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
-        keys = kernel.entity_keys(payment)
+        keys = entity_keys(payment)
         reference = reference_key(payment.tenant, payment.end_to_end_id)
         event_ms = min(payment.initiated_at_ms, arrival.received_at_ms)
         judgement: Judgement | None = None
         for _ in range(MAX_RACES):
-            snapshot = self.store.snapshot(record_id, [*keys.values(), reference])
+            snapshot = self.store.snapshot(record_id, [*dict.fromkeys(keys.values()), reference])
             if snapshot.record is not None:
                 return known_decision(snapshot, record_id, digest)
             if snapshot.states[reference].number:
@@ -168,14 +168,12 @@ class DecisionPipeline:
         raise TooManyRaces(f"{payment.end_to_end_id}: lost {MAX_RACES} races for its accounts; try again")
 
     def _judge(self, payment: Payment, event_ms: int, keys: dict[str, str], snapshot: Snapshot) -> Judgement:
-        reads: RoleReads = {
-            role: kernel.read(_state(snapshot.states[key]), role, event_ms) for role, key in keys.items()
-        }
-        features = vector(payment, event_ms, reads)
+        blobs = {role: snapshot.states[key].blob for role, key in keys.items()}
+        features = kernel.listed(kernel.features(payment, event_ms, blobs))
         champion = self.champion()
         raw = champion.raw_score(features) if champion else None
         probability = None if raw is None else 1 / (1 + math.exp(-raw))
-        facts = dict(zip(FEATURE_NAMES, features, strict=True)) | {"amount_reais": payment.amount_cents / 100}
+        facts = dict(zip(FEATURE_NAMES, features, strict=True))
         policy = self.policy()
         verdict = policy.judge(probability, facts)
         shown = champion is not None and verdict.action != "ALLOW"
@@ -203,18 +201,9 @@ class DecisionPipeline:
     ) -> Done | None:
         now_ms = self.now_ms()
         allowed = judgement.verdict.action in ("ALLOW", "REVIEW")
-        folds = {
-            role: _folded(
-                snapshot.states[key],
-                key,
-                kernel.payment_event(payment, role, event_ms, allowed=allowed),
-                now_ms,
-            )
-            for role, key in keys.items()
-        }
-        states = {
-            role: {"key": fold.key, "read": judgement.read[role], "got": fold.got} for role, fold in folds.items()
-        }
+        events = payment_events(payment, keys, event_ms, is_allowed=allowed, is_imported=False)
+        folds = _folded(snapshot, events, now_ms)
+        states = {role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in keys.items()}
         record = canonical_json(
             {
                 **self._public(payment, arrival, judgement, now_ms),
@@ -238,7 +227,7 @@ class DecisionPipeline:
         )
         record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
         message = Message(record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
-        reference = PaymentReference(keys[PAYEE_SIDE])
+        reference = PaymentReference(keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
         written = [*folds.values(), Fold(key, 0, next_number(0, now_ms), reference.pack())]
         result = self.store.commit(message, written, judgement.generation)
@@ -263,7 +252,7 @@ class DecisionPipeline:
         }
 
     def fold_label(self, label: LabelMessage, received_at_ms: int) -> Done | UnknownPayment:
-        """Fold one label into the state of its payment's payee, or return what was folded before.
+        """Fold one label into the states of its payment's entities, or return what was folded before.
 
         Raises:
             TooManyRaces: The commit lost its race too often.
@@ -279,27 +268,31 @@ class DecisionPipeline:
             found = snapshot.states[reference]
             if found.blob is None:
                 return UnknownPayment()
-            payee_key = unpack_reference(found.blob).payee_key
-            snapshot = self.store.snapshot(record_id, [reference, payee_key])
-            done = self._commit_label(label, known_ms, reference, payee_key, snapshot)
+            keys = unpack_reference(found.blob).keys
+            snapshot = self.store.snapshot(record_id, [reference, *dict.fromkeys(keys.values())])
+            done = self._commit_label(label, known_ms, reference, snapshot)
             if done is not None:
                 return done
-        raise TooManyRaces(f"label {label.label_id}: lost {MAX_RACES} races for its payee; try again")
+        raise TooManyRaces(f"label {label.label_id}: lost {MAX_RACES} races for its accounts; try again")
 
-    def _commit_label(
-        self, label: LabelMessage, known_ms: int, reference_id: str, payee_key: str, snapshot: Snapshot
-    ) -> Done | None:
+    def _commit_label(self, label: LabelMessage, known_ms: int, reference_id: str, snapshot: Snapshot) -> Done | None:
         now_ms = self.now_ms()
-        found, payee = snapshot.states[reference_id], snapshot.states[payee_key]
+        found = snapshot.states[reference_id]
         if found.blob is None:
             return None
-        reference, event = apply_label(unpack_reference(found.blob), label.kind, known_ms)
-        written = [Fold(reference_id, found.number, next_number(found.number, now_ms), reference.pack())]
+        reference, change = apply_label(unpack_reference(found.blob), label.kind, known_ms)
+        folds: dict[str, Fold] = {}
         states: dict[str, object] = {}
-        if event is not None:
-            fold = _folded(payee, payee_key, event, now_ms)
-            written.append(fold)
-            states[PAYEE_SIDE] = {"key": payee_key, "read": fold.read, "got": fold.got}
+        if change is not None:
+            folds = _folded(snapshot, change.events(reference.keys), now_ms)
+            states = {
+                role: {"key": key, "read": folds[key].read, "got": folds[key].got}
+                for role, key in reference.keys.items()
+            }
+        written = [
+            Fold(reference_id, found.number, next_number(found.number, now_ms), reference.pack()),
+            *folds.values(),
+        ]
         record = canonical_json(
             {
                 "fold_id": label.label_id,
@@ -308,8 +301,9 @@ class DecisionPipeline:
                 "end_to_end_id": label.end_to_end_id,
                 "label_kind": label.kind,
                 "time_ms": known_ms,
-                "change": event.change if event else 0,
-                "counted_at_ms": event.counted_at_ms if event else None,
+                "measure": change.measure if change else "frauds",
+                "change": change.change if change else 0,
+                "counted_at_ms": change.counted_at_ms if change else None,
                 "generation": snapshot.generation,
                 "folded_at_ms": now_ms,
                 "states": states,
@@ -350,14 +344,15 @@ def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
 def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: dict[str, str]) -> bool:
     """Whether only the payee moved on: then the score stands and just the folds are repeated."""
     return judgement.generation == snapshot.generation and all(
-        snapshot.states[key].number == judgement.read[role] for role, key in keys.items() if role != PAYEE_SIDE
+        snapshot.states[key].number == judgement.read[role] for role, key in keys.items() if role not in PAYEE_SIDE
     )
 
 
-def _state(stored: Stored) -> kernel.EntityState | None:
-    return None if stored.blob is None else kernel.unpack(stored.blob)
-
-
-def _folded(stored: Stored, key: str, event: kernel.Event, now_ms: int) -> Fold:
-    state = kernel.fold(_state(stored), kernel.kind_of(key), event)
-    return Fold(key, stored.number, next_number(stored.number, now_ms), kernel.pack(state))
+def _folded(snapshot: Snapshot, events: Mapping[str, Event], now_ms: int) -> dict[str, Fold]:
+    """Key -> its next state."""
+    stored = {key: snapshot.states[key] for key in events}
+    blobs = kernel.fold_all([(stored[key].blob, kind_of(key), event) for key, event in events.items()])
+    return {
+        key: Fold(key, found.number, next_number(found.number, now_ms), blob)
+        for (key, found), blob in zip(stored.items(), blobs, strict=True)
+    }

@@ -14,7 +14,7 @@ from pix.features import FEATURE_NAMES
 ACTIONS = ("ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK")
 """Every action, from the mildest to the most severe."""
 
-FACTS = frozenset({*FEATURE_NAMES, "amount_reais"})
+FACTS = frozenset(FEATURE_NAMES)
 
 
 class InvalidPolicy(Exception):

@@ -6,38 +6,56 @@ The texts say what stood out and teach no evasion: no thresholds, no windows, no
 from collections import defaultdict
 from collections.abc import Sequence
 
-REASON_OF_FEATURE = {
-    "amount_log_reais": "AMOUNT",
-    "is_round_amount": "AMOUNT",
-    "balance_share": "AMOUNT",
-    "local_hour": "TIME_OF_DAY",
-    "is_night": "TIME_OF_DAY",
-    "is_active_call": "DEVICE_SITUATION",
-    "device_age_days": "DEVICE_SITUATION",
-    "device_distinct_payers_30d": "DEVICE_SITUATION",
-    "payee_account_age_days": "PAYEE_PROFILE",
-    "payer_count_1h": "PAYER_HABITS",
-    "payer_amount_sum_24h": "PAYER_HABITS",
-    "payer_count_30d": "PAYER_HABITS",
-    "payer_amount_mean_30d": "PAYER_HABITS",
-    "payer_amount_ratio_30d": "PAYER_HABITS",
-    "payer_seconds_since_inflow": "MONEY_FLOW",
-    "payer_in_amount_sum_24h": "MONEY_FLOW",
-    "payer_pass_through_24h": "MONEY_FLOW",
-    "payee_in_count_1h": "PAYEE_ACTIVITY",
-    "payee_distinct_payers_24h": "PAYEE_ACTIVITY",
-    "payee_in_count_30d": "PAYEE_ACTIVITY",
-    "payee_in_amount_sum_24h": "PAYEE_ACTIVITY",
-    "payee_out_amount_sum_24h": "PAYEE_ACTIVITY",
-    "payee_out_in_ratio_24h": "PAYEE_ACTIVITY",
-    "payee_frauds_90d": "PAYEE_REPORTS",
-    "pair_count_90d": "NEW_RELATIONSHIP",
+from pix.features import FEATURES, Feature
+
+_OF_GROUP = {
+    "request": "PAYMENT_DETAILS",
+    "temporal": "TIME_OF_DAY",
+    "payer": "PAYER_HABITS",
+    "payee": "PAYEE_ACTIVITY",
+    "pair": "NEW_RELATIONSHIP",
+    "device": "DEVICE_SITUATION",
+    "person": "PAYER_HABITS",
+    "network": "PAYEE_ACTIVITY",
+    "label": "PAYEE_REPORTS",
 }
+# The first beginning of a name that fits decides; otherwise the feature's group does.
+_OF_NAME = (
+    (("amount_", "is_round_", "odd_", "balance_", "limit_share"), "AMOUNT"),
+    (("payer_balance_", "payer_limit_"), "AMOUNT"),
+    (("is_active_call", "is_remote", "is_rooted", "is_device", "is_away", "device_", "has_device"), "DEVICE_SITUATION"),
+    (("login_", "typing_", "credentials_"), "DEVICE_SITUATION"),
+    (("limit_raise", "funds_raise", "payer_seconds_since_inflow", "payer_in_amount", "payer_in_count"), "MONEY_FLOW"),
+    (("payer_pass_", "payer_out_in_", "payer_person_in_amount", "payer_distinct_payers"), "MONEY_FLOW"),
+    (("payee_account_age", "payee_is", "payee_has", "key_", "is_key", "is_preregistered"), "PAYEE_PROFILE"),
+    (("payee_fraud_m", "payee_mule", "payee_fraud_r", "payee_rej", "payee_open", "payee_marker"), "PAYEE_REPORTS"),
+    (("payee_settlements", "fraud_markers_age"), "PAYEE_REPORTS"),
+    (("payer_frauds", "payer_contests", "payer_in_frauds", "payer_person_frauds"), "PAYER_REPORTS"),
+    (("device_frauds",), "DEVICE_SITUATION"),
+    (("pair_frauds", "pair_contests"), "PAYEE_REPORTS"),
+    (("payee_person",), "PAYEE_ACTIVITY"),
+    (("payer_marked", "payer_young"), "PAYEE_PROFILE"),
+    (("payer_",), "PAYER_HABITS"),
+)
+
+
+def _reason_of(feature: Feature) -> str:
+    if feature.group in ("temporal", "pair", "payee", "device"):
+        return _OF_GROUP[feature.group]
+    return next((code for starts, code in _OF_NAME if feature.name.startswith(starts)), _OF_GROUP[feature.group])
+
+
+REASON_OF_FEATURE = {feature.name: _reason_of(feature) for feature in FEATURES}
+"""Feature -> code of the reason that it speaks for."""
 
 TEXTS = {
     "AMOUNT": {
         "pt-BR": "O valor chama atenção nesta situação.",
         "en": "The amount stands out in this situation.",
+    },
+    "PAYMENT_DETAILS": {
+        "pt-BR": "A forma deste pagamento é incomum para quem paga.",
+        "en": "The way this payment is made is unusual.",
     },
     "TIME_OF_DAY": {
         "pt-BR": "O horário é incomum para este tipo de pagamento.",
@@ -66,6 +84,10 @@ TEXTS = {
     "PAYEE_REPORTS": {
         "pt-BR": "Há relatos de fraude ligados à conta recebedora.",
         "en": "Frauds have been reported in connection with the payee's account.",
+    },
+    "PAYER_REPORTS": {
+        "pt-BR": "Há relatos de fraude ligados à conta pagadora.",
+        "en": "Frauds have been reported in connection with the payer's account.",
     },
     "NEW_RELATIONSHIP": {
         "pt-BR": "Não há relação anterior entre quem paga e quem recebe.",

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import bentoml
 
-from pix.engines.kernel import STATE_LAYOUT
+from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring

@@ -13,7 +13,7 @@ from pix.contracts.payment import INSTANT_FIELDS, PaymentMessage
 from pix.contracts.tokenised import TOKEN_KINDS
 
 Action = Literal["ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK"]
-Role = Literal["payer_account", "payee_account", "pair", "device"]
+Role = Literal["payer_account", "payee_account", "pair", "device", "payer_person", "payee_person"]
 ShortHash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 

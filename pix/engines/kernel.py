@@ -1,296 +1,259 @@
-"""The one meaning of an entity state: how an event is folded and how windows are read.
+"""The one meaning of an entity state, for every engine: the compiled kernel behind ordinary functions.
 
 Used as it is by the online service and by the offline engine in Spark; refereed by
-``pix.engines.oracle``. A state is a small tree of integers (tiles per declared window, newest event
-times, last-seen counterparts) that packs into one blob. Its size does not depend on how busy the
-entity is: windows keep ``window / hop + 1`` tiles, distinct counts the ``DISTINCT_CAP`` counterparts
-seen last.
+``pix.engines.oracle``. A state is a blob (``pix.engines.layout``); its size does not depend on how busy
+the entity is, and equal sequences of folds give equal blobs.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import msgpack
+import numpy as np
+from numpy.typing import NDArray
 
-from pix.contracts import DAY_MS, Payment
-from pix.features import DISTINCT_CAP, FEATURES, ROLES, LastFeature, WindowFeature
+from pix.contracts import Payment
+from pix.engines import compiled
+from pix.engines.events import Event
+from pix.engines.layout import (
+    HEADER_WORDS,
+    INTEGERS,
+    KINDS,
+    LIST_CAP,
+    META,
+    N_READS,
+    PLANS,
+    PROGRAM,
+    READ_AT,
+    RING_WORDS,
+    RINGS,
+)
+from pix.features import FACT_NAMES, FEATURES, MISSING, ROLES, facts
 
-FORGET_AFTER_MS = 120 * DAY_MS
-"""An event this much later than the key's clock finds an empty state."""
+Integers = NDArray[np.int64]
+Vector = NDArray[np.float64]
+Reads = Mapping[str, Integers | Sequence[int] | None]
+"""Role -> the integers read from its state; None (or no entry) without such an entity."""
 
-
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """A payment as one entity sees it.
-
-    Attributes:
-        time_ms: Event time, epoch milliseconds.
-        flow: ``out`` if the entity paid, ``in`` if it received.
-        amount_cents: Centavos.
-        counterpart: 64-bit hash of the other side (of the payer's account for a device).
-        allowed: False for an attempt that was held or blocked.
-    """
-
-    time_ms: int
-    flow: str
-    amount_cents: int
-    counterpart: int
-    allowed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A payment's label changed whether it counts as fraud.
-
-    Attributes:
-        time_ms: When the label became known, epoch milliseconds; the event time of this fold.
-        flow: Side of the payment that the entity was on.
-        change: +1 when the payment became fraud, -1 when that was taken back.
-        counted_at_ms: Time under which the payment was (or is now) counted.
-    """
-
-    time_ms: int
-    flow: str
-    change: int
-    counted_at_ms: int
+WORD = 8
+READ, FOLD = 2, 1
+_KIND = {kind: place for place, kind in enumerate(KINDS)}
+_ALL_PLANS = np.concatenate([PLANS[kind] for kind in KINDS])
+_BOUNDS = np.cumsum([0, *[len(PLANS[kind]) for kind in KINDS]])
+_STRIDE = max(int(plan[RING_WORDS]) for plan in PLANS.values())
+_KIND_OF_ROLE = {role: _KIND[kind] for role, kind in ROLES.items()}
+_FACTS = len(FACT_NAMES)
+_NOTHING = [MISSING] * (INTEGERS - _FACTS)
 
 
-Event = Paid | Labelled
+class BrokenBlob(Exception):
+    """A state's bytes cannot be a blob of this layout."""
 
 
-@dataclass(slots=True)
-class EntityState:
-    """What is remembered of one key.
-
-    Attributes:
-        clock_ms: Newest event time folded.
-        tiles: Per tiled series of the kind: tile number -> integer.
-        last_ms: Per flow of the kind: newest event time.
-        seen: Per distinct series of the kind: counterpart -> newest event time.
-    """
-
-    clock_ms: int
-    tiles: list[dict[int, int]]
-    last_ms: list[int | None]
-    seen: list[dict[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Integers that several features may share."""
-
-    flow: str
-    measure: str
-    population: str
-    window_ms: int
-    hop_ms: int
-
-
-@dataclass(slots=True)
-class Layout:
-    """Which series a kind of entity keeps, in order; follows from the declarations."""
-
-    tiled: list[Series] = field(default_factory=list)
-    distinct: list[Series] = field(default_factory=list)
-    flows: list[str] = field(default_factory=list)
-
-    def place(self, kept: list[Series], series: Series) -> int:
-        """Position of a series, added when new."""
-        if series not in kept:
-            kept.append(series)
-        return kept.index(series)
-
-
-Reader = Callable[[EntityState, int], int | float | None]
-
-
-def _reader(feature: WindowFeature | LastFeature, layout: Layout) -> Reader:
-    if isinstance(feature, LastFeature):
-        if feature.flow not in layout.flows:
-            layout.flows.append(feature.flow)
-        return _since_last(layout.flows.index(feature.flow))
-    kept = layout.distinct if feature.aggregate == "distinct" else layout.tiled
-    series = Series(feature.flow, feature.measure, feature.population, feature.window_ms, feature.hop_ms)
-    position = layout.place(kept, series)
-    if feature.aggregate == "distinct":
-        return _distinct(position, series)
-    if feature.aggregate == "mean":
-        count = Series(feature.flow, "payments", feature.population, feature.window_ms, feature.hop_ms)
-        return _mean(_total(position, series), _total(layout.place(kept, count), count))
-    return _total(position, series)
-
-
-def _total(position: int, series: Series) -> Callable[[EntityState, int], int]:
-    def read(state: EntityState, now_ms: int) -> int:
-        first = now_ms // series.hop_ms - series.window_ms // series.hop_ms
-        return sum(value for tile, value in state.tiles[position].items() if tile >= first)
-
-    return read
-
-
-def _mean(total: Callable[[EntityState, int], int], count: Callable[[EntityState, int], int]) -> Reader:
-    def read(state: EntityState, now_ms: int) -> float | None:
-        events = count(state, now_ms)
-        return total(state, now_ms) / events if events else None
-
-    return read
-
-
-def _distinct(position: int, series: Series) -> Reader:
-    def read(state: EntityState, now_ms: int) -> int:
-        first_ms = window_start(now_ms, series.window_ms, series.hop_ms)
-        return sum(1 for seen_ms in state.seen[position].values() if seen_ms >= first_ms)
-
-    return read
-
-
-def _since_last(position: int) -> Reader:
-    def read(state: EntityState, now_ms: int) -> float | None:
-        last_ms = state.last_ms[position]
-        return None if last_ms is None else (now_ms - last_ms) / 1000
-
-    return read
-
-
-def window_start(now_ms: int, window_ms: int, hop_ms: int) -> int:
-    """First event time inside a window, epoch milliseconds."""
-    return now_ms // hop_ms * hop_ms - window_ms
-
-
-LAYOUTS: dict[str, Layout] = {kind: Layout() for kind in dict.fromkeys(ROLES.values())}
-READERS: dict[str, list[Reader]] = {
-    role: [
-        _reader(feature, LAYOUTS[kind])
-        for feature in FEATURES
-        if isinstance(feature, WindowFeature | LastFeature) and feature.entity == role
-    ]
-    for role, kind in ROLES.items()
-}
-STATE_LAYOUT = sha256(repr(LAYOUTS).encode()).hexdigest()[:16]
-"""Version of the blobs; states of another layout are rebuilt, never read."""
-
-
-def kind_of(key: str) -> str:
-    """Kind of entity that a state's key belongs to."""
-    return key.split("|", 2)[1]
-
-
-def entity_keys(payment: Payment) -> dict[str, str]:
-    """Role -> key of the entity's state, for the entities that the payment has."""
-    keys = {
-        "payer_account": account_key(payment.tenant, payment.payer_account),
-        "payee_account": account_key(payment.tenant, payment.payee_account),
-        "pair": f"{payment.tenant}|pair|{payment.payer_account}>{payment.payee_account}",
-    }
-    if payment.device_id is not None:
-        keys["device"] = f"{payment.tenant}|device|{payment.device_id}"
-    return keys
-
-
-def account_key(tenant: str, account: str) -> str:
-    """Key of an account's state."""
-    return f"{tenant}|account|{account}"
-
-
-def payment_event(payment: Payment, role: str, time_ms: int, *, allowed: bool) -> Paid:
-    """The payment as the entity in this role sees it."""
-    is_inflow = role == "payee_account"
-    other = payment.payer_account if role in ("payee_account", "device") else payment.payee_account
-    return Paid(time_ms, "in" if is_inflow else "out", payment.amount_cents, counterpart_hash(other), allowed)
-
-
-def counterpart_hash(account: str) -> int:
-    """64-bit hash of an account token."""
-    return int.from_bytes(blake2b(account.encode(), digest_size=8).digest(), "little")
-
-
-def empty(clock_ms: int, kind: str) -> EntityState:
-    """A state that has seen nothing yet."""
-    layout = LAYOUTS[kind]
-    return EntityState(clock_ms, [{} for _ in layout.tiled], [None] * len(layout.flows), [{} for _ in layout.distinct])
-
-
-def fold(state: EntityState | None, kind: str, event: Event) -> EntityState:
-    """The state after one more event; the given state is used up.
+def fold(blob: bytes | None, kind: str, event: Event) -> bytes:
+    """The state after one more event.
 
     Late events count where they belong, as far as some window still reaches back to them. An event
     more than ``FORGET_AFTER_MS`` after the key's clock starts from empty.
     """
-    layout = LAYOUTS[kind]
-    if state is None or event.time_ms > state.clock_ms + FORGET_AFTER_MS:
-        state = empty(event.time_ms, kind)
-    state.clock_ms = max(state.clock_ms, event.time_ms)
-    if isinstance(event, Labelled):
-        _count(state, layout, event.flow, "frauds", event.counted_at_ms, event.change, allowed=True)
-    else:
-        _count(state, layout, event.flow, "payments", event.time_ms, 1, allowed=event.allowed)
-        _count(
-            state,
-            layout,
-            event.flow,
-            "amount_cents",
-            event.time_ms,
-            event.amount_cents,
-            allowed=event.allowed,
-        )
-        _remember(state, layout, event)
-    return state
+    return fold_all([(blob, kind, event)])[0]
 
 
-def _count(
-    state: EntityState, layout: Layout, flow: str, measure: str, time_ms: int, value: int, *, allowed: bool
-) -> None:
-    for series, tiles in zip(layout.tiled, state.tiles, strict=True):
-        if series.flow != flow or series.measure != measure or (series.population == "allowed" and not allowed):
-            continue
-        tile = time_ms // series.hop_ms
-        tiles[tile] = tiles.get(tile, 0) + value
-        first = state.clock_ms // series.hop_ms - series.window_ms // series.hop_ms
-        for old in [number for number in tiles if number < first]:
-            del tiles[old]
+def fold_all(folds: Sequence[tuple[bytes | None, str, Event]]) -> list[bytes]:
+    """New states of several keys, each from its blob, its kind and its event.
+
+    Raises:
+        BrokenBlob: A blob has an impossible length.
+    """
+    arguments = prepared_folds(folds)
+    compiled.fold_entities(*arguments)
+    target, lengths = arguments[4], arguments[6]
+    return [target[n * _STRIDE : n * _STRIDE + length].tobytes() for n, length in enumerate(lengths.tolist())]
 
 
-def _remember(state: EntityState, layout: Layout, event: Paid) -> None:
-    for position, flow in enumerate(layout.flows):
-        if flow == event.flow:
-            state.last_ms[position] = max(state.last_ms[position] or 0, event.time_ms)
-    for series, seen in zip(layout.distinct, state.seen, strict=True):
-        if series.flow != event.flow or (series.population == "allowed" and not event.allowed):
-            continue
-        seen[event.counterpart] = max(seen.get(event.counterpart, 0), event.time_ms)
-        if len(seen) > DISTINCT_CAP:
-            # The hash breaks ties, so that every engine forgets the same one.
-            del seen[min(seen, key=lambda counterpart: (seen[counterpart], counterpart))]
+def prepared_folds(
+    folds: Sequence[tuple[bytes | None, str, Event]],
+) -> tuple[Integers, Integers, Integers, Integers, Integers, int, Integers]:
+    """What ``compiled.fold_entities`` takes for these folds; it fills the fifth and the last."""
+    rows, at = [], 0
+    for blob, kind, event in folds:
+        words = _words(blob, kind)
+        rows.append((_KIND[kind], at, words, *event.words()))
+        at += words
+    source = np.frombuffer(b"".join([blob for blob, _, _ in folds if blob]), np.int64)
+    target = np.empty(len(rows) * _STRIDE, np.int64)
+    return _ALL_PLANS, _BOUNDS, source, np.array(rows, np.int64), target, _STRIDE, np.empty(len(rows), np.int64)
 
 
-def read(state: EntityState | None, role: str, time_ms: int) -> tuple[int | float | None, ...]:
-    """Values of the role's features for a payment at ``time_ms`` that is not folded yet.
+def _words(blob: bytes | None, kind: str) -> int:
+    """Length of a blob in words; a wrong one would make the compiled code read elsewhere."""
+    if not blob:
+        return 0
+    words, left = divmod(len(blob), WORD)
+    listed = int.from_bytes(blob[META * WORD : (META + 1) * WORD], "little", signed=True)
+    expected = int(PLANS[kind][RING_WORDS]) if listed == RINGS else HEADER_WORDS + 3 * listed
+    if left or words != expected or listed > LIST_CAP:
+        raise BrokenBlob(f"a state of kind {kind} has {len(blob)} bytes, its header says {expected * WORD}")
+    return words
+
+
+def features(
+    payment: Payment, event_ms: int, states: Mapping[str, bytes | None], *, is_imported: bool = False
+) -> Vector:
+    """All features of a payment that is not folded yet, in the order of ``FEATURES``; NaN is missing.
 
     Args:
-        state: The entity's state, None if it has none.
+        payment: The payment behind the door.
+        event_ms: Its event time, epoch milliseconds.
+        states: Role -> blob, for every entity that the payment has; None if it has no state yet.
+        is_imported: Whether it comes from imported history, where attempts are unknown.
+
+    Raises:
+        BrokenBlob: A blob has an impossible length.
+    """
+    arguments = prepared(payment, event_ms, states, is_imported=is_imported)
+    compiled.read_entities(*arguments)
+    return arguments[8]
+
+
+def prepared(
+    payment: Payment, event_ms: int, states: Mapping[str, bytes | None], *, is_imported: bool = False
+) -> tuple[Integers, Integers, Integers, Integers, int, bool, Integers, Integers, Vector]:
+    """What ``compiled.read_entities`` takes for a payment; it fills the last two."""
+    entities, at = [], 0
+    for role, blob in states.items():
+        words = _words(blob, ROLES[role])
+        entities.append((_KIND_OF_ROLE[role], at, words, READ_AT[role]))
+        at += words
+    source = np.frombuffer(b"".join([blob for blob in states.values() if blob]), np.int64)
+    integers = np.array(facts(payment, event_ms) + _NOTHING, np.int64)
+    grid = np.array(entities, np.int64).reshape(len(entities), 4)
+    return (
+        _ALL_PLANS, _BOUNDS, source, grid, event_ms, is_imported, PROGRAM, integers, np.empty(len(FEATURES))
+    )  # fmt: skip
+
+
+def read(blob: bytes | None, role: str, time_ms: int, *, is_imported: bool = False) -> Integers:
+    """The integers of one role for a payment at ``time_ms``; see ``pix.engines.layout`` for their names.
+
+    Args:
+        blob: The entity's state, None if it has none.
         role: Role that the entity plays in the payment.
         time_ms: The payment's event time, epoch milliseconds.
+        is_imported: Whether the payment comes from imported history.
     """
-    if state is None or time_ms > state.clock_ms + FORGET_AFTER_MS:
-        state = empty(time_ms, ROLES[role])
-    now_ms = max(time_ms, state.clock_ms)
-    return tuple(reader(state, now_ms) for reader in READERS[role])
+    kind = ROLES[role]
+    steps = Steps(kind)
+    steps.add("", READ, time_ms, is_imported=is_imported)
+    row: Integers = steps.run({"": blob} if blob else {}).reads[0]
+    return row
 
 
-def pack(state: EntityState) -> bytes:
-    """The state as a blob; equal states give equal bytes, whatever the order of their events."""
-    parts = [
-        state.clock_ms,
-        [sorted(tiles.items()) for tiles in state.tiles],
-        state.last_ms,
-        [sorted(seen.items()) for seen in state.seen],
-    ]
-    packed: bytes = msgpack.packb(parts)
-    return packed
+def vector(payment: Payment, event_ms: int, reads: Reads) -> Vector:
+    """All features of a payment from what its entities' states said; NaN is missing."""
+    row = integers_of(payment, event_ms, reads)
+    out = np.empty((1, len(FEATURES)))
+    compiled.evaluate(PROGRAM, row.reshape(1, INTEGERS), out)
+    row_of_features: Vector = out[0]
+    return row_of_features
 
 
-def unpack(blob: bytes) -> EntityState:
-    """The state that ``pack`` wrote."""
-    clock_ms, tiles, last_ms, seen = msgpack.unpackb(blob)
-    return EntityState(clock_ms, [dict(part) for part in tiles], last_ms, [dict(part) for part in seen])
+def integers_of(payment: Payment, event_ms: int, reads: Reads) -> Integers:
+    """What ``evaluate`` starts from: the payment's facts, then its roles' integers."""
+    row = np.array(facts(payment, event_ms) + _NOTHING, np.int64)
+    for role, values in reads.items():
+        if values is not None:
+            row[READ_AT[role] : READ_AT[role] + len(values)] = values
+    return row
+
+
+def evaluate(integers: Integers) -> Vector:
+    """Features of many payments (rows x features) from their integers (rows x ``INTEGERS``)."""
+    out = np.empty((len(integers), len(FEATURES)))
+    compiled.evaluate(PROGRAM, np.ascontiguousarray(integers), out)
+    return out
+
+
+def listed(values: Vector) -> tuple[float | None, ...]:
+    """A vector as records carry it: missing values are None."""
+    return tuple([None if value != value else value for value in values.tolist()])
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What ``Steps.run`` found.
+
+    Attributes:
+        reads: One row per reading step, in their order.
+        states: Key -> its blob after all steps; only keys that have one.
+    """
+
+    reads: Integers
+    states: dict[str, bytes]
+
+
+class Steps:
+    """Many folds and reads of keys of one kind, in order, for one call of the compiled kernel."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._places: dict[str, int] = {}
+        self._folds: list[int] = []
+        self._rows: list[tuple[int, int, int, int, int, int]] = []
+        self._reading = 0
+
+    def add(
+        self,
+        key: str,
+        action: int,
+        time_ms: int,
+        words: tuple[int, int, int] = (0, 0, 0),
+        *,
+        is_imported: bool = False,
+    ) -> int:
+        """One more step.
+
+        Args:
+            key: Key of the state.
+            action: ``READ``, ``FOLD``, or ``READ | FOLD``, which reads first.
+            time_ms: Event time to read at; that of the event if it is folded.
+            words: The event's words; ignored by ``READ``.
+            is_imported: Whether it is read for imported history.
+
+        Returns:
+            Row of the next read: of this step's, if it reads.
+        """
+        place = self._places.setdefault(key, len(self._places))
+        if place == len(self._folds):
+            self._folds.append(0)
+        self._folds[place] += action & FOLD
+        self._rows.append((place, action, time_ms, words[1], words[2], is_imported))
+        row = self._reading
+        self._reading += bool(action & READ)
+        return row
+
+    def run(self, before: Mapping[str, bytes] | None = None) -> Replayed:
+        """Take all steps.
+
+        Args:
+            before: Key -> blob to begin with; other keys begin without a state.
+        """
+        plan = PLANS[self._kind]
+        blobs = {place: (before or {}).get(key) for key, place in self._places.items()}
+        lengths = np.array([_words(blobs[place], self._kind) for place in range(len(blobs))], np.int64)
+        most = HEADER_WORDS + 3 * LIST_CAP
+        room = np.maximum(lengths, HEADER_WORDS) + 3 * np.array(self._folds, np.int64)
+        room = np.where(room > most, plan[RING_WORDS], room)
+        room = np.maximum(room, lengths)
+        starts = np.cumsum(room) - room
+        states = np.empty(int(room.sum()), np.int64)
+        for place, blob in blobs.items():
+            if blob:
+                states[starts[place] : starts[place] + lengths[place]] = np.frombuffer(blob, np.int64)
+        reads = np.empty((self._reading, int(plan[N_READS])), np.int64)
+        compiled.replay(plan, np.array(self._rows, np.int64).reshape(-1, 6), starts, lengths, states, reads)
+        after = {
+            key: states[starts[place] : starts[place] + lengths[place]].tobytes()
+            for key, place in self._places.items()
+            if lengths[place]
+        }
+        return Replayed(reads, after)

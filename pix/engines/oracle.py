@@ -1,32 +1,91 @@
 """The referee: every feature by its definition, from the full list of events, with no cleverness.
 
-Slow on purpose. It shares only the declarations, the event types and ``pix.features.vector`` with the
-kernel.
+Slow on purpose, in plain Python. It shares only the declarations, a payment's facts and the event types
+with the kernel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import sqrt
 
-from pix.engines.kernel import FORGET_AFTER_MS, Event, Labelled, Paid
-from pix.features import DISTINCT_CAP, FEATURES, LastFeature, WindowFeature
+from pix.contracts import HOUR_MS, Payment
+from pix.engines.events import FLOW_BITS, FORGET_AFTER_MS, Event, Labelled, Paid
+from pix.features import (
+    BRASILIA_OFFSET_MS,
+    DISTINCT_CAP,
+    FACT_NAMES,
+    FEATURES,
+    MISSING,
+    Feature,
+    LifetimeFeature,
+    RatioFeature,
+    RequestFeature,
+    ScoreFeature,
+    TimeFeature,
+    WindowFeature,
+    facts,
+)
+from pix.features.declarations import NIGHT_HOURS, REAIS_CAP, ROUND_AMOUNT_CENTS
+
+Histories = Mapping[str, Sequence[Event] | None]
+"""Role -> its key's events in the order they were folded, up to what the payment read; None without an entity."""
 
 
-def read(folded: Sequence[Event], role: str, time_ms: int) -> tuple[int | float | None, ...]:
-    """Values of the role's features for a payment at ``time_ms``.
+def vector(
+    payment: Payment, time_ms: int, histories: Histories, *, is_imported: bool = False
+) -> tuple[float | None, ...]:
+    """The payment's feature vector, in the order of ``FEATURES``; missing values are None.
 
     Args:
-        folded: The key's events in the order they were folded, up to the one the payment read.
-        role: Role that the entity plays in the payment.
-        time_ms: The payment's event time, epoch milliseconds.
+        payment: The payment behind the door.
+        time_ms: Its event time, epoch milliseconds.
+        histories: What its entities have lived through.
+        is_imported: Whether the payment comes from imported history, where attempts are unknown.
     """
-    remembered = remembered_events(folded, time_ms)
-    now_ms = max([time_ms, *(event.time_ms for event in remembered)])
-    return tuple(
-        since_last(feature, remembered, now_ms)
-        if isinstance(feature, LastFeature)
-        else over_window(feature, remembered, now_ms)
-        for feature in FEATURES
-        if isinstance(feature, WindowFeature | LastFeature) and feature.entity == role
-    )
+    known = {name: None if n == MISSING else n for name, n in zip(FACT_NAMES, facts(payment, time_ms), strict=True)}
+    pasts = {role: remembered_events(folded, time_ms) for role, folded in histories.items() if folded is not None}
+    values: dict[str, float | None] = {}
+    for feature in sorted(FEATURES, key=lambda f: isinstance(f, RatioFeature | ScoreFeature)):
+        if isinstance(feature, RequestFeature):
+            values[feature.name] = of_request(feature, known)
+        elif isinstance(feature, RatioFeature | ScoreFeature):
+            values[feature.name] = of_others(feature, payment, values)
+        elif feature.entity not in pasts:
+            values[feature.name] = None
+        else:
+            past = pasts[feature.entity]
+            now_ms = max([time_ms, *(event.time_ms for event in past)])
+            values[feature.name] = of_past(feature, past, now_ms, is_imported=is_imported)
+    return tuple(values[feature.name] for feature in FEATURES)
+
+
+def of_request(feature: RequestFeature, known: Mapping[str, int | None]) -> float | None:
+    """A fact of the payment, or what is made of it."""
+    fact = known[feature.measure]
+    if fact is None:
+        return None
+    if feature.is_code is not None:
+        return 1.0 if fact == feature.is_code else 0.0
+    if feature.over is not None:
+        return quotient(fact, known[feature.over])
+    return fact / feature.scale
+
+
+def of_others(
+    feature: RatioFeature | ScoreFeature, payment: Payment, values: Mapping[str, float | None]
+) -> float | None:
+    """A feature made of other features."""
+    if isinstance(feature, ScoreFeature):
+        mean, deviation = values[feature.mean], values[feature.deviation]
+        return None if mean is None else quotient(payment.amount_cents / 100 - mean, deviation)
+    is_amount = feature.numerator == "amount_cents"
+    return quotient(payment.amount_cents if is_amount else values[feature.numerator], values[feature.denominator])
+
+
+def quotient(numerator: float | None, denominator: float | None) -> float | None:
+    """A ratio, missing unless the denominator is positive."""
+    if numerator is None or denominator is None or denominator <= 0:
+        return None
+    return float(numerator) / float(denominator)
 
 
 def remembered_events(folded: Sequence[Event], time_ms: int) -> list[Event]:
@@ -42,31 +101,81 @@ def remembered_events(folded: Sequence[Event], time_ms: int) -> list[Event]:
     return [] if forgotten else remembered
 
 
-def since_last(feature: LastFeature, events: Sequence[Event], now_ms: int) -> float | None:
-    """Seconds from the newest event of the flow to ``now_ms``."""
-    times = [event.time_ms for event in events if isinstance(event, Paid) and event.flow == feature.flow]
-    return (now_ms - max(times)) / 1000 if times else None
-
-
-def over_window(feature: WindowFeature, events: Sequence[Event], now_ms: int) -> int | float | None:
-    """The aggregate over the events inside the window."""
+def of_past(feature: Feature, past: Sequence[Event], now_ms: int, *, is_imported: bool) -> float | None:
+    """A feature of one entity's events."""
+    payments = [event for event in past if isinstance(event, Paid)]
+    if isinstance(feature, TimeFeature):
+        return since(feature, payments, now_ms)
+    if isinstance(feature, LifetimeFeature):
+        return float(sum(event.is_allowed for event in payments if event.flows & FLOW_BITS[feature.flow]))
+    if not isinstance(feature, WindowFeature) or feature.window_ms is None or feature.hop_ms is None:
+        raise TypeError(f"{feature.name} is no feature of an entity's past")
     first_ms = now_ms // feature.hop_ms * feature.hop_ms - feature.window_ms
-    if feature.measure == "frauds":
-        labels = [event for event in events if isinstance(event, Labelled) and event.flow == feature.flow]
-        return sum(label.change for label in labels if label.counted_at_ms >= first_ms)
-    inside = [
-        event
-        for event in events
-        if isinstance(event, Paid)
-        and event.flow == feature.flow
-        and event.time_ms >= first_ms
-        and (event.allowed or feature.population == "all")
-    ]
-    if feature.aggregate == "distinct":
-        return min(DISTINCT_CAP, len({event.counterpart for event in inside}))
-    if feature.aggregate == "count":
-        return len(inside)
-    total = sum(event.amount_cents for event in inside)
-    if feature.aggregate == "mean":
-        return total / len(inside) if inside else None
-    return total
+    flow = FLOW_BITS[feature.flow]
+    if feature.measure in ("frauds", "contests"):
+        labels = [e for e in past if isinstance(e, Labelled) and e.flows & flow and e.measure == feature.measure]
+        return float(sum(label.change for label in labels if label.counted_at_ms >= first_ms))
+    if feature.population == "attempted":
+        is_unknown = is_imported or any(event.is_imported and event.time_ms >= first_ms for event in payments)
+        if is_unknown:
+            return None
+    inside = [event for event in payments if event.flows & flow and event.time_ms >= first_ms]
+    return over(feature, [event for event in inside if _counts(event, feature.population)])
+
+
+def _counts(event: Paid, population: str) -> bool:
+    return population == "all" or event.is_allowed == (population == "allowed")
+
+
+def since(feature: TimeFeature, payments: Sequence[Paid], now_ms: int) -> float | None:
+    """Seconds from a moment of the entity to ``now_ms``."""
+    which, what = feature.moment.split("_")
+    if what == "attempt":
+        times = [event.time_ms for event in payments if not event.is_allowed]
+    else:
+        times = [event.time_ms for event in payments if event.flows & FLOW_BITS[what]]
+    moment = {"first": min, "last": max}[which]
+    return (now_ms - moment(times)) / 1000 if times else None
+
+
+def over(feature: WindowFeature, inside: Sequence[Paid]) -> float | None:
+    """The aggregate over the payments inside the window."""
+    amounts = [event.amount_cents for event in inside]
+    reais = [min(amount // 100, REAIS_CAP) for amount in amounts]
+    match feature.measure, feature.aggregate:
+        case "payments", "count":
+            return float(len(inside))
+        case "counterpart", "distinct":
+            return float(min(DISTINCT_CAP, len({event.counterpart for event in inside})))
+        case "amount_cents", "sum":
+            return float(sum(amounts))
+        case "amount_cents", "max":
+            return float(max(amounts)) if amounts else None
+        case "amount_cents", "mean":
+            return quotient(sum(amounts), len(inside))
+        case "reais", "mean":
+            return quotient(sum(reais), len(inside))
+        case "reais", "deviation":
+            return deviation(reais)
+        case measure, "count":
+            return float(sum(has(event, measure) for event in inside))
+        case measure, "share":
+            return quotient(sum(has(event, measure) for event in inside), len(inside))
+    raise ValueError(f"{feature.name}: no meaning for {feature.aggregate} of {feature.measure}")
+
+
+def deviation(values: Sequence[int]) -> float | None:
+    """Standard deviation of the population: the root of the mean square less the squared mean."""
+    if not values:
+        return None
+    mean = float(sum(values)) / len(values)
+    return sqrt(max(float(sum(value * value for value in values)) / len(values) - mean * mean, 0.0))
+
+
+def has(event: Paid, measure: str) -> bool:
+    """Whether a payment has a property."""
+    if measure == "night_payments":
+        return (event.time_ms + BRASILIA_OFFSET_MS) // HOUR_MS % 24 in NIGHT_HOURS
+    if measure == "round_payments":
+        return event.amount_cents % ROUND_AMOUNT_CENTS == 0
+    return {"young_counterparts": event.is_young, "marked_counterparts": event.is_marked}[measure]

@@ -12,7 +12,7 @@ that cannot be reached, because a fold is missing (yet), gets no features rather
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from pix.contracts import Payment
 from pix.engines import kernel
-from pix.features import FINGERPRINT, RoleReads, vector
-from pix.labels import fold_labels, reference_key
+from pix.engines.events import Event, entity_keys, kind_of, payment_events
+from pix.features import FINGERPRINT
+from pix.labels import LabelChange, fold_labels, reference_key
 from pix.offline.names import is_live
 from pix.store.interface import LIVE_NUMBERS
 
@@ -145,14 +146,14 @@ def arrow_schema(ddl: str) -> pa.Schema:
     return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in (part.split() for part in ddl.split(", "))])
 
 
-def _body(event: kernel.Event) -> bytes:
-    packed: bytes = msgpack.packb(astuple(event))
+def _body(event: Event) -> bytes:
+    packed: bytes = msgpack.packb(event.words())
     return packed
 
 
-def _event(body: bytes) -> kernel.Event:
-    parts = msgpack.unpackb(body)
-    return kernel.Paid(*parts) if len(parts) == 5 else kernel.Labelled(*parts)
+def _words(body: bytes) -> tuple[int, int, int]:
+    time_ms, word, other = msgpack.unpackb(body)
+    return time_ms, word, other
 
 
 def _identity(tenant: str, end_to_end_id: str) -> str:
@@ -174,24 +175,13 @@ def history_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
                 row["import_number"],
             )
             identity = _identity(payment.tenant, payment.end_to_end_id)
-            keys = kernel.entity_keys(payment)
+            keys = entity_keys(payment)
+            events = payment_events(payment, keys, time_ms, is_allowed=True, is_imported=True)
             for role, key in keys.items():
-                body = _body(kernel.payment_event(payment, role, time_ms, allowed=True))
-                yield key, imported, 0, False, time_ms, PAYMENT_RANK, identity, role, 0, body
-            payee_key = keys["payee_account"]
-            for event in fold_labels(payee_key, _label_parts(row))[1]:
-                yield (
-                    payee_key,
-                    imported,
-                    0,
-                    False,
-                    event.time_ms,
-                    LABEL_RANK,
-                    identity,
-                    None,
-                    0,
-                    _body(event),
-                )
+                yield key, imported, 0, False, time_ms, PAYMENT_RANK, identity, role, 0, _body(events[key])
+            for change in fold_labels(keys, _label_parts(row))[1]:
+                for key, event in change.events(keys).items():
+                    yield key, imported, 0, False, event.time_ms, LABEL_RANK, identity, None, 0, _body(event)
 
     return _batches(rows(), arrow_schema(EVENTS))
 
@@ -203,7 +193,7 @@ def reference_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         for row in _rows(batches):
             payment = Payment(**json.loads(row["payment"]))
             labels = _label_parts(row)
-            reference, _ = fold_labels(kernel.entity_keys(payment)["payee_account"], labels)
+            reference, _ = fold_labels(entity_keys(payment), labels)
             key = reference_key(payment.tenant, payment.end_to_end_id)
             yield key, 1 + len(labels), reference.pack(), row["import_number"], None, None, HISTORY
 
@@ -218,10 +208,11 @@ def decision_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatc
             record = json.loads(row["record"])
             payment, time_ms = Payment(**record["payment"]), record["event_time_ms"]
             allowed, generation = record["outcome"] == "allowed", record["generation"]
+            identity = _identity(payment.tenant, payment.end_to_end_id)
+            keys = {role: state["key"] for role, state in record["states"].items()}
+            events = payment_events(payment, keys, time_ms, is_allowed=allowed, is_imported=False)
             for role, state in record["states"].items():
-                body = _body(kernel.payment_event(payment, role, time_ms, allowed=allowed))
-                identity = _identity(payment.tenant, payment.end_to_end_id)
-                place = (time_ms, PAYMENT_RANK, identity, role, generation, body)
+                place = (time_ms, PAYMENT_RANK, identity, role, generation, _body(events[state["key"]]))
                 yield state["key"], 0, state["read"], True, *place
                 yield state["key"], 0, state["got"], False, *place
 
@@ -234,11 +225,16 @@ def label_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     def rows() -> Iterator[tuple[Any, ...]]:
         for row in _rows(batches):
             fold = json.loads(row["value"])
+            if not fold["states"]:
+                continue
+            keys = {role: state["key"] for role, state in fold["states"].items()}
+            measure = fold.get("measure", "frauds")
+            change = LabelChange(fold["time_ms"], measure, fold["change"], fold["counted_at_ms"])
+            events = change.events(keys)
             for state in fold["states"].values():
-                event = kernel.Labelled(fold["time_ms"], "in", fold["change"], fold["counted_at_ms"])
                 identity = _identity(fold["tenant"], fold["end_to_end_id"])
-                place = (event.time_ms, LABEL_RANK, identity, None, fold["generation"], _body(event))
-                # At least once delivery: `fold_by_key` folds a number once.
+                place = (fold["time_ms"], LABEL_RANK, identity, None, fold["generation"], _body(events[state["key"]]))
+                # At least once delivery, two roles of one key: `fold_by_key` folds a number once.
                 yield state["key"], 0, state["read"], True, *place
                 yield state["key"], 0, state["got"], False, *place
 
@@ -252,7 +248,7 @@ def fold_by_key(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         events = sorted(_rows(batches), key=itemgetter("key"))
         for key, group in groupby(events, key=itemgetter("key")):
             of_key = list(group)
-            past = sorted((row for row in of_key if row["import_number"]), key=itemgetter("time_ms", "rank", "id"))
+            past = sorted((row for row in of_key if row["import_number"]), key=itemgetter(*PAST_ORDER))
             live = sorted((row for row in of_key if not row["import_number"]), key=itemgetter("number", "is_read"))
             yield from _fold_history(key, past)
             yield from _fold_live(key, past, live)
@@ -260,38 +256,58 @@ def fold_by_key(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     return _batches(rows(), arrow_schema(STAGE))
 
 
+PAST_ORDER = ("time_ms", "rank", "id", "body")
+
+
+def _once(past: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of one event: a payment between one person's accounts has two roles on one key."""
+    for (_, rank, *_), rows in groupby(past, key=itemgetter(*PAST_ORDER)):
+        same = list(rows)
+        yield from [same] if rank == PAYMENT_RANK else [[row] for row in same]
+
+
 def _fold_history(key: str, past: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    state, kind = None, kernel.kind_of(key)
-    for row in past:
-        if row["role"] is not None:
-            yield _read_row(state, row, HISTORY)
-        state = kernel.fold(state, kind, _event(row["body"]))
-    if state is not None:
+    steps, asked, folds = kernel.Steps(kind_of(key)), [], 0
+    for rows in _once(past):
+        for row in rows:
+            if row["role"] is not None:
+                steps.add(key, kernel.READ, row["time_ms"], is_imported=True)
+                asked.append(row)
+        steps.add(key, kernel.FOLD, rows[0]["time_ms"], _words(rows[0]["body"]))
+        folds += 1
+    if folds:
+        done = steps.run()
+        yield from (_read_row(values, row, HISTORY) for values, row in zip(done.reads.tolist(), asked, strict=True))
         newest = max(row["import_number"] for row in past)
-        yield key, len(past), kernel.pack(state), newest, None, None, HISTORY
+        yield key, folds, done.states[key], newest, None, None, HISTORY
 
 
 def _fold_live(key: str, past: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
     """Live events of a key; a read whose number was not reached without a gap stays unanswered."""
-    state, kind, folded = None, kernel.kind_of(key), 0
+    steps, asked, folded = kernel.Steps(kind_of(key)), [], 0
     if live and live[0]["number"] > 0:
-        for row in past:
-            if row["import_number"] <= live[0]["generation"]:
-                state = kernel.fold(state, kind, _event(row["body"]))
-                folded += 1
+        known = [row for row in past if row["import_number"] <= live[0]["generation"]]
+        for rows in _once(known):
+            steps.add(key, kernel.FOLD, rows[0]["time_ms"], _words(rows[0]["body"]))
+            folded += 1
     # Without the read before the first live fold, its number may not be the first.
     knows_first = bool(live) and live[0]["number"] < LIVE_NUMBERS
     for row in live:
         if row["is_read"]:
-            if row["role"] is not None:
-                yield _read_row(state, row, LIVE) if row["number"] == folded else _unanswered(row)
+            if row["role"] is not None and row["number"] == folded:
+                steps.add(key, kernel.READ, row["time_ms"])
+                asked.append(row)
+            elif row["role"] is not None:
+                yield _unanswered(row)
         elif row["number"] == folded + 1 or (knows_first and folded < LIVE_NUMBERS <= row["number"]):
-            state = kernel.fold(state, kind, _event(row["body"]))
+            steps.add(key, kernel.FOLD, row["time_ms"], _words(row["body"]))
             folded = row["number"]
+    if asked:
+        reads = steps.run().reads.tolist()
+        yield from (_read_row(values, row, LIVE) for values, row in zip(reads, asked, strict=True))
 
 
-def _read_row(state: kernel.EntityState | None, row: dict[str, Any], source: str) -> tuple[Any, ...]:
-    values = kernel.read(state, row["role"], row["time_ms"])
+def _read_row(values: list[int], row: dict[str, Any], source: str) -> tuple[Any, ...]:
     return row["key"], row["number"], msgpack.packb(values), 0, row["id"], row["role"], source
 
 
@@ -330,11 +346,11 @@ def _assembled(payment_row: dict[str, Any], parts: list[dict[str, Any]]) -> tupl
     is_live = payment_row["source"] == LIVE
     payment = Payment(**(content["payment"] if is_live else content))
     event_ms = content["event_time_ms"] if is_live else payment.initiated_at_ms
-    keys = kernel.entity_keys(payment)
+    keys = entity_keys(payment)
     own = [part for part in parts if keys.get(part["role"]) == part["key"]]
     logged = content["features"] if is_live else None
     values = None
     if all(part["blob"] is not None for part in own):
-        reads: RoleReads = {part["role"]: tuple(msgpack.unpackb(part["blob"])) for part in own}
-        values = vector(payment, event_ms, reads)
+        reads = {part["role"]: msgpack.unpackb(part["blob"]) for part in own}
+        values = kernel.listed(kernel.vector(payment, event_ms, reads))
     return payment.end_to_end_id, payment.tenant, payment_row["source"], event_ms, values, logged, FINGERPRINT

@@ -1,32 +1,58 @@
 """The declarations are sound data."""
 
+from collections import Counter
 from dataclasses import replace
 
-from pix.engines.kernel import LAYOUTS, READERS
+from pix.contracts import MAX_AMOUNT_CENTS
+from pix.engines import layout
 from pix.features import (
     CATALOGUE_COLUMNS,
     FEATURE_NAMES,
     FEATURES,
     FINGERPRINT,
-    READ_NAMES,
     ROLES,
+    RatioFeature,
+    ScoreFeature,
     WindowFeature,
     catalogue,
     fingerprint,
 )
+from pix.features.declarations import REAIS_CAP
 from serving.reasons import REASON_OF_FEATURE, TEXTS
 
+GROUPS = {"request", "temporal", "payer", "payee", "pair", "device", "person", "network", "label"}
 
-def test_names_are_unique() -> None:
+
+def test_there_are_two_hundred_and_ten_in_each_group() -> None:
+    assert len(FEATURES) >= 200
+    found = Counter(feature.group for feature in FEATURES)
+    assert set(found) == GROUPS
+    assert min(found.values()) >= 10
+
+
+def test_names_and_meanings_are_unique() -> None:
     assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
+    assert len({feature.description for feature in FEATURES}) == len(FEATURES)
+    assert len({replace(feature, name="", description="", group="") for feature in FEATURES}) == len(FEATURES)
 
 
 def test_windows_are_whole_hops() -> None:
     windows = [feature for feature in FEATURES if isinstance(feature, WindowFeature)]
     assert windows
     for feature in windows:
+        assert feature.window_ms is not None
+        assert feature.hop_ms is not None
         assert feature.window_ms % feature.hop_ms == 0, feature.name
         assert 12 <= feature.window_ms // feature.hop_ms <= 24, feature.name
+
+
+def test_ratios_are_of_features_that_come_directly_from_events() -> None:
+    direct = {f.name for f in FEATURES if not isinstance(f, RatioFeature | ScoreFeature)} | {"amount_cents"}
+    for feature in FEATURES:
+        if isinstance(feature, RatioFeature):
+            assert {feature.numerator, feature.denominator} <= direct, feature.name
+        if isinstance(feature, ScoreFeature):
+            assert {feature.mean, feature.deviation} <= direct, feature.name
 
 
 def test_any_change_of_a_declaration_changes_the_fingerprint() -> None:
@@ -35,9 +61,18 @@ def test_any_change_of_a_declaration_changes_the_fingerprint() -> None:
     assert fingerprint((replace(FEATURES[0], description="other"), *FEATURES[1:])) != FINGERPRINT
 
 
-def test_every_role_reads_in_the_order_of_its_names() -> None:
-    assert {role: len(readers) for role, readers in READERS.items()} == {r: len(READ_NAMES[r]) for r in ROLES}
-    assert set(LAYOUTS) == set(ROLES.values())
+def test_every_feature_is_computed_once_and_every_kind_has_a_plan() -> None:
+    assert sorted(layout.PROGRAM[:, 0]) == list(range(len(FEATURES)))
+    assert set(layout.PLANS) == set(ROLES.values())
+
+
+def test_blobs_fit_and_sums_cannot_overflow() -> None:
+    """The bound that pix.engines.compiled states: nine million payments of the greatest amount on one key."""
+    for plan in layout.PLANS.values():
+        assert 8 * plan[layout.RING_WORDS] <= 8 * 1024
+        assert plan[layout.N_BANKS] <= 64
+    assert 8 * (layout.HEADER_WORDS + 3 * layout.LIST_CAP) <= 1024
+    assert 9_000_000 * max(MAX_AMOUNT_CENTS, REAIS_CAP**2) < 2**63
 
 
 def test_the_catalogue_has_a_row_per_feature() -> None:
@@ -48,4 +83,5 @@ def test_the_catalogue_has_a_row_per_feature() -> None:
 
 def test_every_feature_has_a_reason_in_both_languages() -> None:
     assert set(REASON_OF_FEATURE) == set(FEATURE_NAMES)
-    assert all(set(TEXTS[code]) == {"pt-BR", "en"} for code in REASON_OF_FEATURE.values())
+    assert set(REASON_OF_FEATURE.values()) == set(TEXTS)
+    assert all(set(text) == {"pt-BR", "en"} for text in TEXTS.values())

@@ -8,7 +8,7 @@ import pytest
 from traffic import NOW_MS, Clock, StubbornModel, account, arrival, label, message, pipeline
 
 from pix.contracts import DAY_MS
-from pix.engines import kernel
+from pix.engines.events import account_key
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.store.interface import LIVE_NUMBERS, open_store
 from pix.store.memory import MemoryStore
@@ -169,9 +169,7 @@ def test_a_payment_of_the_imported_history_is_not_decided_again() -> None:
 def test_the_first_live_number_follows_a_base() -> None:
     store = MemoryStore()
     decider = pipeline(store)
-    key = kernel.account_key(
-        "default", decided(decider.decide(message(1), arrival(NOW_MS)))["payment"]["payer_account"]
-    )
+    key = account_key("default", decided(decider.decide(message(1), arrival(NOW_MS)))["payment"]["payer_account"])
     blob = store.states()[key].blob
     fresh = MemoryStore()
     fresh.load_base(1, [(key, 7, blob or b"")])
@@ -186,3 +184,32 @@ def test_clearing_what_was_never_fraud_folds_nothing(kind: str) -> None:
     decider = pipeline()
     identity = str(decided(decider.decide(message(1), arrival(NOW_MS)))["end_to_end_id"])
     assert decided(decider.fold_label(label(identity, kind, NOW_MS), NOW_MS))["states"] == {}
+
+
+def test_a_label_moves_every_entity_of_its_payment() -> None:
+    store = MemoryStore()
+    decider = pipeline(store)
+    own = {"payer_tax_id": "52998224725", "payee_tax_id": "52998224725", "device_id": "phone"}
+    decision = decided(decider.decide(message(1, **own), arrival(NOW_MS)))
+    assert decision["states"]["payer_person"] == decision["states"]["payee_person"]
+    fold = decided(decider.fold_label(label(str(decision["end_to_end_id"]), "accepted", NOW_MS), NOW_MS))
+    assert {role: state["read"] for role, state in fold["states"].items()} == {
+        role: state["got"] for role, state in decision["states"].items()
+    }
+    again = decided(decider.decide(message(2, **own), arrival(NOW_MS)))
+    for name in ("payee_frauds_7d", "payer_frauds_30d", "pair_frauds_90d", "device_frauds_90d",
+                 "payer_person_frauds_90d", "payee_person_frauds_30d"):  # fmt: skip
+        assert again["features"][FEATURE_NAMES.index(name)] == 1.0, name
+    # One payment between one person's accounts is one event of that person.
+    assert again["features"][FEATURE_NAMES.index("payer_person_count_1h")] == 1.0
+    assert again["features"][FEATURE_NAMES.index("payee_person_in_count_1h")] == 1.0
+
+
+def test_a_contest_is_counted_once_and_for_good() -> None:
+    decider, seen = pipeline(), []
+    identity = str(decided(decider.decide(message(1), arrival(NOW_MS)))["end_to_end_id"])
+    for number, kind in enumerate(["contested", "contested", "rejected"], 2):
+        decider.fold_label(label(identity, kind, NOW_MS + number), NOW_MS)
+        record = decided(decider.decide(message(number), arrival(NOW_MS + number)))
+        seen.append([record["features"][FEATURE_NAMES.index(f"payee_{what}_7d")] for what in ("contests", "frauds")])
+    assert seen == [[1.0, 0.0]] * 3

@@ -80,7 +80,7 @@ def test_folds_of_labels() -> None:
     service = pipeline()
     paid = message(1)
     service.decide(paid, REST)
-    for kind, change in (("contested", 0), ("accepted", 1), ("reversed", -1)):
+    for kind, change in (("contested", 1), ("accepted", 1), ("confirmed", 0), ("reversed", -1)):
         done = service.fold_label(label(paid.end_to_end_id, kind, NOW_MS + 5), NOW_MS + 10)
         assert isinstance(done, Done)
         assert holds(FoldRecord, "fold", done.record)["change"] == change

@@ -1,5 +1,6 @@
 """Random payments and a pipeline around them, with a clock that a test moves."""
 
+import math
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from pix.contracts import LabelMessage, PaymentMessage, label_id, parse_payment
 from pix.contracts import canonical_json as canonical
+from pix.identifiers import cpf
 from pix.store.interface import Store
 from pix.store.memory import MemoryStore
 from pix.tokens import Keyring
@@ -14,6 +16,7 @@ from serving.pipeline import Arrival, DecisionPipeline
 from serving.policy import load_policy
 
 NOW_MS = 1_795_000_000_000
+TAX_IDS = tuple(cpf(f"{number:09d}") for number in range(101, 107))
 KEYRING = Keyring(1, {1: b"k" * 32})
 POLICY = load_policy(Path(__file__).parents[2] / "config" / "policy.yaml")
 
@@ -36,7 +39,7 @@ class StubbornModel:
     identity: dict[str, str] = field(default_factory=lambda: {"name": "hand", "version": "1", "sha256": "0" * 64})
 
     def raw_score(self, features: tuple[float | None, ...]) -> float:
-        return (features[0] or 0.0) * 2 + self.shift
+        return math.log1p(features[0] or 0.0) * 2 + self.shift
 
     def contributions(self, features: tuple[float | None, ...]) -> list[float]:
         return [self.raw_score(features), *[0.0] * (len(features) - 1)]
@@ -87,6 +90,12 @@ def random_message(draw: random.Random, number: int, at_ms: int, accounts: int) 
     if draw.random() < 0.5:
         facts["payer_balance_cents"] = draw.randint(-100, 10**7)
         facts["active_call"] = draw.random() < 0.2
+    if draw.random() < 0.6:
+        facts["payer_tax_id"] = draw.choice(TAX_IDS)
+    if draw.random() < 0.6:
+        facts["payee_tax_id"] = draw.choice(TAX_IDS)
+        facts["payee_account_opened_at"] = rfc3339(at_ms - draw.randint(0, 10**10))
+        facts["payee_fraud_markers_d90"] = draw.choice([0, 0, 2])
     return message(number, at_ms, **facts)
 
 

@@ -1,0 +1,112 @@
+"""Features: one payment's read and fold of all its entities, and what a window's length and a key's age cost."""
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+from pix.contracts import DAY_MS, Payment
+from pix.engines import compiled, kernel, oracle
+from pix.engines.events import IN, OUT, Event, Paid, entity_keys, kind_of, payment_events
+from pix.features import FEATURES, ROLES
+
+START_MS = 1_795_000_000_000
+CALLS = 500
+MEDIAN_EVENTS, HOT_EVENTS = 20, 1_000_000
+PAYMENT = Payment(
+    end_to_end_id="E12345678202611180646abcdefghijk",
+    tenant="default",
+    initiated_at_ms=START_MS,
+    amount_cents=12_345,
+    payer_account="k1:payer",
+    payee_account="k1:payee",
+    payer_tax_id="k1:one",
+    payee_tax_id="k1:two",
+    device_id="k1:device",
+    device_registered_at_ms=START_MS - DAY_MS,
+    payer_balance_cents=10**6,
+)
+KEYS = entity_keys(PAYMENT)
+
+Paired = Callable[[str, Callable[[], float], Callable[[], float]], dict[str, object]]
+
+
+def feature_rows(paired: Paired) -> list[dict[str, object]]:
+    """Every measurement of this file, with the sizes of the blobs.
+
+    Args:
+        paired: Interleaves both sides, each of which returns microseconds per operation.
+    """
+    median, hot = states(MEDIAN_EVENTS), states(HOT_EVENTS)
+    refereed()
+    whole = paired(
+        f"update and read {len(KEYS)} entities, {len(FEATURES)} features: hot keys / median keys",
+        _timed(lambda: whole_payment(hot)),
+        _timed(lambda: whole_payment(median)),
+    )
+    sizes = {ROLES[role]: {"median_bytes": len(median[role]), "busy_bytes": len(hot[role])} for role in KEYS}
+    core = paired("the same, compiled part only: hot keys / median keys", _core(hot), _core(median))
+    return [{**whole, "blobs": sizes}, core]
+
+
+def states(events: int) -> dict[str, bytes]:
+    """Role -> blob of a key that lived through so many events of the last 90 days."""
+    found = {}
+    for role, key in KEYS.items():
+        draw = random.Random(5)  # noqa: S311
+        steps = kernel.Steps(kind_of(key))
+        for n in range(events):
+            at_ms = START_MS - 80 * DAY_MS + n * 80 * DAY_MS // events
+            steps.add(key, kernel.FOLD, at_ms, _event(draw, at_ms).words())
+        found[role] = steps.run().states[key]
+    return found
+
+
+def _event(draw: random.Random, at_ms: int) -> Paid:
+    return Paid(at_ms, draw.choice([IN, OUT]), draw.randint(1, 10**6), draw.randint(0, 500), draw.random() < 0.95)
+
+
+def refereed() -> None:
+    """Stop if kernel and oracle disagree on a history."""
+    draw = random.Random(6)  # noqa: S311
+    past: list[Event] = [_event(draw, START_MS - 10**7 * n) for n in range(300, 0, -1)]
+    blobs: dict[str, bytes | None] = {}
+    for role, kind in ROLES.items():
+        blobs[role] = None
+        for event in past:
+            blobs[role] = kernel.fold(blobs[role], kind, event)
+    theirs = oracle.vector(PAYMENT, START_MS, dict.fromkeys(ROLES, past))
+    if kernel.listed(kernel.features(PAYMENT, START_MS, blobs)) != theirs:
+        raise SystemExit("kernel and oracle disagree; nothing is measured")
+
+
+def whole_payment(blobs: dict[str, bytes]) -> list[bytes]:
+    """What a decision does between reading the store and committing to it, without the model."""
+    kernel.features(PAYMENT, START_MS, blobs)
+    events = payment_events(PAYMENT, KEYS, START_MS, is_allowed=True, is_imported=False)
+    return kernel.fold_all([(blobs[role], ROLES[role], events[key]) for role, key in KEYS.items()])
+
+
+def _timed(work: Callable[[], object]) -> Callable[[], float]:
+    def run() -> float:
+        spent = []
+        for _ in range(CALLS):
+            start = time.perf_counter_ns()
+            work()
+            spent.append(time.perf_counter_ns() - start)
+        return statistics.median(spent) / 1000
+
+    return run
+
+
+def _core(blobs: dict[str, bytes]) -> Callable[[], float]:
+    """Read, evaluate and fold without the Python around it."""
+    calls = kernel.prepared(PAYMENT, START_MS, blobs)
+    events = payment_events(PAYMENT, KEYS, START_MS, is_allowed=True, is_imported=False)
+    folds = kernel.prepared_folds([(blobs[role], ROLES[role], events[key]) for role, key in KEYS.items()])
+
+    def work() -> None:
+        compiled.read_entities(*calls)
+        compiled.fold_entities(*folds)
+
+    return _timed(work)

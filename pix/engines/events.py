@@ -1,0 +1,183 @@
+"""Events of an entity, and the keys of the entities of a payment.
+
+An event is three 64-bit integers (``words``): its time, its amount below its flags, and the hash of its
+counterpart (for a label: the time under which it counts).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from pix.contracts import DAY_MS, MAX_AMOUNT_CENTS, Payment
+from pix.features import FLOW_OF_ROLE
+from pix.features.declarations import YOUNG_ACCOUNT_MS
+
+FORGET_AFTER_MS = 120 * DAY_MS
+"""An event this much later than the key's clock finds an empty state."""
+
+AMOUNT_BITS = 40
+OUT, IN, ALLOWED, YOUNG, MARKED, IMPORTED, LABEL, CONTEST, MINUS = (1 << bit for bit in range(9))
+"""Flags of an event. A label is CONTEST or, without that flag, a fraud; MINUS takes it back."""
+
+FLOW_BITS = {"out": OUT, "in": IN}
+
+if MAX_AMOUNT_CENTS >= 1 << AMOUNT_BITS:
+    raise ValueError(f"amounts up to {MAX_AMOUNT_CENTS} centavos do not fit below the flags at bit {AMOUNT_BITS}")
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A payment as one entity sees it.
+
+    Attributes:
+        time_ms: Event time, epoch milliseconds.
+        flows: ``OUT`` if the entity paid, ``IN`` if it received, both for a person's own transfer.
+        amount_cents: Centavos.
+        counterpart: Signed 64-bit hash of the other side (of the payer's account for a device).
+        is_allowed: False for an attempt that was held or blocked.
+        is_young: The counterpart's account was young by the payment's own facts.
+        is_marked: The counterpart had a fraud marker in DICT by the payment's own facts.
+        is_imported: From imported history, where attempts are not known.
+    """
+
+    time_ms: int
+    flows: int
+    amount_cents: int
+    counterpart: int
+    is_allowed: bool
+    is_young: bool = False
+    is_marked: bool = False
+    is_imported: bool = False
+
+    def words(self) -> tuple[int, int, int]:
+        """The event as the kernel takes it."""
+        flags = (
+            self.flows
+            | (ALLOWED if self.is_allowed else 0)
+            | (YOUNG if self.is_young else 0)
+            | (MARKED if self.is_marked else 0)
+            | (IMPORTED if self.is_imported else 0)
+        )
+        return self.time_ms, self.amount_cents | flags << AMOUNT_BITS, self.counterpart
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A payment's label changed what is known of it.
+
+    Attributes:
+        time_ms: When the label became known, epoch milliseconds; the event time of this fold.
+        flows: Sides of the payment that the entity was on.
+        measure: ``frauds`` or ``contests``.
+        change: +1 when the payment became that, -1 when that was taken back.
+        counted_at_ms: Time under which the payment was (or is now) counted; not after ``time_ms``.
+    """
+
+    time_ms: int
+    flows: int
+    measure: str
+    change: int
+    counted_at_ms: int
+
+    def words(self) -> tuple[int, int, int]:
+        """The event as the kernel takes it."""
+        flags = self.flows | LABEL | (CONTEST if self.measure == "contests" else 0) | (MINUS if self.change < 0 else 0)
+        return self.time_ms, flags << AMOUNT_BITS, self.counted_at_ms
+
+
+Event = Paid | Labelled
+
+
+def event_of(words: tuple[int, int, int]) -> Event:
+    """The event behind its words."""
+    time_ms, word, other = words
+    flags = word >> AMOUNT_BITS
+    flows = flags & (OUT | IN)
+    if flags & LABEL:
+        measure = "contests" if flags & CONTEST else "frauds"
+        return Labelled(time_ms, flows, measure, -1 if flags & MINUS else 1, other)
+    amount = word & ((1 << AMOUNT_BITS) - 1)
+    properties = (bool(flags & bit) for bit in (ALLOWED, YOUNG, MARKED, IMPORTED))
+    return Paid(time_ms, flows, amount, other, *properties)
+
+
+def kind_of(key: str) -> str:
+    """Kind of entity that a state's key belongs to."""
+    return key.split("|", 2)[1]
+
+
+def entity_keys(payment: Payment) -> dict[str, str]:
+    """Role -> key of the entity's state, for the entities that the payment has."""
+    tenant = payment.tenant
+    keys = {
+        "payer_account": account_key(tenant, payment.payer_account),
+        "payee_account": account_key(tenant, payment.payee_account),
+        "pair": f"{tenant}|pair|{payment.payer_account}>{payment.payee_account}",
+    }
+    if payment.device_id is not None:
+        keys["device"] = f"{tenant}|device|{payment.device_id}"
+    if payment.payer_tax_id is not None:
+        keys["payer_person"] = f"{tenant}|person|{payment.payer_tax_id}"
+    if payment.payee_tax_id is not None:
+        keys["payee_person"] = f"{tenant}|person|{payment.payee_tax_id}"
+    return keys
+
+
+def account_key(tenant: str, account: str) -> str:
+    """Key of an account's state."""
+    return f"{tenant}|account|{account}"
+
+
+def flows_by_key(keys: Mapping[str, str]) -> dict[str, int]:
+    """Key -> the sides on which its entity stands; two roles of one key become one event."""
+    flows: dict[str, int] = {}
+    for role, key in keys.items():
+        flows[key] = flows.get(key, 0) | FLOW_BITS[FLOW_OF_ROLE[role]]
+    return flows
+
+
+def payment_events(
+    payment: Payment, keys: Mapping[str, str], time_ms: int, *, is_allowed: bool, is_imported: bool
+) -> dict[str, Paid]:
+    """Key -> the payment as its entity sees it.
+
+    Args:
+        payment: The payment behind the door.
+        keys: What ``entity_keys`` says of it.
+        time_ms: Its event time, epoch milliseconds.
+        is_allowed: Whether it went on.
+        is_imported: Whether it comes from imported history.
+    """
+    payer, payee = counterpart_hash(payment.payer_account), counterpart_hash(payment.payee_account)
+    is_marked = (payment.payee_fraud_markers_d90 or 0) > 0
+    is_young_payee = _is_young(payment.payee_account_opened_at_ms, time_ms)
+    is_young_payer = _is_young(payment.payer_account_opened_at_ms, time_ms)
+    device = keys.get("device")
+    events = {}
+    for key, flows in flows_by_key(keys).items():
+        if flows == IN:
+            events[key] = Paid(
+                time_ms, flows, payment.amount_cents, payer, is_allowed, is_young_payer, False, is_imported
+            )
+        else:
+            other = payer if key == device else payee
+            events[key] = Paid(
+                time_ms, flows, payment.amount_cents, other, is_allowed, is_young_payee, is_marked, is_imported
+            )
+    return events
+
+
+def _is_young(opened_at_ms: int | None, time_ms: int) -> bool:
+    return opened_at_ms is not None and time_ms - opened_at_ms < YOUNG_ACCOUNT_MS
+
+
+def label_events(
+    keys: Mapping[str, str], time_ms: int, measure: str, change: int, counted_at_ms: int
+) -> dict[str, Labelled]:
+    """Key -> what a label changes there; see ``Labelled``."""
+    return {key: Labelled(time_ms, flows, measure, change, counted_at_ms) for key, flows in flows_by_key(keys).items()}
+
+
+def counterpart_hash(account: str) -> int:
+    """Signed 64-bit hash of an account token."""
+    return int.from_bytes(blake2b(account.encode(), digest_size=8).digest(), "little", signed=True)
