@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench contracts ui down
+.PHONY: help setup demo test check format bench contracts features ui down
 
 VENV := .venv/bin
 
@@ -34,6 +34,9 @@ bench: setup ## Measure
 
 contracts: setup ## Write the published contracts anew from the models
 	@$(VENV)/python -m pix.contracts
+
+features: setup ## Write the catalogue of features anew from the declarations
+	@$(VENV)/python -m pix.features
 
 ui: setup ## Start what is not running and open the UIs
 	@scripts/ui.sh

@@ -111,6 +111,8 @@ python_packages() {
     export VIRTUAL_ENV="$PWD/.venv" UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
     "$UV" pip sync -q --require-hashes requirements.lock
     "$UV" pip install -q --no-deps -e .
+    say "compiling the kernel"
+    .venv/bin/python -c 'import pix.engines.compiled'
 }
 
 # A folder is replaced as a whole: a half-filled one would look finished.

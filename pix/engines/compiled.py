@@ -1,68 +1,23 @@
-"""The kernel, compiled: folding events into blobs, reading windows, and the arithmetic of features.
+"""The compiled kernel's entry points, and the arithmetic of features.
 
-Integers in, integers out; floating point only in ``_evaluate``, with + - x / and square root, never fastmath.
-What it works on is laid out by ``pix.engines.layout``, whose tables come as arguments: the compiled code
-holds no declaration, so its cache on disk cannot be stale. Signatures are explicit, so that it is compiled
-(or loaded) when this module is imported and never during a payment.
+Floating point begins in ``evaluate_row``, with + - x / and square root, never fastmath. Signatures are explicit, so
+that all is compiled (or loaded from numba's cache on disk) when this module is imported, never during a payment.
 
-Bounds: an amount is at most 10**12 centavos and a clipped square at most 10**12, so a window's sums hold for
-9.2 million payments of the greatest amount on one key in 90 days, that is R$ 92 quadrillion; a tile counts
-up to 2**31 - 1 payments. Beyond, integers would wrap silently.
+numba's cache looks at this file only. So the entry points close over a stamp of every source that they are made
+of, which is part of the cache's key; and declarations come as arguments, never as constants.
 """
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import boolean, float64, int64, njit, types
 
-from pix.engines.events import (
-    ALLOWED,
-    AMOUNT_BITS,
-    CONTEST,
-    FORGET_AFTER_MS,
-    IMPORTED,
-    IN,
-    LABEL,
-    MARKED,
-    MINUS,
-    OUT,
-    YOUNG,
-)
+from pix.engines import events, layout, tiles
 from pix.engines.layout import (
-    BANK_CODES,
-    BANK_FIELDS,
-    BANK_FLOW,
-    BANK_HOP,
-    BANK_NARROW,
-    BANK_NARROW_AT,
-    BANK_READ,
-    BANK_TILES,
-    BANK_WIDE,
-    BANK_WIDE_AT,
-    BANKS_AT,
-    CLOCK,
-    COUNT_IN,
-    COUNT_OUT,
-    DISTINCT_AT,
-    DISTINCT_FIELDS,
-    DISTINCT_FLOW,
-    DISTINCT_HOP,
-    DISTINCT_READ,
-    DISTINCT_TABLE,
-    DISTINCT_WINDOW,
-    FIRST_IN,
-    FIRST_OUT,
-    HEADER_READS,
-    HEADER_WORDS,
-    LAST_ATTEMPT,
-    LAST_IMPORTED,
-    LAST_IN,
-    LAST_OUT,
-    LIST_CAP,
     MEASURES,
-    META,
-    N_BANKS,
-    N_DISTINCT,
     N_READS,
-    N_TABLES,
     OP_AMOUNT_RATIO,
     OP_BOTH,
     OP_CODE,
@@ -73,25 +28,21 @@ from pix.engines.layout import (
     OP_QUOTIENT,
     OP_RATIO,
     OP_SCORE,
-    REACH_HOP,
-    REACH_WINDOW,
-    RING_WORDS,
-    RINGS,
-    TABLE_AT,
-    TABLE_FIELDS,
-    TABLE_FLOW,
-    TABLES_AT,
 )
-from pix.features import BRASILIA_OFFSET_MS, DISTINCT_CAP, MISSING
-from pix.features.declarations import REAIS_CAP, ROUND_AMOUNT_CENTS
+from pix.engines.tiles import fold, read
+from pix.features import MISSING, declarations, facts
 
-HOUR = 3_600_000
-AMOUNT_MASK = (1 << AMOUNT_BITS) - 1
 N_MEASURES = len(MEASURES)
-N_HEADER_READS = len(HEADER_READS)
-M_SUM, M_REAIS, M_SQUARES, M_MAX, M_COUNT, M_ATTEMPTED, M_NIGHT, M_ROUND, M_YOUNG, M_MARKED, M_FRAUDS, M_CONTESTS = (
-    range(N_MEASURES)
+MOST_BANKS = 64
+SOURCES = (
+    events.__file__,
+    layout.__file__,
+    tiles.__file__,
+    declarations.__file__,
+    facts.__code__.co_filename,
+    __file__,
 )
+STAMP = int.from_bytes(sha256(b"".join(Path(source).read_bytes() for source in SOURCES)).digest()[:7], "little")
 
 _words = types.Array(int64, 1, "C")
 _frozen = types.Array(int64, 1, "C", readonly=True)
@@ -99,320 +50,11 @@ _grid = types.Array(int64, 2, "C")
 _floats = types.Array(float64, 1, "C")
 _float_grid = types.Array(float64, 2, "C")
 
-_inner = njit(nogil=True, cache=True, inline="never")
+_inner = njit(nogil=True)
 
 
 @_inner
-def _increments(time, word, inc):
-    """What one event adds to each measure of a tile."""
-    flags = word >> AMOUNT_BITS
-    inc[:] = 0
-    if flags & LABEL:
-        inc[M_CONTESTS if flags & CONTEST else M_FRAUDS] = -1 if flags & MINUS else 1
-        return
-    if not flags & ALLOWED:
-        inc[M_ATTEMPTED] = 1
-        return
-    amount = word & AMOUNT_MASK
-    reais = min(amount // 100, REAIS_CAP)
-    hour = (time + BRASILIA_OFFSET_MS) // HOUR % 24
-    inc[M_SUM] = amount
-    inc[M_REAIS] = reais
-    inc[M_SQUARES] = reais * reais
-    inc[M_MAX] = amount
-    inc[M_COUNT] = 1
-    inc[M_NIGHT] = 1 if hour >= 20 or hour < 6 else 0
-    inc[M_ROUND] = 1 if amount % ROUND_AMOUNT_CENTS == 0 else 0
-    inc[M_YOUNG] = 1 if flags & YOUNG else 0
-    inc[M_MARKED] = 1 if flags & MARKED else 0
-
-
-@_inner
-def _start_empty(state, o, time):
-    state[o + META] = 0
-    state[o + CLOCK] = time
-    for place in range(FIRST_OUT, COUNT_OUT):
-        state[o + place] = MISSING
-    state[o + COUNT_OUT] = 0
-    state[o + COUNT_IN] = 0
-
-
-@_inner
-def _note(state, o, time, flags):
-    """Header facts of a payment: first and last moments, counts."""
-    for flow, first, last, count in ((OUT, FIRST_OUT, LAST_OUT, COUNT_OUT), (IN, FIRST_IN, LAST_IN, COUNT_IN)):
-        if flags & flow:
-            if state[o + first] == MISSING or time < state[o + first]:
-                state[o + first] = time
-            if time > state[o + last]:
-                state[o + last] = time
-            if flags & ALLOWED:
-                state[o + count] += 1
-    if not flags & ALLOWED and time > state[o + LAST_ATTEMPT]:
-        state[o + LAST_ATTEMPT] = time
-    if flags & IMPORTED and time > state[o + LAST_IMPORTED]:
-        state[o + LAST_IMPORTED] = time
-
-
-@_inner
-def _drop_unreachable(plan, state, o):
-    """Forget listed events that no window reaches any more; return how many are left."""
-    hop = plan[REACH_HOP]
-    first = state[o + CLOCK] // hop * hop - plan[REACH_WINDOW]
-    left = 0
-    for n in range(state[o + META]):
-        at = o + HEADER_WORDS + 3 * n
-        word = state[at + 1]
-        counted = state[at + 2] if (word >> AMOUNT_BITS) & LABEL else state[at]
-        if counted >= first:
-            to = o + HEADER_WORDS + 3 * left
-            state[to], state[to + 1], state[to + 2] = state[at], word, state[at + 2]
-            left += 1
-    state[o + META] = left
-    return left
-
-
-@_inner
-def _to_rings(plan, state, o, inc):
-    """Replace the list by rings that hold the same events."""
-    listed = state[o + META]
-    events = state[o + HEADER_WORDS : o + HEADER_WORDS + 3 * listed].copy()
-    state[o + META] = RINGS
-    state[o + HEADER_WORDS : o + plan[RING_WORDS]] = 0
-    for t in range(plan[N_TABLES]):
-        at = o + plan[plan[TABLES_AT] + t * TABLE_FIELDS + TABLE_AT]
-        for n in range(DISTINCT_CAP):
-            state[at + 2 * n + 1] = MISSING
-    for n in range(listed):
-        _add(plan, state, o, events[3 * n], events[3 * n + 1], events[3 * n + 2], inc)
-
-
-@_inner
-def _advance(plan, state, o, before, after):
-    """Clear the tiles that the clock enters."""
-    narrow = state.view(np.int32)
-    for b in range(plan[N_BANKS]):
-        at = plan[BANKS_AT] + b * BANK_FIELDS
-        hop, slots = plan[at + BANK_HOP], plan[at + BANK_TILES] + 1
-        last = after // hop
-        first = max(before // hop + 1, last - slots + 1)
-        wide, small = plan[at + BANK_WIDE], plan[at + BANK_NARROW]
-        for tile in range(first, last + 1):
-            slot = tile % slots
-            w = o + plan[at + BANK_WIDE_AT] + slot * wide
-            s = 2 * o + plan[at + BANK_NARROW_AT] + slot * small
-            for k in range(wide):
-                state[w + k] = 0
-            for k in range(small):
-                narrow[s + k] = 0
-
-
-@_inner
-def _remember(state, at, counterpart, time):
-    """Put a counterpart into a table that keeps the greatest last-seen ones; the hash breaks ties."""
-    found, oldest = -1, -1
-    for n in range(DISTINCT_CAP):
-        seen = state[at + 2 * n + 1]
-        if seen == MISSING:
-            if found < 0:
-                found = n
-            break
-        if state[at + 2 * n] == counterpart:
-            if time > seen:
-                state[at + 2 * n + 1] = time
-            return
-        if oldest < 0 or (seen, state[at + 2 * n]) < (state[at + 2 * oldest + 1], state[at + 2 * oldest]):
-            oldest = n
-    if found < 0 and (time, counterpart) > (state[at + 2 * oldest + 1], state[at + 2 * oldest]):
-        found = oldest
-    if found >= 0:
-        state[at + 2 * found] = counterpart
-        state[at + 2 * found + 1] = time
-
-
-@_inner
-def _add(plan, state, o, time, word, other, inc):
-    """Count one event in every ring that still reaches it."""
-    flags = word >> AMOUNT_BITS
-    counted = other if flags & LABEL else time
-    _increments(time, word, inc)
-    narrow = state.view(np.int32)
-    clock = state[o + CLOCK]
-    for b in range(plan[N_BANKS]):
-        at = plan[BANKS_AT] + b * BANK_FIELDS
-        if not plan[at + BANK_FLOW] & flags:
-            continue
-        hop, slots = plan[at + BANK_HOP], plan[at + BANK_TILES] + 1
-        tile, newest = counted // hop, clock // hop
-        if tile <= newest - slots or tile > newest:
-            continue
-        slot = tile % slots
-        wide, small, codes = plan[at + BANK_WIDE], plan[at + BANK_NARROW], plan[at + BANK_CODES]
-        w = o + plan[at + BANK_WIDE_AT] + slot * wide
-        s = 2 * o + plan[at + BANK_NARROW_AT] + slot * small
-        for k in range(wide):
-            code = plan[codes + k]
-            if code == M_MAX:
-                state[w + k] = max(state[w + k], inc[code])
-            else:
-                state[w + k] += inc[code]
-        for k in range(small):
-            narrow[s + k] += np.int32(inc[plan[codes + wide + k]])
-    if flags & LABEL or not flags & ALLOWED:
-        return
-    for t in range(plan[N_TABLES]):
-        at = plan[TABLES_AT] + t * TABLE_FIELDS
-        if plan[at + TABLE_FLOW] & flags:
-            _remember(state, o + plan[at + TABLE_AT], other, time)
-
-
-@_inner
-def _fold(plan, state, o, length, time, word, other, inc):
-    """Fold one event into the state at ``o``; return its length in words."""
-    if length == 0 or time > state[o + CLOCK] + FORGET_AFTER_MS:
-        _start_empty(state, o, time)
-    before = state[o + CLOCK]
-    after = max(before, time)
-    state[o + CLOCK] = after
-    flags = word >> AMOUNT_BITS
-    if not flags & LABEL:
-        _note(state, o, time, flags)
-    listed = state[o + META]
-    if listed == LIST_CAP:
-        listed = _drop_unreachable(plan, state, o)
-    if 0 <= listed < LIST_CAP:
-        at = o + HEADER_WORDS + 3 * listed
-        state[at], state[at + 1], state[at + 2] = time, word, other
-        state[o + META] = listed + 1
-        return HEADER_WORDS + 3 * (listed + 1)
-    if listed == RINGS:
-        if after > before:
-            _advance(plan, state, o, before, after)
-    else:
-        _to_rings(plan, state, o, inc)
-    _add(plan, state, o, time, word, other, inc)
-    return plan[RING_WORDS]
-
-
-@_inner
-def _read_list(plan, state, o, now, reads, r, inc, starts):
-    """Windows over the listed events, one by one."""
-    listed, banks_at, n_banks = state[o + META], plan[BANKS_AT], plan[N_BANKS]
-    for b in range(n_banks):
-        at = banks_at + b * BANK_FIELDS
-        hop = plan[at + BANK_HOP]
-        starts[b] = (now // hop - plan[at + BANK_TILES]) * hop
-    for n in range(listed):
-        e = o + HEADER_WORDS + 3 * n
-        time, word, other = state[e], state[e + 1], state[e + 2]
-        flags = word >> AMOUNT_BITS
-        counted = other if flags & LABEL else time
-        _increments(time, word, inc)
-        for b in range(n_banks):
-            at = banks_at + b * BANK_FIELDS
-            if not plan[at + BANK_FLOW] & flags or counted < starts[b]:
-                continue
-            to, codes = r + plan[at + BANK_READ], plan[at + BANK_CODES]
-            for k in range(plan[at + BANK_WIDE] + plan[at + BANK_NARROW]):
-                code = plan[codes + k]
-                if code == M_MAX:
-                    reads[to + k] = max(reads[to + k], inc[code])
-                else:
-                    reads[to + k] += inc[code]
-        if flags & ALLOWED and plan[N_DISTINCT] > 0:
-            _count_listed(plan, state, o, now, n, reads, r)
-
-
-@_inner
-def _count_listed(plan, state, o, now, n, reads, r):
-    """Count the n-th listed payment's counterpart per flow, if this is its newest payment of that flow."""
-    e = o + HEADER_WORDS
-    time, flags, other = state[e + 3 * n], state[e + 3 * n + 1] >> AMOUNT_BITS, state[e + 3 * n + 2]
-    newer = 0
-    for m in range(state[o + META]):
-        flags_m = state[e + 3 * m + 1] >> AMOUNT_BITS
-        if m != n and state[e + 3 * m + 2] == other and flags_m & ALLOWED:
-            time_m = state[e + 3 * m]
-            if time_m > time or (time_m == time and m < n):
-                newer |= flags_m
-    for d in range(plan[N_DISTINCT]):
-        at = plan[DISTINCT_AT] + d * DISTINCT_FIELDS
-        flow, hop = plan[at + DISTINCT_FLOW], plan[at + DISTINCT_HOP]
-        if flow & flags & ~newer and time >= now // hop * hop - plan[at + DISTINCT_WINDOW]:
-            reads[r + plan[at + DISTINCT_READ]] += 1
-
-
-@_inner
-def _read_rings(plan, state, o, now, reads, r):
-    """Windows as sums over tiles."""
-    narrow = state.view(np.int32)
-    clock = state[o + CLOCK]
-    for b in range(plan[N_BANKS]):
-        at = plan[BANKS_AT] + b * BANK_FIELDS
-        hop, tiles = plan[at + BANK_HOP], plan[at + BANK_TILES]
-        newest = clock // hop
-        first = max(now // hop, newest) - tiles
-        count = newest - first + 1
-        if count <= 0:
-            continue
-        slots = tiles + 1
-        slot = first % slots
-        to, codes = r + plan[at + BANK_READ], plan[at + BANK_CODES]
-        wide, small = plan[at + BANK_WIDE], plan[at + BANK_NARROW]
-        wide_at, small_at = o + plan[at + BANK_WIDE_AT], 2 * o + plan[at + BANK_NARROW_AT]
-        for _ in range(count):
-            w, s = wide_at + slot * wide, small_at + slot * small
-            for k in range(wide):
-                if plan[codes + k] == M_MAX:
-                    reads[to + k] = max(reads[to + k], state[w + k])
-                else:
-                    reads[to + k] += state[w + k]
-            for k in range(small):
-                reads[to + wide + k] += narrow[s + k]
-            slot += 1
-            if slot == slots:
-                slot = 0
-    for d in range(plan[N_DISTINCT]):
-        at = plan[DISTINCT_AT] + d * DISTINCT_FIELDS
-        table = o + plan[plan[TABLES_AT] + plan[at + DISTINCT_TABLE] * TABLE_FIELDS + TABLE_AT]
-        hop = plan[at + DISTINCT_HOP]
-        first = now // hop * hop - plan[at + DISTINCT_WINDOW]
-        inside = 0
-        for n in range(DISTINCT_CAP):
-            inside += state[table + 2 * n + 1] >= first
-        reads[r + plan[at + DISTINCT_READ]] = inside
-
-
-@_inner
-def _read(plan, state, o, length, time, is_imported, reads, r, inc, starts):
-    """The integers of one entity for a payment at ``time``, written to ``reads`` from ``r`` on."""
-    for n in range(plan[N_READS]):
-        reads[r + n] = 0
-    for n in range(5):
-        reads[r + n] = MISSING
-    imported = MISSING
-    now = time
-    if length > 0 and time <= state[o + CLOCK] + FORGET_AFTER_MS:
-        now = max(time, state[o + CLOCK])
-        for n in range(5):
-            moment = state[o + FIRST_OUT + n]
-            reads[r + n] = MISSING if moment == MISSING else now - moment
-        reads[r + 5] = state[o + COUNT_OUT]
-        reads[r + 6] = state[o + COUNT_IN]
-        imported = state[o + LAST_IMPORTED]
-        if state[o + META] == RINGS:
-            _read_rings(plan, state, o, now, reads, r)
-        else:
-            _read_list(plan, state, o, now, reads, r, inc, starts)
-    for b in range(plan[N_BANKS]):
-        at = plan[BANKS_AT] + b * BANK_FIELDS
-        hop = plan[at + BANK_HOP]
-        to = r + plan[at + BANK_READ] + plan[at + BANK_WIDE] + plan[at + BANK_NARROW]
-        reads[to] = 0 if is_imported or imported >= (now // hop - plan[at + BANK_TILES]) * hop else 1
-
-
-@_inner
-def _evaluate(program, n, out):
+def evaluate_row(program, n, out):
     """Every feature from a payment's integers; the one place where they become floating point."""
     for row in range(program.shape[0]):
         place, operation = program[row, 0], program[row, 1]
@@ -428,12 +70,13 @@ def _evaluate(program, n, out):
             if out[c] > 0:
                 value = (n[a] / 100 - out[b]) / out[c]
         elif n[a] != MISSING:
-            value = _of_integers(operation, n[a], n[b], n[c], b, program[row, 5])
+            value = of_integers(operation, n[a], n[b], n[c], b, program[row, 5])
         out[place] = value
 
 
 @_inner
-def _of_integers(operation, x, y, z, code, scale):
+def of_integers(operation, x, y, z, code, scale):
+    """One operation over integers."""
     if operation == OP_INTEGER:
         return x / scale
     if operation == OP_CODE:
@@ -452,79 +95,97 @@ def _of_integers(operation, x, y, z, code, scale):
     return np.nan
 
 
-@njit(types.void(_words, _words, _frozen, _grid, int64, boolean, _grid, _words, _floats), nogil=True, cache=True)
-def read_entities(plans, bounds, source, entities, time, is_imported, program, integers, out):
-    """Read every entity of one payment and compute all its features.
+class EntryPoints(NamedTuple):
+    """The compiled functions; see ``entry_points``."""
 
-    Args:
-        plans: The kinds' plans, one after the other.
-        bounds: Where each kind's plan begins and the last one ends.
-        source: The entities' blobs, one after the other.
-        entities: Per entity: kind, first word in ``source``, words (0 without a state), place in ``integers``.
-        time: The payment's event time, epoch milliseconds.
-        is_imported: Whether the payment comes from imported history, where attempts are unknown.
-        program: See ``pix.engines.layout.PROGRAM``.
-        integers: The payment's facts at the front, ``MISSING`` behind; what is read is written here.
-        out: Gets the vector.
-    """
-    inc, starts = np.empty(N_MEASURES, np.int64), np.empty(64, np.int64)
-    for e in range(entities.shape[0]):
-        kind = entities[e, 0]
-        plan = plans[bounds[kind] : bounds[kind + 1]]
-        _read(plan, source, entities[e, 1], entities[e, 2], time, is_imported, integers, entities[e, 3], inc, starts)
-    _evaluate(program, integers, out)
+    read_entities: Any
+    fold_entities: Any
+    replay: Any
+    evaluate: Any
 
 
-@njit(types.void(_words, _words, _frozen, _grid, _words, int64, _words), nogil=True, cache=True)
-def fold_entities(plans, bounds, source, entities, target, stride, lengths):
-    """Fold one event into each entity.
+def entry_points(stamp: int) -> EntryPoints:
+    """Compile the entry points, or load them from the cache of this stamp."""
 
-    Args:
-        plans: The kinds' plans, one after the other.
-        bounds: Where each kind's plan begins and the last one ends.
-        source: The entities' blobs, one after the other.
-        entities: Per entity: kind, first word in ``source``, words, and the event's three words.
-        target: Gets the new blobs, one per ``stride`` words.
-        stride: At least the words of the largest blob.
-        lengths: Gets their lengths in words.
-    """
-    inc = np.empty(N_MEASURES, np.int64)
-    for e in range(entities.shape[0]):
-        kind, at, words = entities[e, 0], entities[e, 1], entities[e, 2]
-        plan = plans[bounds[kind] : bounds[kind + 1]]
-        o = e * stride
-        for n in range(words):
-            target[o + n] = source[at + n]
-        lengths[e] = _fold(plan, target, o, words, entities[e, 3], entities[e, 4], entities[e, 5], inc)
+    @njit(types.void(_words, _words, _frozen, _grid, int64, boolean, _grid, _words, _floats), nogil=True, cache=True)
+    def read_entities(plans, bounds, source, entities, time, is_imported, program, integers, out):
+        """Read every entity of one payment and compute all its features.
+
+        Args:
+            plans: The kinds' plans, one after the other.
+            bounds: Where each kind's plan begins and the last one ends.
+            source: The entities' blobs, one after the other.
+            entities: Per entity: kind, first word in ``source``, words (0 without a state), place in ``integers``.
+            time: The payment's event time, epoch milliseconds.
+            is_imported: Whether the payment comes from imported history, where attempts are unknown.
+            program: See ``pix.engines.layout.PROGRAM``.
+            integers: The payment's facts at the front, ``MISSING`` behind; what is read is written here.
+            out: Gets the vector.
+        """
+        _ = stamp
+        inc, starts = np.empty(N_MEASURES, np.int64), np.empty(MOST_BANKS, np.int64)
+        for e in range(entities.shape[0]):
+            kind = entities[e, 0]
+            plan = plans[bounds[kind] : bounds[kind + 1]]
+            read(plan, source, entities[e, 1], entities[e, 2], time, is_imported, integers, entities[e, 3], inc, starts)
+        evaluate_row(program, integers, out)
+
+    @njit(types.void(_words, _words, _frozen, _grid, _words, int64, _words), nogil=True, cache=True)
+    def fold_entities(plans, bounds, source, entities, target, stride, lengths):
+        """Fold one event into each entity.
+
+        Args:
+            plans: The kinds' plans, one after the other.
+            bounds: Where each kind's plan begins and the last one ends.
+            source: The entities' blobs, one after the other.
+            entities: Per entity: kind, first word in ``source``, words, and the event's three words.
+            target: Gets the new blobs, one per ``stride`` words.
+            stride: At least the words of the largest blob.
+            lengths: Gets their lengths in words.
+        """
+        _ = stamp
+        inc = np.empty(N_MEASURES, np.int64)
+        for e in range(entities.shape[0]):
+            kind, at, words = entities[e, 0], entities[e, 1], entities[e, 2]
+            plan = plans[bounds[kind] : bounds[kind + 1]]
+            o = e * stride
+            for n in range(words):
+                target[o + n] = source[at + n]
+            lengths[e] = fold(plan, target, o, words, entities[e, 3], entities[e, 4], entities[e, 5], inc)
+
+    @njit(types.void(_words, _grid, _words, _words, _words, _grid), nogil=True, cache=True)
+    def replay(plan, steps, starts, lengths, states, reads):
+        """Fold and read many events of many keys of one kind, in the given order.
+
+        Args:
+            plan: The kind's plan.
+            steps: Per step: key's place, what to do (1 fold, 2 read, 3 read and then fold), the event's three words,
+                whether it is read for imported history.
+            starts: Per key, its first word in ``states``.
+            lengths: Per key, words of its state; updated.
+            states: Room for every key's state.
+            reads: Gets one row per step that reads.
+        """
+        _ = stamp
+        inc, edges, row = np.empty(N_MEASURES, np.int64), np.empty(MOST_BANKS, np.int64), 0
+        flat = reads.reshape(reads.size)
+        for n in range(steps.shape[0]):
+            key, action, time = steps[n, 0], steps[n, 1], steps[n, 2]
+            o = starts[key]
+            if action & 2:
+                read(plan, states, o, lengths[key], time, steps[n, 5] != 0, flat, row * plan[N_READS], inc, edges)
+                row += 1
+            if action & 1:
+                lengths[key] = fold(plan, states, o, lengths[key], time, steps[n, 3], steps[n, 4], inc)
+
+    @njit(types.void(_grid, _grid, _float_grid), nogil=True, cache=True)
+    def evaluate(program, integers, out):
+        """Every feature of many payments from their integers, row by row."""
+        _ = stamp
+        for n in range(integers.shape[0]):
+            evaluate_row(program, integers[n], out[n])
+
+    return EntryPoints(read_entities, fold_entities, replay, evaluate)
 
 
-@njit(types.void(_words, _grid, _words, _words, _words, _grid), nogil=True, cache=True)
-def replay(plan, steps, starts, lengths, states, reads):
-    """Fold and read many events of many keys of one kind, in the given order.
-
-    Args:
-        plan: The kind's plan.
-        steps: Per step: key's place, what to do (1 fold, 2 read, 3 read and then fold), the event's three words,
-            whether it is read for imported history.
-        starts: Per key, its first word in ``states``.
-        lengths: Per key, words of its state; updated.
-        states: Room for every key's state.
-        reads: Gets one row per step that reads.
-    """
-    inc, edges, row = np.empty(N_MEASURES, np.int64), np.empty(64, np.int64), 0
-    flat = reads.reshape(reads.size)
-    for n in range(steps.shape[0]):
-        key, action, time = steps[n, 0], steps[n, 1], steps[n, 2]
-        o = starts[key]
-        if action & 2:
-            _read(plan, states, o, lengths[key], time, steps[n, 5] != 0, flat, row * plan[N_READS], inc, edges)
-            row += 1
-        if action & 1:
-            lengths[key] = _fold(plan, states, o, lengths[key], time, steps[n, 3], steps[n, 4], inc)
-
-
-@njit(types.void(_grid, _grid, _float_grid), nogil=True, cache=True)
-def evaluate(program, integers, out):
-    """Every feature of many payments from their integers, row by row."""
-    for n in range(integers.shape[0]):
-        _evaluate(program, integers[n], out[n])
+read_entities, fold_entities, replay, evaluate = entry_points(STAMP)

@@ -120,5 +120,5 @@ def features(
         typer.echo(json.dumps(rows))
         return
     for row in rows:
-        typer.echo(f"{row['name']:28} {row['group']:9} {row['unit']:14} {row['description']}")
+        typer.echo(f"{row['name']:36} {row['group']:9} {row['unit']:14} {row['description']}")
     typer.echo(f"{len(rows)} features, fingerprint {FINGERPRINT}")

@@ -17,7 +17,9 @@ from pix.features import (
     catalogue,
     fingerprint,
 )
+from pix.features.__main__ import PAGE
 from pix.features.declarations import REAIS_CAP
+from pix.features.page import page
 from serving.reasons import REASON_OF_FEATURE, TEXTS
 
 GROUPS = {"request", "temporal", "payer", "payee", "pair", "device", "person", "network", "label"}
@@ -85,3 +87,7 @@ def test_every_feature_has_a_reason_in_both_languages() -> None:
     assert set(REASON_OF_FEATURE) == set(FEATURE_NAMES)
     assert set(REASON_OF_FEATURE.values()) == set(TEXTS)
     assert all(set(text) == {"pt-BR", "en"} for text in TEXTS.values())
+
+
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "docs/features.md is old: run `make features`"

@@ -90,13 +90,13 @@ def test_list_and_rings_read_the_same(history: list[tuple[Event, int]], role: st
 
 
 def as_rings(blob: bytes, kind: str) -> bytes:
-    from pix.engines import compiled
+    from pix.engines import tiles
 
     plan = layout.PLANS[kind]
     state = np.zeros(plan[layout.RING_WORDS], np.int64)
     words = np.frombuffer(blob, np.int64)
     state[: len(words)] = words
-    compiled._to_rings(plan, state, 0, np.zeros(len(layout.MEASURES), np.int64))
+    tiles.to_rings(plan, state, 0, np.zeros(len(layout.MEASURES), np.int64))
     return state.tobytes()
 
 
