@@ -5,7 +5,7 @@ counterpart (for a label: the time under which it counts).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from pix.contracts import DAY_MS, MAX_AMOUNT_CENTS, Payment
@@ -149,21 +149,16 @@ def payment_events(
         is_imported: Whether it comes from imported history.
     """
     payer, payee = counterpart_hash(payment.payer_account), counterpart_hash(payment.payee_account)
-    is_marked = (payment.payee_fraud_markers_d90 or 0) > 0
+    amount, is_marked = payment.amount_cents, (payment.payee_fraud_markers_d90 or 0) > 0
     is_young_payee = _is_young(payment.payee_account_opened_at_ms, time_ms)
     is_young_payer = _is_young(payment.payer_account_opened_at_ms, time_ms)
-    device = keys.get("device")
-    events = {}
-    for key, flows in flows_by_key(keys).items():
-        if flows == IN:
-            events[key] = Paid(
-                time_ms, flows, payment.amount_cents, payer, is_allowed, is_young_payer, False, is_imported
-            )
-        else:
-            other = payer if key == device else payee
-            events[key] = Paid(
-                time_ms, flows, payment.amount_cents, other, is_allowed, is_young_payee, is_marked, is_imported
-            )
+    # Most entities of a payment see the same event.
+    paid = Paid(time_ms, OUT, amount, payee, is_allowed, is_young_payee, is_marked, is_imported)
+    received = Paid(time_ms, IN, amount, payer, is_allowed, is_young_payer, False, is_imported)
+    by_flow = {OUT: paid, IN: received}
+    events = {key: by_flow.get(flows) or replace(paid, flows=flows) for key, flows in flows_by_key(keys).items()}
+    if "device" in keys:
+        events[keys["device"]] = Paid(time_ms, OUT, amount, payer, is_allowed, is_young_payee, is_marked, is_imported)
     return events
 
 

@@ -19,7 +19,6 @@ from pix.engines.layout import (
     INTEGERS,
     KINDS,
     LIST_CAP,
-    META,
     N_READS,
     PLANS,
     PROGRAM,
@@ -42,7 +41,16 @@ _BOUNDS = np.cumsum([0, *[len(PLANS[kind]) for kind in KINDS]])
 _STRIDE = max(int(plan[RING_WORDS]) for plan in PLANS.values())
 _KIND_OF_ROLE = {role: _KIND[kind] for role, kind in ROLES.items()}
 _FACTS = len(FACT_NAMES)
-_NOTHING = [MISSING] * (INTEGERS - _FACTS)
+_NO_INTEGERS = np.full(INTEGERS, MISSING, np.int64)
+_LIST_WORDS = [HEADER_WORDS + 3 * listed for listed in range(LIST_CAP + 1)]
+# What a blob begins with (`META`) -> its length in words: a list's number of events, or the mark of rings.
+_WORDS = {
+    kind: {
+        **{listed.to_bytes(WORD, "little"): words for listed, words in enumerate(_LIST_WORDS)},
+        RINGS.to_bytes(WORD, "little", signed=True): int(plan[RING_WORDS]),
+    }
+    for kind, plan in PLANS.items()
+}
 
 
 class BrokenBlob(Exception):
@@ -88,11 +96,9 @@ def _words(blob: bytes | None, kind: str) -> int:
     """Length of a blob in words; a wrong one would make the compiled code read elsewhere."""
     if not blob:
         return 0
-    words, left = divmod(len(blob), WORD)
-    listed = int.from_bytes(blob[META * WORD : (META + 1) * WORD], "little", signed=True)
-    expected = int(PLANS[kind][RING_WORDS]) if listed == RINGS else HEADER_WORDS + 3 * listed
-    if left or words != expected or listed > LIST_CAP:
-        raise BrokenBlob(f"a state of kind {kind} has {len(blob)} bytes, its header says {expected * WORD}")
+    words = _WORDS[kind].get(blob[:WORD], 0)
+    if words * WORD != len(blob):
+        raise BrokenBlob(f"a state of kind {kind} has {len(blob)} bytes, its header says {words * WORD}")
     return words
 
 
@@ -125,7 +131,8 @@ def prepared(
         entities.append((_KIND_OF_ROLE[role], at, words, READ_AT[role]))
         at += words
     source = np.frombuffer(b"".join([blob for blob in states.values() if blob]), np.int64)
-    integers = np.array(facts(payment, event_ms) + _NOTHING, np.int64)
+    integers = _NO_INTEGERS.copy()
+    integers[:_FACTS] = facts(payment, event_ms)
     grid = np.array(entities, np.int64).reshape(len(entities), 4)
     return (
         _ALL_PLANS, _BOUNDS, source, grid, event_ms, is_imported, PROGRAM, integers, np.empty(len(FEATURES))
@@ -159,7 +166,8 @@ def vector(payment: Payment, event_ms: int, reads: Reads) -> Vector:
 
 def integers_of(payment: Payment, event_ms: int, reads: Reads) -> Integers:
     """What ``evaluate`` starts from: the payment's facts, then its roles' integers."""
-    row = np.array(facts(payment, event_ms) + _NOTHING, np.int64)
+    row: Integers = _NO_INTEGERS.copy()
+    row[:_FACTS] = facts(payment, event_ms)
     for role, values in reads.items():
         if values is not None:
             row[READ_AT[role] : READ_AT[role] + len(values)] = values

@@ -309,19 +309,32 @@ def read_list(plan, state, o, now, reads, r, inc, starts):
 def count_listed(plan, state, o, now, n, reads, r):
     """Count the n-th listed payment's counterpart per flow, if this is its newest payment of that flow."""
     e = o + HEADER_WORDS
-    time, flags, other = state[e + 3 * n], state[e + 3 * n + 1] >> AMOUNT_BITS, state[e + 3 * n + 2]
-    newer = 0
-    for m in range(state[o + META]):
-        flags_m = state[e + 3 * m + 1] >> AMOUNT_BITS
-        if m != n and state[e + 3 * m + 2] == other and flags_m & ALLOWED:
-            time_m = state[e + 3 * m]
-            if time_m > time or (time_m == time and m < n):
-                newer |= flags_m
+    time, flags = state[e + 3 * n], state[e + 3 * n + 1] >> AMOUNT_BITS
+    newer = -1
     for d in range(plan[N_DISTINCT]):
         at = plan[DISTINCT_AT] + d * DISTINCT_FIELDS
         flow, hop = plan[at + DISTINCT_FLOW], plan[at + DISTINCT_HOP]
-        if flow & flags & ~newer and time >= now // hop * hop - plan[at + DISTINCT_WINDOW]:
+        if not flow & flags or time < now // hop * hop - plan[at + DISTINCT_WINDOW]:
+            continue
+        if newer < 0:
+            newer = newer_flows(state, o, n)
+        if not flow & newer:
             reads[r + plan[at + DISTINCT_READ]] += 1
+
+
+@_inner
+def newer_flows(state, o, n):
+    """Flows in which the n-th listed payment's counterpart has a newer allowed payment (or an earlier tie)."""
+    e = o + HEADER_WORDS
+    time, other = state[e + 3 * n], state[e + 3 * n + 2]
+    newer = 0
+    for m in range(state[o + META]):
+        flags = state[e + 3 * m + 1] >> AMOUNT_BITS
+        if m != n and state[e + 3 * m + 2] == other and flags & ALLOWED:
+            at = state[e + 3 * m]
+            if at > time or (at == time and m < n):
+                newer |= flags & (OUT | IN)
+    return newer
 
 
 @_inner
