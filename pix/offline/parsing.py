@@ -5,6 +5,7 @@ beside the file, because carrying them through the JVM and keeping them there co
 row is sealed; nothing else that is clear leaves this module.
 """
 
+import gc
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -117,17 +118,29 @@ def blocks_parser(
         rows_in = parse()
         for batch in batches:
             for place in batch.column(0).to_pylist():
-                taken = refused = 0
-                with pq.ParquetWriter(staged / f"{place:06d}.parquet", schema, compression="lz4") as writer:
-                    for part in _parts(rows_in(file, file.blocks[place])):
-                        bad = sum("reason" in row for row in part)
-                        taken, refused = taken + len(part) - bad, refused + bad
-                        writer.write_batch(_batch(part, schema))
+                target = staged / f"{place:06d}.parquet"
+                taken, refused = _staged(target, schema, rows_in(file, file.blocks[place]))
                 if progress is not None:
                     (progress / f"{file.path.stem}-{place}").write_text(f"{taken} {refused}")
                 yield pa.RecordBatch.from_pydict({"block": [place], "rows": [taken + refused]})
 
     return run
+
+
+def _staged(target: Path, schema: pa.Schema, rows: Iterator[Parsed]) -> tuple[int, int]:
+    """Write rows to a file; how many of them were taken and refused."""
+    taken = refused = 0
+    # The collector would go through all waiting rows again and again: a fifth of the time, and they hold no cycles.
+    gc.disable()
+    try:
+        with pq.ParquetWriter(target, schema, compression="lz4") as writer:
+            for part in _parts(rows):
+                bad = sum("reason" in row for row in part)
+                taken, refused = taken + len(part) - bad, refused + bad
+                writer.write_batch(_batch(part, schema))
+    finally:
+        gc.enable()
+    return taken, refused
 
 
 def _parts(rows: Iterator[Parsed]) -> Iterator[list[Parsed]]:
@@ -143,8 +156,8 @@ def _parts(rows: Iterator[Parsed]) -> Iterator[list[Parsed]]:
 
 def _batch(rows: list[Parsed], schema: pa.Schema) -> pa.RecordBatch:
     names = schema.names
-    columns = zip(*(map(row.get, names) for row in rows), strict=True)
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    table = [tuple(map(row.get, names)) for row in rows]
+    arrays = [pa.array(values, field.type) for values, field in zip(zip(*table, strict=True), schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
