@@ -332,4 +332,5 @@ def typology_shares(seen: Observed) -> Mapping[str, float]:
 
 
 def _mean(values: Floats | Bools) -> float:
-    return float(values.mean())
+    """NaN where there is nothing, which is within no tolerance."""
+    return float(values.mean()) if len(values) else float("nan")
