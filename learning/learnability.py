@@ -17,6 +17,7 @@ from learning.evaluation import Bools, Floats, Interval, average_precision, aver
 from learning.small_history import frame
 from pix.contracts import DAY_MS, behind_the_door, label_from, payment_from
 from pix.features import FEATURE_NAMES
+from pix.simulator.flow import Typology
 from pix.simulator.rhythm import local_hour
 from pix.simulator.simulation import SimulationPlan, simulate
 from pix.tokens import Keyring
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MATURITY_MS = 7 * DAY_MS
+_LARGEST = np.finfo(np.float64).max
 _KEYRING = Keyring(1, {1: b"learnability".ljust(32, b".")})
 
 
@@ -95,29 +97,35 @@ def _judge(whole: "pd.DataFrame", typologies: dict[str, str | None], config: tra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypologyPower:
-    """How well one typology's payments are told from honest ones; ``typology`` None is all fraud."""
+    """How well some fraud is told from honest payments: a typology's, ``ALL`` of it, or ``BY_VICTIMS``."""
 
-    typology: str | None
+    typology: str
     payments: int
     raw_precision: float
     precision: float
 
 
+ALL, BY_VICTIMS = "all", "all but mules"
+_MULES = Typology.MULE_PASS_THROUGH.name.lower()
+
+
 def by_typology(judged: Sequence[Learnability]) -> list[TypologyPower]:
-    """Average precision against the truth, pooled over simulations, for all fraud and for each typology."""
+    """Average precision against the truth, pooled over simulations: all fraud, what victims pay, each typology."""
     typology = np.array([one or "" for part in judged for one in part.typology])
     raw = np.concatenate([part.raw_scores for part in judged])
     scores = np.concatenate([part.scores for part in judged])
+    honest = typology == ""
+    groups = {ALL: ~honest, BY_VICTIMS: ~honest & (typology != _MULES)}
+    groups |= {name: typology == name for name in sorted(set(typology[~honest].tolist()))}
     found = []
-    for name in (None, *sorted(set(typology.tolist()) - {""})):
-        rows = (typology == "") | (typology == name if name else typology != "")
-        positive = typology[rows] != ""
+    for name, frauds in groups.items():
+        rows = honest | frauds
         found.append(
             TypologyPower(
                 typology=name,
-                payments=int(positive.sum()),
-                raw_precision=average_precision(positive, raw[rows]),
-                precision=average_precision(positive, scores[rows]),
+                payments=int(frauds.sum()),
+                raw_precision=average_precision(frauds[rows], raw[rows]),
+                precision=average_precision(frauds[rows], scores[rows]),
             )
         )
     return found
@@ -126,8 +134,9 @@ def by_typology(judged: Sequence[Learnability]) -> list[TypologyPower]:
 def single_field_aucs(payments: pa.Table, is_fraud: Bools, identifiers: Collection[str]) -> dict[str, float]:
     """How well each field alone ranks fraud above the rest, best first.
 
-    In whichever direction and with missing values at whichever end it does better. A category ranks by its own
-    share of fraud in these very rows, and a time counts as itself and as an age at the payment: both flatter it.
+    In whichever direction it does better, with missing values at either end or left out. A category ranks by its
+    own share of fraud in these very rows, and a time counts as itself and as an age at the payment. All of that
+    flatters the field.
 
     Args:
         payments: Columns of the payment contract.
@@ -153,11 +162,11 @@ def single_field_aucs(payments: pa.Table, is_fraud: Bools, identifiers: Collecti
 
 def _number_auc(column: pa.Array, is_fraud: Bools) -> float:
     values = column.cast(pa.float64())
-    tries = []
-    for missing in (-np.finfo(np.float64).max, np.finfo(np.float64).max):
-        area = roc_auc(is_fraud, pc.fill_null(values, missing).to_numpy())
-        tries += [area, 1 - area]
-    return max(tries)
+    known = values.is_valid().to_numpy(zero_copy_only=False)
+    areas = [roc_auc(is_fraud, pc.fill_null(values, end).to_numpy()) for end in (-_LARGEST, _LARGEST)]
+    if 0 < is_fraud[known].sum() < known.sum():
+        areas.append(roc_auc(is_fraud[known], values.drop_null().to_numpy()))
+    return max(max(area, 1 - area) for area in areas)
 
 
 def _category_auc(column: pa.Array, is_fraud: Bools) -> float:

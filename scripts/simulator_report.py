@@ -173,7 +173,7 @@ def powers(judged: Sequence[judge.Learnability]) -> str:
     """By typology, against the truth, over all seeds."""
     rows = [
         (
-            power.typology.replace("_", " ") if power.typology else "**all**", str(power.payments),
+            power.typology.replace("_", " "), str(power.payments),
             f"{power.raw_precision:.3f}", f"{power.precision:.3f}",
         )
         for power in judge.by_typology(judged)
