@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench contracts features ui down
+.PHONY: help setup demo test check format bench simulator-docs contracts features ui down
 
 VENV := .venv/bin
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Find or install what is missing (seconds when nothing changed)
 	@scripts/setup.sh
@@ -31,6 +31,9 @@ format: setup ## Format the code and fix what the linter can
 
 bench: setup ## Measure
 	@$(VENV)/python -m benchmarks
+
+simulator-docs: setup ## Write the figures and pictures of docs/simulator.md anew (ten minutes)
+	@$(VENV)/python scripts/simulator_report.py
 
 contracts: setup ## Write the published contracts anew from the models
 	@$(VENV)/python -m pix.contracts

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.contracts import parse_over_naive
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
+from benchmarks.simulator import lines_over_row_by_row
 from pix.contracts import canonical_json, parse_payment
 from pix.store.interface import Fold, Message, Store, open_store
 from pix.tokens import Keyring
@@ -31,7 +32,13 @@ POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
 
 def main() -> None:
     """Run every benchmark, print the table, write ``benchmarks/results.json``."""
-    rows = [*feature_rows(paired), decision_over_bare_store(), parse_over_naive(), import_over_plain_write()]
+    rows = [
+        *feature_rows(paired),
+        decision_over_bare_store(),
+        parse_over_naive(),
+        import_over_plain_write(),
+        lines_over_row_by_row(),
+    ]
     machine = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
     RESULTS.write_text(json.dumps({"machine": machine, "results": rows}, indent=2) + "\n")
     for row in rows:
@@ -44,6 +51,8 @@ def main() -> None:
                 f"{'':76} ours {row['ours_seconds']:.1f} s, {row['ours_rows_per_second']:,.0f} rows/s   "
                 f"reference {row['reference_seconds']:.1f} s, {row['reference_rows_per_second']:,.0f} rows/s\n"
             )
+        if "note" in row:
+            sys.stdout.write(f"{'':76} {row['note']}\n")
 
 
 def paired(name: str, ours: Callable[[], float], reference: Callable[[], float]) -> dict[str, object]:

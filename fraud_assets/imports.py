@@ -1,6 +1,8 @@
 """Past payments enter here: what waits in the inbox becomes silver history, each file once per history."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +10,9 @@ import dagster as dg
 
 from fraud_assets.declared import table_spec
 from fraud_assets.failures import told
-from fraud_assets.lake import LakeError, LakeResource, Written
+from fraud_assets.lake import LakeError, LakeResource, TableBusy, Written
 from fraud_assets.resources import HomeResource
+from pix import locks
 from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
 
 if TYPE_CHECKING:
@@ -60,10 +63,26 @@ def imported_history(
 
     deposit_configured(home, config)
     now_ms = time.time_ns() // 1_000_000
-    names = [name for each in inbox.waiting(home.inbox) if (name := import_waiting(context, lake, home, each, now_ms))]
+    with only_import(lake):
+        waiting = inbox.waiting(home.inbox)
+        names = [name for each in waiting if (name := import_waiting(context, lake, home, each, now_ms))]
     tables = (HISTORY_PAYMENTS, HISTORY_LABELS, HISTORY_REFUSED, HISTORY_IMPORTS)
     payments, labels, refused, imports = (lake.unchanged(table).result(imported_now=names) for table in tables)
     return payments, labels, refused, imports
+
+
+@contextmanager
+def only_import(lake: LakeResource) -> Iterator[None]:
+    """Be the only import of this home: two at once would take the same number, and one replace the other.
+
+    Raises:
+        TableBusy: Another process is still importing when the patience is over.
+    """
+    try:
+        with locks.held(Path(lake.locks) / "history-import", patience_seconds=10 * lake.patience_seconds):
+            yield
+    except locks.LockHeld as held:
+        raise TableBusy(f"process {held.pid} is importing a history; try again when it is done") from held
 
 
 def deposit_configured(home: HomeResource, config: ImportConfig) -> None:
@@ -86,8 +105,15 @@ def import_waiting(
 ) -> str | None:
     """Import one deposit and delete it; the name of its history, or None if the history had the file already."""
     from pix.offline import history
+    from pix.offline.mapping_checks import MappingProblem
+    from pix.offline.sources import UnreadableFile
 
-    files = history.files_of(deposit)
+    try:
+        files = history.files_of(deposit)
+    except (MappingProblem, UnreadableFile):
+        # It would be refused for ever, and every later import with it.
+        deposit.discard()
+        raise
     if (deposit.history, files.payments.sha256) in committed(lake)[1]:
         context.log.info("history %s has %s already", deposit.history, deposit.payments.name)
         deposit.discard()

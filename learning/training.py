@@ -162,7 +162,7 @@ def fit(
     is_fraud = labels(split.after)
     evaluation_model = _boost(vectors(split.before, feature_names), labels(split.before), config)
     scores = probabilities(evaluation_model, vectors(split.after, feature_names))
-    raw_scores = _raw_field_scores(split, config)
+    raw_scores = field_scores(split, config)
     return Trained(
         model=_boost(vectors(frame, feature_names), labels(frame), config),
         evaluation_model=evaluation_model,
@@ -232,10 +232,14 @@ def _is_text(column: "pd.Series[Any]") -> bool:
     return kind in ("string", "categorical")
 
 
-def _raw_field_scores(split: TimeSplit, config: TrainingConfig) -> Floats:
-    """Scores on the later rows of the baseline that every feature must earn its keep against."""
+def field_scores(split: TimeSplit, config: TrainingConfig, feature_names: Sequence[str] = ()) -> Floats:
+    """Scores on the later rows of a CatBoost on the raw fields, and on features too where some are named.
+
+    Without features it is the baseline that every feature must earn its keep against.
+    """
     both = pd.concat([split.before, split.after])
     columns, categories = raw_fields(both)
+    columns = pd.concat([columns, both[list(feature_names)].astype("float64")], axis=1)
     size = len(split.before)
     model = _boost(columns.iloc[:size], labels(split.before), config, categories)
     return probabilities(model, columns.iloc[size:])

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pix import topics
@@ -107,6 +109,12 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         assert left == []
 
 
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What senders keep, outside the home: payments as they were sent, with clear identifiers."""
+    return tmp_path_factory.mktemp("sent")
+
+
 def _environment_of(process: psutil.Process) -> str:
     try:
         return process.environ().get("SENTINELA_HOME", "")
@@ -120,14 +128,14 @@ def test_everything_is_up(instance: Instance) -> None:
     assert expected <= {name for name, service in services.items() if service["healthy"]}
 
 
-def test_a_history_becomes_a_champion_that_serves(instance: Instance, tmp_path: Path) -> None:
+def test_a_history_becomes_a_champion_that_serves(instance: Instance, sent: Path) -> None:
     # A fixed past: what a challenger earns must not depend on the day the test runs.
     plan = SimulationPlan(
         seed=3, start_ms=HISTORY_START_MS, days=25, accounts=1_500, payments=8_000, fraud_per_100k=3_000
     )
-    write(plan, tmp_path)
+    write(plan, sent)
     settings = instance.settings()
-    deposit(settings.root, tmp_path, LIVE_HISTORY)
+    deposit(settings.root, sent, LIVE_HISTORY)
     instance.launch("everything_job")
     headers = {"Authorization": f"Bearer {(settings.secrets / 'api-key').read_text().strip()}"}
     deadline = time.monotonic() + 30
@@ -164,7 +172,7 @@ def test_a_label_is_folded_once_and_reaches_the_lake(instance: Instance) -> None
     assert len(set(folds["value"])) == 1
 
 
-def test_nothing_is_lost_when_the_scoring_job_is_killed(instance: Instance, tmp_path: Path) -> None:
+def test_nothing_is_lost_when_the_scoring_job_is_killed(instance: Instance, sent: Path, tmp_path: Path) -> None:
     """Live payments, malformed ones among them; kill -9 of the scoring job in the middle."""
     now_ms = time.time_ns() // 1_000_000
     seconds = 20
@@ -178,7 +186,7 @@ def test_nothing_is_lost_when_the_scoring_job_is_killed(instance: Instance, tmp_
         run=str(now_ms),
     )
     live = [canonical_json(payment) for payment in simulate(plan).payments]
-    file = tmp_path / "live.jsonl"
+    file = sent / "live.jsonl"
     file.write_bytes(b"\n".join([*live[:100], *MALFORMED, *live[100:]]) + b"\n")
     log = tmp_path / "sent.jsonl"
     words = [COMMAND, "send", str(file), "--via", "kafka", "--rate", str(LIVE / seconds), "--log", str(log)]
@@ -241,6 +249,30 @@ def test_a_second_stream_process_says_who_holds_the_lock(instance: Instance) -> 
     assert second.returncode != 0
     assert str(holder) in second.stderr + second.stdout
     assert instance.services()["score_stream"]["pid"] == holder
+
+
+def test_no_clear_identifier_is_left_anywhere(instance: Instance, sent: Path) -> None:
+    """Then a planted one, in a log and in a compressed table, is found: the search can see."""
+    files = [str(sent / "payments.jsonl"), str(sent / "live.jsonl")]
+    clean = instance.run("leaks", "--json", *files)
+    assert clean.returncode == 0, clean.stderr
+    searched = json.loads(clean.stdout)
+    assert searched["found"] == {}
+    assert searched["identifiers"] > 3_000
+    assert searched["messages"] > 2 * LIVE
+    live = (json.loads(line) for line in (sent / "live.jsonl").read_bytes().splitlines()[:100])
+    payment = next(payment for payment in live if "payer_tax_id" in payment)
+    root = instance.settings().root
+    planted = root / "logs" / "planted.log", root / "lake" / "planted.parquet"
+    planted[0].write_text(f"refused {payment['payer_tax_id']}\n")
+    pq.write_table(pa.table({"account": [payment["payer_account"]] * 3}), planted[1])
+    found = instance.run("leaks", "--json", *files)
+    for path in planted:
+        path.unlink()
+    assert found.returncode == 1
+    places = json.loads(found.stdout)["found"]
+    assert places["logs/planted.log"] in (["CPF"], ["CNPJ"])
+    assert places["lake/planted.parquet"] == ["ACCOUNT"]
 
 
 def test_a_row_deleted_from_gold_is_found(instance: Instance) -> None:

@@ -61,8 +61,8 @@ def _receivers(rng: np.random.Generator, population: Population, layer: Layer, s
     """The accounts that victims pay: businesses' or persons', clean ones or mules in use."""
     company = bool(rng.random() < layer.company_share)
     if rng.random() < layer.clean_share:
-        table = population.company_payees if company else population.person_payees
-        pool = np.unique(draw(rng, table, 8))
+        # Anybody, not those whom everybody pays: a well-known merchant would stand out.
+        pool = np.unique(draw(rng, population.companies if company else population.persons, 8))
     else:
         pool = population.hot_mules(start_ms, company=company, for_crime=bool(rng.random() < layer.for_crime_share))
     n = min(_between(rng, layer.accounts), len(pool))
@@ -240,7 +240,7 @@ def _next_account(rng: np.random.Generator, cast: Cast, layer: Layer, payer: int
     if rng.random() < 0.55:  # noqa: PLR2004
         pool = population.mules
     else:
-        pool = draw(rng, population.company_payees if rng.random() < 0.6 else population.person_payees, 16)  # noqa: PLR2004
+        pool = draw(rng, population.companies if rng.random() < 0.6 else population.persons, 16)  # noqa: PLR2004
     pool = pool[pool != payer]
     near = pool[population.bank[pool] == population.bank[payer]]
     chosen = near if len(near) and rng.random() < layer.same_psp else pool

@@ -104,6 +104,16 @@ class Population:
         return served
 
     @cached_property
+    def persons(self) -> Slots:
+        """Every person once."""
+        return np.flatnonzero(~self.company).astype(np.int32)
+
+    @cached_property
+    def companies(self) -> Slots:
+        """Every business once."""
+        return np.flatnonzero(self.company).astype(np.int32)
+
+    @cached_property
     def person_payers(self) -> Slots:
         """Persons, each as often as it pays."""
         return _table(~self.company, self.activity)

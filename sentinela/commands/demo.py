@@ -12,8 +12,8 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulated history.")] = 1,
-    accounts: Annotated[int, typer.Option(help="Accounts of persons and companies.")] = 4_000,
-    payments: Annotated[int, typer.Option(help="Payments of the history.")] = 40_000,
+    accounts: Annotated[int, typer.Option(help="Accounts of persons and companies.")] = 6_000,
+    payments: Annotated[int, typer.Option(help="Payments of the history.")] = 60_000,
     days: Annotated[float, typer.Option(help="Length of the history in days.")] = 40.0,
     live: Annotated[int, typer.Option(help="Payments to send live through Kafka.")] = 1_500,
     rate: Annotated[float, typer.Option(help="Live payments per second.")] = 50.0,

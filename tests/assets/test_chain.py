@@ -27,7 +27,7 @@ def test_every_payment_reaches_the_features(trained):
     lake = trained.lake
     assert lake.rows("silver/history_payments") == 2_500
     assert lake.rows("silver/payments") == lake.rows("features/payment_features") == 2_500
-    assert 0 < lake.rows("features/training_set") < 2_500
+    assert lake.rows("features/training_set") == 2_500
 
 
 @pytest.mark.parametrize("table", sorted(TABLES))

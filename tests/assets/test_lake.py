@@ -65,6 +65,38 @@ def test_a_second_writer_is_told_who_the_first_is(lake):
     assert lake.overwrite(PLACES, rows(lake)).rows == 0
 
 
+def test_two_imports_at_once_take_turns(lake):
+    code = "import sys; from pathlib import Path; from pix.locks import hold; hold(Path(sys.argv[1])); print(); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(Path(lake.locks) / "history-import")],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        other.stdout.readline()
+        hurried = lake.model_copy(update={"patience_seconds": 0.0})
+        with pytest.raises(TableBusy, match=f"process {other.pid} is importing"), imports.only_import(hurried):
+            pass
+    finally:
+        other.communicate(b"\n")
+    with imports.only_import(lake):
+        pass
+
+
+def test_a_table_without_its_columns_does_not_stay_in_the_way(place, tmp_path):
+    made = place(tmp_path)
+    (tmp_path / "bank.csv").write_text("a,b\n1,2\n")
+    fields = {"end_to_end_id": "id", "initiated_at": {"column": "when", "unit": "iso"}}
+    fields |= {"amount_cents": {"column": "a", "unit": "reais"}, "payer_account": "a", "payee_account": "b"}
+    config = {"file": str(tmp_path / "bank.csv"), "history": "bank", "mapping": {"payments": {"fields": fields}}}
+    result = made.run(*IMPORTED, config={"ops": {"imported_history": {"config": config}}})
+    (sentence,) = made.told(result).values()
+    assert "payments.fields.end_to_end_id.column: the table has no column 'id'; it has a, b" in sentence
+    assert not [path for path in (made.settings.root / "inbox").rglob("*") if path.is_file()]
+    assert made.run(*IMPORTED).success
+
+
 class DiesBeforePayments(LakeResource):
     """A lake whose writer is killed when it comes to the payments."""
 

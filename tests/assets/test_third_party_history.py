@@ -23,7 +23,6 @@ from pix.offline.tables import (
     QUARANTINE_SILVER,
     TRAINING_SET,
 )
-from pix.simulator.simulation import SimulationPlan, write
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY.parent / "shared" / "data" / "amlsim" / "20K_fanin200cycle200.tgz"
@@ -31,7 +30,6 @@ ROWS, ITSELF = 6_000, 1
 IMPORTED = (HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name, HISTORY_IMPORTS.name)
 SILVER = ("silver/decisions", PAYMENTS_SILVER.name, LABELS_SILVER.name, QUARANTINE_SILVER.name)
 FEATURES = (PAYMENT_FEATURES.name, BASE_STATES.name, TRAINING_SET.name)
-LIVE_START_MS = 1_790_000_000_000
 
 pytestmark = pytest.mark.skipif(not DATA.is_file(), reason=f"AMLSim's sample is not at {DATA.name} beside the project")
 
@@ -51,22 +49,19 @@ def first_rows(target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(place, tmp_path_factory):
-    """A home with a live past and AMLSim, each with its training set."""
+def both(trained, tmp_path_factory):
+    """The home with the live past, and AMLSim beside it, each with its training set."""
     folder = tmp_path_factory.mktemp("amlsim")
-    made = place(folder)
-    plan = SimulationPlan(seed=3, start_ms=LIVE_START_MS, days=20, accounts=200, payments=1_000, fraud_per_100k=6_000)
-    write(plan, folder / "past")
     mapping = yaml.safe_load((REPOSITORY / "config" / "mappings" / "amlsim.yaml").read_text())
-    aml = {"file": str(first_rows(folder / "small.tgz")), "history": "amlsim", "mapping": mapping}
-    for config in ({"file": str(folder / "past"), "history": "live"}, aml):
-        result = made.run(*IMPORTED, config={"ops": {"imported_history": {"config": config}}})
-        assert result.success, made.told(result)
-    for assets, history in ((SILVER + FEATURES, "live"), ((TRAINING_SET.name,), "amlsim")):
-        config = {"ops": {"features__training_set": {"config": {"history": history}}}}
-        result = made.run(*assets, config=config)
-        assert result.success, made.told(result)
-    return made
+    config = {
+        "imported_history": {
+            "config": {"file": str(first_rows(folder / "small.tgz")), "history": "amlsim", "mapping": mapping}
+        },
+        "features__training_set": {"config": {"history": "amlsim"}},
+    }
+    result = trained.run(*IMPORTED, *SILVER, *FEATURES, config={"ops": config})
+    assert result.success, trained.told(result)
+    return trained
 
 
 def test_every_transfer_becomes_a_payment_or_is_quarantined(both):
