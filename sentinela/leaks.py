@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,11 @@ WORDS = re.compile(
     rb"|(?:\+|%2[Bb])55[0-9]{8,13}(?![0-9])"
     rb"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     rb"|[0-9A-Z]{8}-[0-9]{4}-[0-9]{1,13}(?![0-9])"
-    rb"|[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+"
 )
+# Looked for around each @: from the front, a pattern would try every place of every long word.
+BEFORE_AT = re.compile(rb"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]+\Z")
+AFTER_AT = re.compile(rb"[A-Za-z0-9.-]+")
+LONGEST_MAIL = 77
 # Broker's files: the senders' own topic is theirs, and the others are read through the broker, decompressed.
 BROKER_LOGS = re.compile(r"(^|/)kafka/.*\.(log|index|timeindex|snapshot)$")
 SECONDS = 15.0
@@ -132,10 +136,20 @@ def _search_file(path: Path, name: str, needles: dict[bytes, str], result: Searc
 
 def _search_bytes(content: bytes, place: str, needles: dict[bytes, str], result: Searched) -> None:
     result.bytes += len(content)
-    for word in WORDS.findall(content):
+    for word in chain(WORDS.findall(content), _mails(content)):
         kind = needles.get(word) or needles.get(re.sub(rb"^%2[Bb]", b"+", word))
         if kind:
             result.found.setdefault(place, set()).add(kind)
+
+
+def _mails(content: bytes) -> Iterator[bytes]:
+    at = content.find(b"@")
+    while at >= 0:
+        name = BEFORE_AT.search(content[max(0, at - LONGEST_MAIL) : at])
+        host = AFTER_AT.match(content, at + 1, at + 1 + LONGEST_MAIL)
+        if name and host:
+            yield name.group() + b"@" + host.group().rstrip(b".")
+        at = content.find(b"@", at + 1)
 
 
 def _contents(path: Path) -> Iterator[bytes]:
