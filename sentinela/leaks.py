@@ -6,15 +6,17 @@ that could be such identifiers, and the words are looked up: one pass over the b
 identifiers there are.
 """
 
+import errno
 import gzip
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pix import topics
 from pix.identifiers import pix_key_type
@@ -25,7 +27,7 @@ from sentinela.progress import Say
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 # Longer than any identifier, so that none is cut in two at the end of a chunk.
 OVERLAP_BYTES = 256
 CLEAR_FIELDS = ("payer_tax_id", "payee_tax_id", "pix_key", "payer_account", "payee_account")
@@ -164,7 +166,27 @@ def _contents(path: Path) -> Iterator[bytes]:
                 yield archive.read(member)
     else:
         with path.open("rb") as file:
-            yield from _chunks(iter(lambda: file.read(CHUNK_BYTES), b""))
+            yield from _chunks(_data(file))
+
+
+def _data(file: BinaryIO) -> Iterator[bytes]:
+    """What a file really holds: a store's file is mostly a hole, as large as the store may grow."""
+    at, end = 0, file.seek(0, os.SEEK_END)
+    while at < end:
+        try:
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError as problem:
+            if problem.errno == errno.ENXIO:
+                # Nothing but a hole is left.
+                return
+            raise
+        at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+        while start < at:
+            piece = os.pread(file.fileno(), min(CHUNK_BYTES, at - start), start)
+            if not piece:
+                return
+            yield piece
+            start += len(piece)
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
