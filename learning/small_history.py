@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from learning.training import RAW_PREFIX
 from pix.contracts import HOUR_MS, LabelMessage, Payment
 from pix.engines import kernel
 from pix.features import FEATURE_NAMES, ROLES, vector
@@ -16,7 +17,6 @@ from pix.labels import fold_labels
 if TYPE_CHECKING:
     import pandas as pd
 
-RAW_PREFIX = "raw_"
 # At one time payments come before labels, then the order is by id: the fold order of imported history.
 _PAYMENT, _LABEL = range(2)
 
