@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from learning.training import RAW_PREFIX
 from pix.contracts import HOUR_MS, LabelMessage, Payment
 from pix.engines import kernel
 from pix.engines.events import Event, entity_keys, kind_of, payment_events
@@ -19,7 +20,6 @@ from pix.labels import LabelChange, fold_labels
 if TYPE_CHECKING:
     import pandas as pd
 
-RAW_PREFIX = "raw_"
 # At one time payments come before labels, then the order is by id: the fold order of imported history.
 _PAYMENT, _LABEL = range(2)
 _AT_ONCE = 10_000

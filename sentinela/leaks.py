@@ -6,14 +6,17 @@ that could be such identifiers, and the words are looked up: one pass over the b
 identifiers there are.
 """
 
+import errno
 import gzip
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pix import topics
 from pix.identifiers import pix_key_type
@@ -24,7 +27,7 @@ from sentinela.progress import Say
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
-CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 # Longer than any identifier, so that none is cut in two at the end of a chunk.
 OVERLAP_BYTES = 256
 CLEAR_FIELDS = ("payer_tax_id", "payee_tax_id", "pix_key", "payer_account", "payee_account")
@@ -35,8 +38,11 @@ WORDS = re.compile(
     rb"|(?:\+|%2[Bb])55[0-9]{8,13}(?![0-9])"
     rb"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     rb"|[0-9A-Z]{8}-[0-9]{4}-[0-9]{1,13}(?![0-9])"
-    rb"|[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+"
 )
+# Looked for around each @: from the front, a pattern would try every place of every long word.
+BEFORE_AT = re.compile(rb"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]+\Z")
+AFTER_AT = re.compile(rb"[A-Za-z0-9.-]+")
+LONGEST_MAIL = 77
 # Broker's files: the senders' own topic is theirs, and the others are read through the broker, decompressed.
 BROKER_LOGS = re.compile(r"(^|/)kafka/.*\.(log|index|timeindex|snapshot)$")
 SECONDS = 15.0
@@ -132,10 +138,20 @@ def _search_file(path: Path, name: str, needles: dict[bytes, str], result: Searc
 
 def _search_bytes(content: bytes, place: str, needles: dict[bytes, str], result: Searched) -> None:
     result.bytes += len(content)
-    for word in WORDS.findall(content):
+    for word in chain(WORDS.findall(content), _mails(content)):
         kind = needles.get(word) or needles.get(re.sub(rb"^%2[Bb]", b"+", word))
         if kind:
             result.found.setdefault(place, set()).add(kind)
+
+
+def _mails(content: bytes) -> Iterator[bytes]:
+    at = content.find(b"@")
+    while at >= 0:
+        name = BEFORE_AT.search(content[max(0, at - LONGEST_MAIL) : at])
+        host = AFTER_AT.match(content, at + 1, at + 1 + LONGEST_MAIL)
+        if name and host:
+            yield name.group() + b"@" + host.group().rstrip(b".")
+        at = content.find(b"@", at + 1)
 
 
 def _contents(path: Path) -> Iterator[bytes]:
@@ -150,7 +166,27 @@ def _contents(path: Path) -> Iterator[bytes]:
                 yield archive.read(member)
     else:
         with path.open("rb") as file:
-            yield from _chunks(iter(lambda: file.read(CHUNK_BYTES), b""))
+            yield from _chunks(_data(file))
+
+
+def _data(file: BinaryIO) -> Iterator[bytes]:
+    """What a file really holds: a store's file is mostly a hole, as large as the store may grow."""
+    at, end = 0, file.seek(0, os.SEEK_END)
+    while at < end:
+        try:
+            start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError as problem:
+            if problem.errno == errno.ENXIO:
+                # Nothing but a hole is left.
+                return
+            raise
+        at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+        while start < at:
+            piece = os.pread(file.fileno(), min(CHUNK_BYTES, at - start), start)
+            if not piece:
+                return
+            yield piece
+            start += len(piece)
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:

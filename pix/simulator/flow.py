@@ -17,7 +17,6 @@ from pix.simulator.rhythm import Bools, Ints, Window, is_night
 
 MANU, DICT, QRDN, QRES, AUTO, INIC, APDN = range(len(published.INITIATIONS))
 
-NIGHT_LIMIT_CENTS = round(published.NIGHT_LIMIT * 100)
 # What an unregistered device may pay at once, and in a day.
 UNREGISTERED_CENTS = round(published.UNREGISTERED_LIMIT * 100)
 UNREGISTERED_DAY_CENTS = round(published.UNREGISTERED_DAY_LIMIT * 100)

@@ -9,7 +9,6 @@ from pix.simulator.rhythm import BRASILIA_OFFSET_MS, DAY_MS, Bools, Ints
 Bytes = NDArray[np.uint8]
 
 _FOUR = np.frombuffer("".join(f"{number:04}" for number in range(10_000)).encode(), dtype=np.uint8).reshape(-1, 4)
-_HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 _HEX_PAIRS = np.frombuffer("".join(f"{number:02x}" for number in range(256)).encode(), dtype=np.uint8).reshape(-1, 2)
 _SECOND_MS, _MINUTE_MS, _HOUR_MS = 1_000, 60_000, 3_600_000
 

@@ -17,10 +17,10 @@ import pytest
 from pix.contracts import canonical_json, parse_label, parse_payment
 from pix.identifiers import end_to_end_minute_ms
 from pix.simulator.flow import HONEST_CAMPAIGN, NEVER, OWN, UNREGISTERED, Flow, Typology, night_rule
-from pix.simulator.plan import Drift, parse_drift
+from pix.simulator.plan import Drift
 from pix.simulator.rhythm import is_night
 from pix.simulator.settling import balances, is_preregistered
-from pix.simulator.simulation import InvalidPlan, Simulation, SimulationPlan, World, simulate, world, write
+from pix.simulator.simulation import Simulation, SimulationPlan, World, simulate, world, write
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 START_MS = 1_790_000_000_000
@@ -383,35 +383,3 @@ def test_a_population_shifts_from_its_day_on(of: str, field: str, least: float) 
         for side in before_and_after(*drifted("population", of))
     )
     assert late / early > least
-
-
-@pytest.mark.parametrize(
-    "text", ["", "null", "null:device_id", "null:device_id@", "null:device_id@x", "null:nothing@3",
-             "null:amount_cents@3", "storm:QRDN@3", "outage:PIX@3", "outage:QRDN@-1", "outage:QRDN@nan"],
-)  # fmt: skip
-def test_a_drift_that_cannot_be_is_refused(text: str) -> None:
-    with pytest.raises(InvalidPlan, match="drift"):
-        parse_drift(text)
-
-
-def test_a_drift_is_read() -> None:
-    assert parse_drift("typology:fake_sale@2.5") == Drift(kind="typology", of="fake_sale", from_day=2.5)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("seed", -1),
-        ("start_ms", -1),
-        ("days", 0),
-        ("days", float("nan")),
-        ("days", 1e6),
-        ("accounts", 49),
-        ("payments", -1),
-        ("fraud_per_100k", -1),
-        ("fraud_per_100k", float("nan")),
-    ],
-)
-def test_a_plan_that_cannot_be_is_refused_by_name(field: str, value: float) -> None:
-    with pytest.raises(InvalidPlan, match=field):
-        replace(HISTORY, **{field: value})
