@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pix.contracts import DAY_MS, Payment
 from pix.engines import compiled, kernel, oracle
-from pix.engines.events import IN, OUT, Event, Paid, entity_keys, kind_of, payment_events
+from pix.engines.events import IN, NOTHING_CARRIED, OUT, Event, Paid, entity_keys, kind_of, payment_events
 from pix.features import FEATURES, ROLES
 
 START_MS = 1_795_000_000_000
@@ -82,8 +82,8 @@ def refereed() -> None:
 
 def whole_payment(blobs: dict[str, bytes]) -> list[bytes]:
     """What a decision does between reading the store and committing to it, without the model."""
-    kernel.features(PAYMENT, START_MS, blobs)
-    events = payment_events(PAYMENT, KEYS, START_MS, is_allowed=True, is_imported=False)
+    kernel.features_and_carried(PAYMENT, START_MS, blobs)
+    events = payment_events(PAYMENT, KEYS, START_MS, NOTHING_CARRIED, is_allowed=True, is_imported=False)
     return kernel.fold_all([(blobs[role], ROLES[role], events[key]) for role, key in KEYS.items()])
 
 
@@ -102,7 +102,7 @@ def _timed(work: Callable[[], object]) -> Callable[[], float]:
 def _core(blobs: dict[str, bytes]) -> Callable[[], float]:
     """Read, evaluate and fold without the Python around it."""
     calls = kernel.prepared(PAYMENT, START_MS, blobs)
-    events = payment_events(PAYMENT, KEYS, START_MS, is_allowed=True, is_imported=False)
+    events = payment_events(PAYMENT, KEYS, START_MS, NOTHING_CARRIED, is_allowed=True, is_imported=False)
     folds = kernel.prepared_folds([(blobs[role], ROLES[role], events[key]) for role, key in KEYS.items()])
 
     def work() -> None:

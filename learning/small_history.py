@@ -13,7 +13,7 @@ import numpy as np
 from learning.training import RAW_PREFIX
 from pix.contracts import HOUR_MS, LabelMessage, Payment
 from pix.engines import kernel
-from pix.engines.events import Event, entity_keys, kind_of, payment_events
+from pix.engines.events import Carried, Event, account_key, entity_keys, kind_of, payment_events
 from pix.features import FEATURE_NAMES, ROLES
 from pix.labels import LabelChange, fold_labels
 
@@ -85,16 +85,12 @@ def _steps(
 ) -> tuple[list[Payment], list[dict[str, int]], dict[str, kernel.Steps]]:
     """Payments in fold order; role -> row of what it reads; kind -> its folds and reads."""
     by_id = {payment.end_to_end_id: payment for payment in payments}
-    events: list[tuple[int, int, str, int, LabelChange | None]] = [
-        (payment.initiated_at_ms, _PAYMENT, payment.end_to_end_id, 0, None) for payment in payments
-    ]
-    for identity, parts in said.items():
-        changes = fold_labels(entity_keys(by_id[identity]), parts)[1]
-        events += [(change.time_ms, _LABEL, identity, n, change) for n, change in enumerate(changes)]
+    ordered_events = _events(payments, by_id, said)
+    carried = _carried(ordered_events, by_id)
     ordered: list[Payment] = []
     places: list[dict[str, int]] = []
     steps = {kind: kernel.Steps(kind) for kind in ROLES.values()}
-    for time_ms, _, identity, _, change in sorted(events, key=lambda event: event[:4]):
+    for time_ms, _, identity, _, change in ordered_events:
         payment = by_id[identity]
         keys = entity_keys(payment)
         if change is None:
@@ -105,9 +101,49 @@ def _steps(
                     for role, key in keys.items()
                 }
             )
-            folded: Mapping[str, Event] = payment_events(payment, keys, time_ms, is_allowed=True, is_imported=True)
+            folded: Mapping[str, Event] = payment_events(
+                payment, keys, time_ms, carried[identity], is_allowed=True, is_imported=True
+            )
         else:
             folded = change.events(keys)
         for key, event in folded.items():
             steps[kind_of(key)].add(key, kernel.FOLD, time_ms, event.words())
     return ordered, places, steps
+
+
+_Happened = tuple[int, int, str, int, LabelChange | None]
+"""Time, rank, payment, number of the change, and the change if a label made one."""
+
+
+def _events(
+    payments: Sequence[Payment], by_id: Mapping[str, Payment], said: dict[str, list[tuple[int, str, str]]]
+) -> list[_Happened]:
+    """Payments and changes by labels, in fold order."""
+    events: list[_Happened] = [
+        (payment.initiated_at_ms, _PAYMENT, payment.end_to_end_id, 0, None) for payment in payments
+    ]
+    for identity, parts in said.items():
+        changes = fold_labels(entity_keys(by_id[identity]), parts)[1]
+        events += [(change.time_ms, _LABEL, identity, n, change) for n, change in enumerate(changes)]
+    return sorted(events, key=lambda event: event[:4])
+
+
+def _carried(events: Sequence[_Happened], by_id: Mapping[str, Payment]) -> dict[str, Carried]:
+    """Per payment, what its accounts' states said: only labels tell, and they carry nothing themselves."""
+    steps, rows = kernel.Steps("account"), {}
+    for time_ms, _, identity, _, change in events:
+        payment = by_id[identity]
+        if change is None:
+            accounts = (payment.payer_account, payment.payee_account)
+            rows[identity] = [
+                steps.add(account_key(payment.tenant, account), kernel.READ, time_ms) for account in accounts
+            ]
+        else:
+            for key, event in change.events(entity_keys(payment)).items():
+                if kind_of(key) == "account":
+                    steps.add(key, kernel.FOLD, time_ms, event.words())
+    reads = steps.run().reads
+    return {
+        identity: Carried(payer_flagged=kernel.is_flagged(reads[payer]), payee_flagged=kernel.is_flagged(reads[payee]))
+        for identity, (payer, payee) in rows.items()
+    }

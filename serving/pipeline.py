@@ -21,7 +21,7 @@ from pix.contracts import (
     payment_digest,
 )
 from pix.engines import kernel
-from pix.engines.events import Event, entity_keys, kind_of, payment_events
+from pix.engines.events import Carried, Event, entity_keys, kind_of, payment_events
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
@@ -121,6 +121,7 @@ class Judgement:
     generation: int
     read: dict[str, int]
     features: tuple[float | None, ...]
+    carried: Carried
     raw_score: float | None
     probability: float | None
     verdict: Verdict
@@ -169,7 +170,8 @@ class DecisionPipeline:
 
     def _judge(self, payment: Payment, event_ms: int, keys: dict[str, str], snapshot: Snapshot) -> Judgement:
         blobs = {role: snapshot.states[key].blob for role, key in keys.items()}
-        features = kernel.listed(kernel.features(payment, event_ms, blobs))
+        vector, carried = kernel.features_and_carried(payment, event_ms, blobs)
+        features = kernel.listed(vector)
         champion = self.champion()
         raw = champion.raw_score(features) if champion else None
         probability = None if raw is None else 1 / (1 + math.exp(-raw))
@@ -181,6 +183,7 @@ class DecisionPipeline:
             generation=snapshot.generation,
             read={role: snapshot.states[key].number for role, key in keys.items()},
             features=features,
+            carried=carried,
             raw_score=raw,
             probability=probability,
             verdict=verdict,
@@ -201,7 +204,7 @@ class DecisionPipeline:
     ) -> Done | None:
         now_ms = self.now_ms()
         allowed = judgement.verdict.action in ("ALLOW", "REVIEW")
-        events = payment_events(payment, keys, event_ms, is_allowed=allowed, is_imported=False)
+        events = payment_events(payment, keys, event_ms, judgement.carried, is_allowed=allowed, is_imported=False)
         folds = _folded(snapshot, events, now_ms)
         states = {role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in keys.items()}
         record = canonical_json(
@@ -215,7 +218,7 @@ class DecisionPipeline:
                 "payment_digest": digest,
                 "body_token": self.keyring.body_token(arrival.body_sha256),
                 "features": judgement.features,
-                "carried": {},
+                "carried": _carried(judgement),
                 "generation": judgement.generation,
                 "states": states,
                 "outcome": "allowed" if allowed else "attempted",
@@ -346,6 +349,14 @@ def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: dict[str, str])
     return judgement.generation == snapshot.generation and all(
         snapshot.states[key].number == judgement.read[role] for role, key in keys.items() if role not in PAYEE_SIDE
     )
+
+
+def _carried(judgement: Judgement) -> dict[str, dict[str, object]]:
+    """The carried facts, each with the number of the state that it was read at."""
+    return {
+        "payer_flagged": {"value": judgement.carried.payer_flagged, "read": judgement.read["payer_account"]},
+        "payee_flagged": {"value": judgement.carried.payee_flagged, "read": judgement.read["payee_account"]},
+    }
 
 
 def _folded(snapshot: Snapshot, events: Mapping[str, Event], now_ms: int) -> dict[str, Fold]:

@@ -91,6 +91,20 @@ class KafkaOrigin(StrictMessage):
     offset: int = Field(ge=0, description="Its offset.")
 
 
+class CarriedFact(StrictMessage):
+    """A fact of one account that is folded into the states of the other side."""
+
+    value: bool = Field(description="Whether the account was flagged: known frauds received in 90 days.")
+    read: int = Field(ge=0, description="Number of the account's state that said so.")
+
+
+class CarriedFacts(StrictMessage):
+    """First order only: they are read from labels, which carry nothing."""
+
+    payer_flagged: CarriedFact = Field(description="The payer's account was flagged.")
+    payee_flagged: CarriedFact = Field(description="The payee's account was flagged.")
+
+
 class DecisionRecord(StrictMessage):
     """One payment, decided: what was known, what was concluded, and from what. Its bytes are final."""
 
@@ -104,7 +118,7 @@ class DecisionRecord(StrictMessage):
     model: ModelIdentity | None = Field(description="The model that scored; null if none was there.")
     feature_fingerprint: ShortHash = Field(description="Hash of the feature declarations.")
     features: list[float | None] = Field(description="The feature vector, in the order of the declarations.")
-    carried: dict[str, float] = Field(max_length=0, description="Facts carried for a replay; none yet.")
+    carried: CarriedFacts = Field(description="What the accounts' states said, folded on the other side.")
     policy_version: ShortHash = Field(description="Hash of the policy file.")
     mode: str = Field(
         pattern=r"^(normal|degraded:[a-z_]{1,40})$", description="normal, or degraded by what is missing."

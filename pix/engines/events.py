@@ -16,13 +16,32 @@ FORGET_AFTER_MS = 120 * DAY_MS
 """An event this much later than the key's clock finds an empty state."""
 
 AMOUNT_BITS = 40
-OUT, IN, ALLOWED, YOUNG, MARKED, IMPORTED, LABEL, CONTEST, MINUS = (1 << bit for bit in range(9))
+OUT, IN, ALLOWED, YOUNG, MARKED, FLAGGED, IMPORTED, LABEL, CONTEST, MINUS = (1 << bit for bit in range(10))
 """Flags of an event. A label is CONTEST or, without that flag, a fraud; MINUS takes it back."""
 
 FLOW_BITS = {"out": OUT, "in": IN}
 
 if MAX_AMOUNT_CENTS >= 1 << AMOUNT_BITS:
     raise ValueError(f"amounts up to {MAX_AMOUNT_CENTS} centavos do not fit below the flags at bit {AMOUNT_BITS}")
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What the states of a payment's accounts said of them when it was decided.
+
+    Each side's fact becomes part of the event of the other side. First order only: it is read from
+    labels, which carry nothing themselves.
+
+    Attributes:
+        payer_flagged: The payer's account had received a payment that was known as fraud, in the last 90 days.
+        payee_flagged: The payee's account had.
+    """
+
+    payer_flagged: bool
+    payee_flagged: bool
+
+
+NOTHING_CARRIED = Carried(payer_flagged=False, payee_flagged=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +57,7 @@ class Paid:
         is_young: The counterpart's account was young by the payment's own facts.
         is_marked: The counterpart had a fraud marker in DICT by the payment's own facts.
         is_imported: From imported history, where attempts are not known.
+        is_flagged: The counterpart was flagged by its own state (``Carried``).
     """
 
     time_ms: int
@@ -48,6 +68,7 @@ class Paid:
     is_young: bool = False
     is_marked: bool = False
     is_imported: bool = False
+    is_flagged: bool = False
 
     def words(self) -> tuple[int, int, int]:
         """The event as the kernel takes it."""
@@ -57,6 +78,7 @@ class Paid:
             | (YOUNG if self.is_young else 0)
             | (MARKED if self.is_marked else 0)
             | (IMPORTED if self.is_imported else 0)
+            | (FLAGGED if self.is_flagged else 0)
         )
         return self.time_ms, self.amount_cents | flags << AMOUNT_BITS, self.counterpart
 
@@ -97,7 +119,7 @@ def event_of(words: tuple[int, int, int]) -> Event:
         measure = "contests" if flags & CONTEST else "frauds"
         return Labelled(time_ms, flows, measure, -1 if flags & MINUS else 1, other)
     amount = word & ((1 << AMOUNT_BITS) - 1)
-    properties = (bool(flags & bit) for bit in (ALLOWED, YOUNG, MARKED, IMPORTED))
+    properties = (bool(flags & bit) for bit in (ALLOWED, YOUNG, MARKED, IMPORTED, FLAGGED))
     return Paid(time_ms, flows, amount, other, *properties)
 
 
@@ -137,7 +159,7 @@ def flows_by_key(keys: Mapping[str, str]) -> dict[str, int]:
 
 
 def payment_events(
-    payment: Payment, keys: Mapping[str, str], time_ms: int, *, is_allowed: bool, is_imported: bool
+    payment: Payment, keys: Mapping[str, str], time_ms: int, carried: Carried, *, is_allowed: bool, is_imported: bool
 ) -> dict[str, Paid]:
     """Key -> the payment as its entity sees it.
 
@@ -145,6 +167,7 @@ def payment_events(
         payment: The payment behind the door.
         keys: What ``entity_keys`` says of it.
         time_ms: Its event time, epoch milliseconds.
+        carried: What its accounts' states said when it was decided.
         is_allowed: Whether it went on.
         is_imported: Whether it comes from imported history.
     """
@@ -153,12 +176,12 @@ def payment_events(
     is_young_payee = _is_young(payment.payee_account_opened_at_ms, time_ms)
     is_young_payer = _is_young(payment.payer_account_opened_at_ms, time_ms)
     # Most entities of a payment see the same event.
-    paid = Paid(time_ms, OUT, amount, payee, is_allowed, is_young_payee, is_marked, is_imported)
-    received = Paid(time_ms, IN, amount, payer, is_allowed, is_young_payer, False, is_imported)
+    paid = Paid(time_ms, OUT, amount, payee, is_allowed, is_young_payee, is_marked, is_imported, carried.payee_flagged)
+    received = Paid(time_ms, IN, amount, payer, is_allowed, is_young_payer, False, is_imported, carried.payer_flagged)
     by_flow = {OUT: paid, IN: received}
     events = {key: by_flow.get(flows) or replace(paid, flows=flows) for key, flows in flows_by_key(keys).items()}
     if "device" in keys:
-        events[keys["device"]] = Paid(time_ms, OUT, amount, payer, is_allowed, is_young_payee, is_marked, is_imported)
+        events[keys["device"]] = replace(paid, counterpart=payer)
     return events
 
 

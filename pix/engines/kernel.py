@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pix.contracts import Payment
 from pix.engines import compiled
-from pix.engines.events import Event
+from pix.engines.events import Carried, Event
 from pix.engines.layout import (
+    FLAGGED_BY,
     HEADER_WORDS,
     INTEGERS,
     KINDS,
@@ -116,9 +117,16 @@ def features(
     Raises:
         BrokenBlob: A blob has an impossible length.
     """
+    return features_and_carried(payment, event_ms, states, is_imported=is_imported)[0]
+
+
+def features_and_carried(
+    payment: Payment, event_ms: int, states: Mapping[str, bytes | None], *, is_imported: bool = False
+) -> tuple[Vector, Carried]:
+    """The same, with what the payment's event will carry from the states of its accounts."""
     arguments = prepared(payment, event_ms, states, is_imported=is_imported)
     compiled.read_entities(*arguments)
-    return arguments[8]
+    return arguments[8], carried(arguments[7])
 
 
 def prepared(
@@ -162,6 +170,17 @@ def vector(payment: Payment, event_ms: int, reads: Reads) -> Vector:
     compiled.evaluate(PROGRAM, row.reshape(1, INTEGERS), out)
     row_of_features: Vector = out[0]
     return row_of_features
+
+
+def carried(integers: Integers) -> Carried:
+    """What a payment's integers say of its two accounts."""
+    payer, payee = READ_AT["payer_account"], READ_AT["payee_account"]
+    return Carried(payer_flagged=is_flagged(integers[payer:]), payee_flagged=is_flagged(integers[payee:]))
+
+
+def is_flagged(reads: Integers | Sequence[int]) -> bool:
+    """Whether what was read of an account says that it received known frauds in the last 90 days."""
+    return bool(reads[FLAGGED_BY] > 0)
 
 
 def integers_of(payment: Payment, event_ms: int, reads: Reads) -> Integers:

@@ -15,6 +15,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from pix.contracts import DAY_MS
 from pix.engines.events import FLOW_BITS
 from pix.features import (
     DISTINCT_CAP,
@@ -38,7 +39,7 @@ RINGS = -1
 """In ``META`` instead of the number of listed events."""
 
 WIDE_MEASURES = ("sum", "reais", "squares", "max")
-NARROW_MEASURES = ("count", "attempted", "night", "round", "young", "marked", "frauds", "contests")
+NARROW_MEASURES = ("count", "attempted", "night", "round", "young", "marked", "flagged", "frauds", "contests")
 MEASURES = (*WIDE_MEASURES, *NARROW_MEASURES)
 """What a bank may keep per tile: the first in 64 bits, the rest in 32."""
 
@@ -55,6 +56,8 @@ NEEDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("young_counterparts", "share"): ("young", "count"),
     ("young_counterparts", "count"): ("young",),
     ("marked_counterparts", "count"): ("marked",),
+    ("flagged_counterparts", "count"): ("flagged",),
+    ("flagged_counterparts", "share"): ("flagged", "count"),
     ("frauds", "count"): ("frauds",),
     ("contests", "count"): ("contests",),
 }
@@ -185,6 +188,9 @@ INTEGERS = len(FACT_NAMES)
 for _role, _kind in ROLES.items():
     READ_AT[_role] = INTEGERS
     INTEGERS += len(LAYOUTS[_kind].reads)
+
+FLAGGED_BY = LAYOUTS["account"].position("in", 90 * DAY_MS, "frauds")
+"""Among what is read of an account, the known frauds that it received: what is carried to the other side."""
 
 (OP_INTEGER, OP_CODE, OP_QUOTIENT, OP_BOTH, OP_OBSERVED, OP_MAX, OP_DEVIATION, OP_RATIO, OP_AMOUNT_RATIO, OP_SCORE) = (
     range(10)

@@ -178,4 +178,8 @@ def has(event: Paid, measure: str) -> bool:
         return (event.time_ms + BRASILIA_OFFSET_MS) // HOUR_MS % 24 in NIGHT_HOURS
     if measure == "round_payments":
         return event.amount_cents % ROUND_AMOUNT_CENTS == 0
-    return {"young_counterparts": event.is_young, "marked_counterparts": event.is_marked}[measure]
+    return {
+        "young_counterparts": event.is_young,
+        "marked_counterparts": event.is_marked,
+        "flagged_counterparts": event.is_flagged,
+    }[measure]

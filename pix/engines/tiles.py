@@ -16,6 +16,7 @@ from pix.engines.events import (
     ALLOWED,
     AMOUNT_BITS,
     CONTEST,
+    FLAGGED,
     FORGET_AFTER_MS,
     IMPORTED,
     IN,
@@ -76,9 +77,21 @@ from pix.features.declarations import REAIS_CAP, ROUND_AMOUNT_CENTS
 HOUR = 3_600_000
 AMOUNT_MASK = (1 << AMOUNT_BITS) - 1
 N_MEASURES = len(MEASURES)
-M_SUM, M_REAIS, M_SQUARES, M_MAX, M_COUNT, M_ATTEMPTED, M_NIGHT, M_ROUND, M_YOUNG, M_MARKED, M_FRAUDS, M_CONTESTS = (
-    range(N_MEASURES)
-)
+(
+    M_SUM,
+    M_REAIS,
+    M_SQUARES,
+    M_MAX,
+    M_COUNT,
+    M_ATTEMPTED,
+    M_NIGHT,
+    M_ROUND,
+    M_YOUNG,
+    M_MARKED,
+    M_FLAGGED,
+    M_FRAUDS,
+    M_CONTESTS,
+) = range(N_MEASURES)
 
 _inner = njit(nogil=True)
 
@@ -106,6 +119,7 @@ def increments(time, word, inc):
     inc[M_ROUND] = 1 if amount % ROUND_AMOUNT_CENTS == 0 else 0
     inc[M_YOUNG] = 1 if flags & YOUNG else 0
     inc[M_MARKED] = 1 if flags & MARKED else 0
+    inc[M_FLAGGED] = 1 if flags & FLAGGED else 0
 
 
 @_inner

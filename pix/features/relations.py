@@ -5,6 +5,7 @@ from pix.features.entities import Past, device, pair, payee, payee_person, payer
 
 YOUNG = "whose account was younger than 30 days then (by the payment's own facts; an unknown age is not young)"
 MARKED = "that had a fraud marker in DICT then"
+FLAGGED = "whose account had then received, in 90 days, a payment known as fraud (by its own state)"
 
 
 def _passing(past: Past, tail: str, out: str, into: str, window: str) -> Feature:
@@ -45,6 +46,19 @@ NETWORK = (
         "marked_payees", "out", "marked_counterparts", f"to somebody {MARKED}", "7d", "30d", group="network"
     ),
     *device.tallies("marked_payees", "out", "marked_counterparts", f"to somebody {MARKED}", "30d", group="network"),
+    *payer.tallies(
+        "flagged_payees", "out", "flagged_counterparts", f"to somebody {FLAGGED}", "24h", "30d", group="network"
+    ),
+    *payee.tallies(
+        "flagged_payers", "in", "flagged_counterparts", f"from somebody {FLAGGED}", "24h", "30d", group="network"
+    ),
+    *payee.shares(
+        "flagged_payer_share", "in", "flagged_counterparts", f"from somebody {FLAGGED}", "30d", group="network"
+    ),
+    *device.tallies("flagged_payees", "out", "flagged_counterparts", f"to somebody {FLAGGED}", "30d", group="network"),
+    *payer_person.tallies(
+        "flagged_payees", "out", "flagged_counterparts", f"to somebody {FLAGGED}", "30d", group="network"
+    ),
 )  # fmt: skip
 
 FRAUD = "that became known as fraud (counted when it became known; a reversal takes it away there)"

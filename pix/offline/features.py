@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pix.contracts import Payment
 from pix.engines import kernel
-from pix.engines.events import Event, entity_keys, kind_of, payment_events
+from pix.engines.events import Carried, Event, entity_keys, kind_of, payment_events
 from pix.features import FINGERPRINT
 from pix.labels import LabelChange, fold_labels, reference_key
 from pix.offline.names import is_live
@@ -45,6 +45,8 @@ FEATURES = (
 )
 PAYMENT_RANK, LABEL_RANK = 0, 1
 LIVE, HISTORY = "live", "history"
+SIDES = ("payer_flagged", "payee_flagged")
+FLAGS = "id string, payer_flagged boolean, payee_flagged boolean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,15 @@ def compute(
     labels = history_labels.groupBy(*identity).agg(
         f.collect_list(f.struct("known_at_ms", "label_id", "kind")).alias("labels")
     )
-    past = history.join(labels, identity, "left").select(
-        "tenant", "payment", "event_time_ms", "import_number", f.to_json("labels").alias("labels")
+    past = with_flags(
+        history.join(labels, identity, "left").select(
+            f.concat_ws("|", *identity).alias("id"),
+            "tenant",
+            "payment",
+            "event_time_ms",
+            "import_number",
+            f.to_json("labels").alias("labels"),
+        )
     )
     events = (
         past.mapInArrow(history_events, EVENTS)
@@ -107,6 +116,26 @@ def compute(
     base_states = stage.where(f.col("id").isNull() & is_live("key")).select("key", "number", "blob", "import_number")
     references = past.where(is_live("tenant")).mapInArrow(reference_rows, STAGE)
     return OfflineFeatures(features, base_states.unionByName(references.select(*base_states.columns)))
+
+
+def with_flags(past: "DataFrame") -> "DataFrame":
+    """Imported payments with what their accounts' states said of them: payer_flagged, payee_flagged.
+
+    The first of two passes: it folds only labels, which carry nothing themselves.
+    """
+    from pyspark.sql import functions as f
+
+    events = past.mapInArrow(flag_events, EVENTS)
+    labelled = events.where(f.col("rank") == LABEL_RANK).select("key").distinct()
+    flags = (
+        events.join(labelled, "key", "left_semi")
+        .repartition(PARTITIONS, "key")
+        .mapInArrow(flags_by_key, FLAGS)
+        .groupBy("id")
+        .agg(*(f.max(side).alias(side) for side in SIDES))
+    )
+    known = [f.coalesce(side, f.lit(False)).alias(side) for side in SIDES]
+    return past.join(flags, "id", "left").select(*past.columns, *known)
 
 
 def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
@@ -176,7 +205,8 @@ def history_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
             )
             identity = _identity(payment.tenant, payment.end_to_end_id)
             keys = entity_keys(payment)
-            events = payment_events(payment, keys, time_ms, is_allowed=True, is_imported=True)
+            carried = Carried(payer_flagged=row["payer_flagged"], payee_flagged=row["payee_flagged"])
+            events = payment_events(payment, keys, time_ms, carried, is_allowed=True, is_imported=True)
             for role, key in keys.items():
                 yield key, imported, 0, False, time_ms, PAYMENT_RANK, identity, role, 0, _body(events[key])
             for change in fold_labels(keys, _label_parts(row))[1]:
@@ -184,6 +214,45 @@ def history_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
                     yield key, imported, 0, False, event.time_ms, LABEL_RANK, identity, None, 0, _body(event)
 
     return _batches(rows(), arrow_schema(EVENTS))
+
+
+def flag_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """What tells whether accounts of imported payments were flagged: labels, and when it is asked (``EVENTS``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for row in _rows(batches):
+            payment, time_ms, imported = (
+                Payment(**json.loads(row["payment"])),
+                row["event_time_ms"],
+                row["import_number"],
+            )
+            keys = {role: key for role, key in entity_keys(payment).items() if kind_of(key) == "account"}
+            for role, key in keys.items():
+                yield key, imported, 0, True, time_ms, PAYMENT_RANK, row["id"], role, 0, b""
+            for change in fold_labels(keys, _label_parts(row))[1]:
+                for key, event in change.events(keys).items():
+                    yield key, imported, 0, False, event.time_ms, LABEL_RANK, row["id"], None, 0, _body(event)
+
+    return _batches(rows(), arrow_schema(EVENTS))
+
+
+def flags_by_key(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Which payments found one of their accounts flagged (``FLAGS``)."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        events = sorted(_rows(batches), key=itemgetter("key", *PAST_ORDER))
+        steps, asked = kernel.Steps("account"), []
+        for row in events:
+            if row["is_read"]:
+                steps.add(row["key"], kernel.READ, row["time_ms"])
+                asked.append(row)
+            else:
+                steps.add(row["key"], kernel.FOLD, row["time_ms"], _words(row["body"]))
+        for row, reads in zip(asked, steps.run().reads, strict=True):
+            if kernel.is_flagged(reads):
+                yield row["id"], row["role"] == "payer_account", row["role"] == "payee_account"
+
+    return _batches(rows(), arrow_schema(FLAGS))
 
 
 def reference_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -210,13 +279,19 @@ def decision_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatc
             allowed, generation = record["outcome"] == "allowed", record["generation"]
             identity = _identity(payment.tenant, payment.end_to_end_id)
             keys = {role: state["key"] for role, state in record["states"].items()}
-            events = payment_events(payment, keys, time_ms, is_allowed=allowed, is_imported=False)
+            carried = carried_of(record)
+            events = payment_events(payment, keys, time_ms, carried, is_allowed=allowed, is_imported=False)
             for role, state in record["states"].items():
                 place = (time_ms, PAYMENT_RANK, identity, role, generation, _body(events[state["key"]]))
                 yield state["key"], 0, state["read"], True, *place
                 yield state["key"], 0, state["got"], False, *place
 
     return _batches(rows(), arrow_schema(EVENTS))
+
+
+def carried_of(record: dict[str, Any]) -> Carried:
+    """What a decision record carries; records from before anything was carried have an empty object."""
+    return Carried(**{side: side in record["carried"] and record["carried"][side]["value"] for side in SIDES})
 
 
 def label_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -40,6 +40,7 @@ def payments(draw: st.DrawFn, time_ms: int) -> Paid:
         draw(st.booleans()),
         draw(st.booleans()),
         is_imported,
+        draw(st.booleans()),
     )
 
 

@@ -71,7 +71,7 @@ def record(number: int, action: str = "ALLOW", at_ms: int = NOON_MS, **fields) -
         "payment_digest": payment_digest(inside),
         "body_token": f"k1:body{number}",
         "features": [],
-        "carried": {},
+        "carried": {"payer_flagged": {"value": False, "read": 0}, "payee_flagged": {"value": False, "read": 0}},
         "generation": 1,
         "states": {},
         "outcome": "allowed" if action in ("ALLOW", "REVIEW") else "attempted",
