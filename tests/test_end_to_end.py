@@ -259,7 +259,7 @@ def test_no_clear_identifier_is_left_anywhere(instance: Instance, sent: Path) ->
     searched = json.loads(clean.stdout)
     assert searched["found"] == {}
     assert searched["identifiers"] > 3_000
-    assert searched["messages"] > 2 * LIVE
+    assert searched["messages"] > LIVE  # a decision of each, labels and dead letters
     live = (json.loads(line) for line in (sent / "live.jsonl").read_bytes().splitlines()[:100])
     payment = next(payment for payment in live if "payer_tax_id" in payment)
     root = instance.settings().root
