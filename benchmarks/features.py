@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pix.contracts import DAY_MS, Payment
 from pix.engines import compiled, kernel, oracle
 from pix.engines.events import IN, NOTHING_CARRIED, OUT, Event, Paid, entity_keys, kind_of, payment_events
+from pix.engines.layout import ALL_PLANS, PLACES, PROGRAM
+from pix.engines.online import Desk, pack
 from pix.features import FEATURES, ROLES
 
 START_MS = 1_795_000_000_000
@@ -27,6 +29,8 @@ PAYMENT = Payment(
     payer_balance_cents=10**6,
 )
 KEYS = entity_keys(PAYMENT)
+PACKED = pack(PAYMENT, KEYS)
+DESK = Desk()
 
 Paired = Callable[[str, Callable[[], float], Callable[[], float]], dict[str, object]]
 
@@ -46,7 +50,15 @@ def feature_rows(paired: Paired) -> list[dict[str, object]]:
     )
     sizes = {ROLES[role]: {"median_bytes": len(median[role]), "busy_bytes": len(hot[role])} for role in KEYS}
     core = paired("the same, compiled part only: hot keys / median keys", _core(hot), _core(median))
-    return [{**whole, "blobs": sizes}, core]
+    packing = paired(
+        "pack one payment / its features and folds", _timed(pack_payment), _timed(lambda: whole_payment(hot))
+    )
+    return [{**whole, "blobs": sizes}, core, packing]
+
+
+def pack_payment() -> None:
+    """What is done once per payment, before its states are known."""
+    pack(PAYMENT, KEYS)
 
 
 def states(events: int) -> dict[str, bytes]:
@@ -78,13 +90,19 @@ def refereed() -> None:
     theirs = oracle.vector(PAYMENT, START_MS, dict.fromkeys(ROLES, past))
     if kernel.listed(kernel.features(PAYMENT, START_MS, blobs)) != theirs:
         raise SystemExit("kernel and oracle disagree; nothing is measured")
+    median = states(MEDIAN_EVENTS)
+    events = payment_events(PAYMENT, KEYS, START_MS, NOTHING_CARRIED, is_allowed=True, is_imported=False)
+    if whole_payment(median) != kernel.fold_all(
+        [(median[role], ROLES[role], events[key]) for role, key in KEYS.items()]
+    ):
+        raise SystemExit("folds on a desk and one by one disagree; nothing is measured")
 
 
 def whole_payment(blobs: dict[str, bytes]) -> list[bytes]:
-    """What a decision does between reading the store and committing to it, without the model."""
-    kernel.features_and_carried(PAYMENT, START_MS, blobs)
-    events = payment_events(PAYMENT, KEYS, START_MS, NOTHING_CARRIED, is_allowed=True, is_imported=False)
-    return kernel.fold_all([(blobs[role], ROLES[role], events[key]) for role, key in KEYS.items()])
+    """What a decision does between reading the store and committing to it, without packing and the model."""
+    DESK.load(PACKED, START_MS, list(blobs.values()))
+    _, carried = DESK.read()
+    return DESK.fold(carried, is_allowed=True)
 
 
 def _timed(work: Callable[[], object]) -> Callable[[], float]:
@@ -101,12 +119,12 @@ def _timed(work: Callable[[], object]) -> Callable[[], float]:
 
 def _core(blobs: dict[str, bytes]) -> Callable[[], float]:
     """Read, evaluate and fold without the Python around it."""
-    calls = kernel.prepared(PAYMENT, START_MS, blobs)
-    events = payment_events(PAYMENT, KEYS, START_MS, NOTHING_CARRIED, is_allowed=True, is_imported=False)
-    folds = kernel.prepared_folds([(blobs[role], ROLES[role], events[key]) for role, key in KEYS.items()])
+    desk = Desk()
+    desk.load(PACKED, START_MS, list(blobs.values()))
+    work = desk._work
 
-    def work() -> None:
-        compiled.read_entities(*calls)
-        compiled.fold_entities(*folds)
+    def run() -> None:
+        compiled.read_payment(ALL_PLANS, PLACES, PROGRAM, work)
+        compiled.fold_payment(ALL_PLANS, PLACES, work)
 
-    return _timed(work)
+    return _timed(run)

@@ -6,7 +6,7 @@ order commit, publish, answer is kept by ``serving.http``: what this module retu
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -21,7 +21,8 @@ from pix.contracts import (
     payment_digest,
 )
 from pix.engines import kernel
-from pix.engines.events import Carried, Event, entity_keys, kind_of, payment_events
+from pix.engines.events import Carried, entity_keys, kind_of
+from pix.engines.online import Desk, Packed, desk_of_this_thread, pack
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
@@ -151,26 +152,27 @@ class DecisionPipeline:
         payment = behind_the_door(message, self.keyring)
         digest = payment_digest(payment)
         record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
-        keys = entity_keys(payment)
+        packed = pack(payment, entity_keys(payment))
         reference = reference_key(payment.tenant, payment.end_to_end_id)
         event_ms = min(payment.initiated_at_ms, arrival.received_at_ms)
         judgement: Judgement | None = None
         for _ in range(MAX_RACES):
-            snapshot = self.store.snapshot(record_id, [*dict.fromkeys(keys.values()), reference])
+            snapshot = self.store.snapshot(record_id, [*packed.slots, reference])
             if snapshot.record is not None:
                 return known_decision(snapshot, record_id, digest)
             if snapshot.states[reference].number:
                 return Conflict("end_to_end_id belongs to an imported payment")
-            if judgement is None or not _still_holds(judgement, snapshot, keys):
-                judgement = self._judge(payment, event_ms, keys, snapshot)
-            done = self._commit(payment, digest, event_ms, arrival, keys, snapshot, judgement)
+            desk = desk_of_this_thread()
+            desk.load(packed, event_ms, [snapshot.states[key].blob for key in packed.slots])
+            if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
+                judgement = self._judge(desk, packed.keys, snapshot)
+            done = self._commit(payment, digest, event_ms, arrival, packed, desk, snapshot, judgement)
             if done is not None:
                 return done
         raise TooManyRaces(f"{payment.end_to_end_id}: lost {MAX_RACES} races for its accounts; try again")
 
-    def _judge(self, payment: Payment, event_ms: int, keys: dict[str, str], snapshot: Snapshot) -> Judgement:
-        blobs = {role: snapshot.states[key].blob for role, key in keys.items()}
-        vector, carried = kernel.features_and_carried(payment, event_ms, blobs)
+    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot) -> Judgement:
+        vector, carried = desk.read()
         features = kernel.listed(vector)
         champion = self.champion()
         raw = champion.raw_score(features) if champion else None
@@ -198,15 +200,17 @@ class DecisionPipeline:
         digest: str,
         event_ms: int,
         arrival: Arrival,
-        keys: dict[str, str],
+        packed: Packed,
+        desk: Desk,
         snapshot: Snapshot,
         judgement: Judgement,
     ) -> Done | None:
         now_ms = self.now_ms()
         allowed = judgement.verdict.action in ("ALLOW", "REVIEW")
-        events = payment_events(payment, keys, event_ms, judgement.carried, is_allowed=allowed, is_imported=False)
-        folds = _folded(snapshot, events, now_ms)
-        states = {role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in keys.items()}
+        folds = _folds(snapshot, packed.slots, desk.fold(judgement.carried, is_allowed=allowed), now_ms)
+        states = {
+            role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in packed.keys.items()
+        }
         record = canonical_json(
             {
                 **self._public(payment, arrival, judgement, now_ms),
@@ -230,7 +234,7 @@ class DecisionPipeline:
         )
         record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
         message = Message(record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
-        reference = PaymentReference(keys)
+        reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
         written = [*folds.values(), Fold(key, 0, next_number(0, now_ms), reference.pack())]
         result = self.store.commit(message, written, judgement.generation)
@@ -287,7 +291,9 @@ class DecisionPipeline:
         folds: dict[str, Fold] = {}
         states: dict[str, object] = {}
         if change is not None:
-            folds = _folded(snapshot, change.events(reference.keys), now_ms)
+            events = change.events(reference.keys)
+            blobs = kernel.fold_all([(snapshot.states[key].blob, kind_of(key), event) for key, event in events.items()])
+            folds = _folds(snapshot, events, blobs, now_ms)
             states = {
                 role: {"key": key, "read": folds[key].read, "got": folds[key].got}
                 for role, key in reference.keys.items()
@@ -344,7 +350,7 @@ def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
     return Done(record, None if snapshot.is_published else Message(record_id, topic, key, record, 0))
 
 
-def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: dict[str, str]) -> bool:
+def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: Mapping[str, str]) -> bool:
     """Whether only the payee moved on: then the score stands and just the folds are repeated."""
     return judgement.generation == snapshot.generation and all(
         snapshot.states[key].number == judgement.read[role] for role, key in keys.items() if role not in PAYEE_SIDE
@@ -359,11 +365,10 @@ def _carried(judgement: Judgement) -> dict[str, dict[str, object]]:
     }
 
 
-def _folded(snapshot: Snapshot, events: Mapping[str, Event], now_ms: int) -> dict[str, Fold]:
+def _folds(snapshot: Snapshot, keys: Iterable[str], blobs: Iterable[bytes], now_ms: int) -> dict[str, Fold]:
     """Key -> its next state."""
-    stored = {key: snapshot.states[key] for key in events}
-    blobs = kernel.fold_all([(stored[key].blob, kind_of(key), event) for key, event in events.items()])
-    return {
-        key: Fold(key, found.number, next_number(found.number, now_ms), blob)
-        for (key, found), blob in zip(stored.items(), blobs, strict=True)
-    }
+    folds = {}
+    for key, blob in zip(keys, blobs, strict=True):
+        number = snapshot.states[key].number
+        folds[key] = Fold(key, number, next_number(number, now_ms), blob)
+    return folds

@@ -5,11 +5,12 @@ counterpart (for a label: the time under which it counts).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from pix.contracts import DAY_MS, MAX_AMOUNT_CENTS, Payment
-from pix.features import FLOW_OF_ROLE
+from pix.features import FLOW_OF_ROLE, MISSING
 from pix.features.declarations import YOUNG_ACCOUNT_MS
 
 FORGET_AFTER_MS = 120 * DAY_MS
@@ -20,6 +21,7 @@ OUT, IN, ALLOWED, YOUNG, MARKED, FLAGGED, IMPORTED, LABEL, CONTEST, MINUS = (1 <
 """Flags of an event. A label is CONTEST or, without that flag, a fraud; MINUS takes it back."""
 
 FLOW_BITS = {"out": OUT, "in": IN}
+RECEIVERS = frozenset(role for role, flow in FLOW_OF_ROLE.items() if flow == "in")
 
 if MAX_AMOUNT_CENTS >= 1 << AMOUNT_BITS:
     raise ValueError(f"amounts up to {MAX_AMOUNT_CENTS} centavos do not fit below the flags at bit {AMOUNT_BITS}")
@@ -118,9 +120,14 @@ def event_of(words: tuple[int, int, int]) -> Event:
     if flags & LABEL:
         measure = "contests" if flags & CONTEST else "frauds"
         return Labelled(time_ms, flows, measure, -1 if flags & MINUS else 1, other)
-    amount = word & ((1 << AMOUNT_BITS) - 1)
-    properties = (bool(flags & bit) for bit in (ALLOWED, YOUNG, MARKED, IMPORTED, FLAGGED))
-    return Paid(time_ms, flows, amount, other, *properties)
+    return paid_of(time_ms, word, other)
+
+
+def paid_of(time_ms: int, word: int, counterpart: int) -> Paid:
+    """The payment's event behind its words."""
+    flags, amount = word >> AMOUNT_BITS, word & ((1 << AMOUNT_BITS) - 1)
+    properties = [flags & bit != 0 for bit in (ALLOWED, YOUNG, MARKED, IMPORTED, FLAGGED)]
+    return Paid(time_ms, flags & (OUT | IN), amount, counterpart, *properties)
 
 
 def kind_of(key: str) -> str:
@@ -158,6 +165,56 @@ def flows_by_key(keys: Mapping[str, str]) -> dict[str, int]:
     return flows
 
 
+class Outline(NamedTuple):
+    """What is certain of an entity's event before the payment is decided.
+
+    Attributes:
+        word: The amount below the flags that are certain (the event's second word).
+        counterpart: Hash of the other side.
+        opened_at_ms: When the counterpart's account was opened, ``MISSING`` if unknown.
+        is_receiving: Whether the counterpart is the payer, so that its ``Carried`` fact counts.
+    """
+
+    word: int
+    counterpart: int
+    opened_at_ms: int
+    is_receiving: bool
+
+
+def outlines(payment: Payment, keys: Mapping[str, str]) -> dict[str, Outline]:
+    """Key -> outline of the payment as its entity will see it."""
+    payer, payee = counterpart_hash(payment.payer_account), counterpart_hash(payment.payee_account)
+    marked = MARKED if (payment.payee_fraud_markers_d90 or 0) > 0 else 0
+    payee_opened, payer_opened = payment.payee_account_opened_at_ms, payment.payer_account_opened_at_ms
+    payee_since = MISSING if payee_opened is None else payee_opened
+    payer_since = MISSING if payer_opened is None else payer_opened
+    amount = payment.amount_cents
+    paid = Outline(amount | (OUT | marked) << AMOUNT_BITS, payee, payee_since, False)
+    received = Outline(amount | IN << AMOUNT_BITS, payer, payer_since, True)
+    found = {key: received if role in RECEIVERS else paid for role, key in keys.items()}
+    if len(found) < len(keys):
+        for key, flows in flows_by_key(keys).items():
+            if flows == OUT | IN:
+                found[key] = Outline(paid.word | IN << AMOUNT_BITS, payee, payee_since, False)
+    if "device" in keys:
+        found[keys["device"]] = Outline(paid.word, payer, payee_since, False)
+    return found
+
+
+def decided_word(word: int, opened_at_ms: int, time_ms: int, outcome: int, flagged: int) -> int:
+    """An event's second word, once its payment is decided; the kernel compiles this very function.
+
+    Args:
+        word: See ``Outline``.
+        opened_at_ms: See ``Outline``.
+        time_ms: The payment's event time, epoch milliseconds.
+        outcome: ``ALLOWED`` or 0, with ``IMPORTED``.
+        flagged: ``FLAGGED`` if the counterpart was, else 0.
+    """
+    young = YOUNG if opened_at_ms != MISSING and time_ms - opened_at_ms < YOUNG_ACCOUNT_MS else 0
+    return word | (outcome | flagged | young) << AMOUNT_BITS
+
+
 def payment_events(
     payment: Payment, keys: Mapping[str, str], time_ms: int, carried: Carried, *, is_allowed: bool, is_imported: bool
 ) -> dict[str, Paid]:
@@ -171,22 +228,19 @@ def payment_events(
         is_allowed: Whether it went on.
         is_imported: Whether it comes from imported history.
     """
-    payer, payee = counterpart_hash(payment.payer_account), counterpart_hash(payment.payee_account)
-    amount, is_marked = payment.amount_cents, (payment.payee_fraud_markers_d90 or 0) > 0
-    is_young_payee = _is_young(payment.payee_account_opened_at_ms, time_ms)
-    is_young_payer = _is_young(payment.payer_account_opened_at_ms, time_ms)
-    # Most entities of a payment see the same event.
-    paid = Paid(time_ms, OUT, amount, payee, is_allowed, is_young_payee, is_marked, is_imported, carried.payee_flagged)
-    received = Paid(time_ms, IN, amount, payer, is_allowed, is_young_payer, False, is_imported, carried.payer_flagged)
-    by_flow = {OUT: paid, IN: received}
-    events = {key: by_flow.get(flows) or replace(paid, flows=flows) for key, flows in flows_by_key(keys).items()}
-    if "device" in keys:
-        events[keys["device"]] = replace(paid, counterpart=payer)
+    outcome = (ALLOWED if is_allowed else 0) | (IMPORTED if is_imported else 0)
+    events: dict[str, Paid] = {}
+    made: dict[int, Paid] = {}
+    for key, outline in outlines(payment, keys).items():
+        # Most entities of a payment see the same event.
+        paid = made.get(id(outline))
+        if paid is None:
+            is_flagged = carried.payer_flagged if outline.is_receiving else carried.payee_flagged
+            flagged = FLAGGED if is_flagged else 0
+            word = decided_word(outline.word, outline.opened_at_ms, time_ms, outcome, flagged)
+            paid = made[id(outline)] = paid_of(time_ms, word, outline.counterpart)
+        events[key] = paid
     return events
-
-
-def _is_young(opened_at_ms: int | None, time_ms: int) -> bool:
-    return opened_at_ms is not None and time_ms - opened_at_ms < YOUNG_ACCOUNT_MS
 
 
 def label_events(

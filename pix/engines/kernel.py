@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from pix.contracts import Payment
 from pix.engines import compiled
-from pix.engines.events import Carried, Event
+from pix.engines.events import Event
 from pix.engines.layout import (
-    FLAGGED_BY,
     HEADER_WORDS,
     INTEGERS,
-    KINDS,
     LIST_CAP,
     N_READS,
     PLANS,
@@ -27,7 +25,10 @@ from pix.engines.layout import (
     RING_WORDS,
     RINGS,
 )
+from pix.engines.online import BrokenBlob, desk_of_this_thread, is_flagged, pack
 from pix.features import FACT_NAMES, FEATURES, MISSING, ROLES, facts
+
+__all__ = ["BrokenBlob", "is_flagged"]
 
 Integers = NDArray[np.int64]
 Vector = NDArray[np.float64]
@@ -36,11 +37,6 @@ Reads = Mapping[str, Integers | Sequence[int] | None]
 
 WORD = 8
 READ, FOLD = 2, 1
-_KIND = {kind: place for place, kind in enumerate(KINDS)}
-_ALL_PLANS = np.concatenate([PLANS[kind] for kind in KINDS])
-_BOUNDS = np.cumsum([0, *[len(PLANS[kind]) for kind in KINDS]])
-_STRIDE = max(int(plan[RING_WORDS]) for plan in PLANS.values())
-_KIND_OF_ROLE = {role: _KIND[kind] for role, kind in ROLES.items()}
 _FACTS = len(FACT_NAMES)
 _NO_INTEGERS = np.full(INTEGERS, MISSING, np.int64)
 _LIST_WORDS = [HEADER_WORDS + 3 * listed for listed in range(LIST_CAP + 1)]
@@ -54,10 +50,6 @@ _WORDS = {
 }
 
 
-class BrokenBlob(Exception):
-    """A state's bytes cannot be a blob of this layout."""
-
-
 def fold(blob: bytes | None, kind: str, event: Event) -> bytes:
     """The state after one more event.
 
@@ -68,29 +60,17 @@ def fold(blob: bytes | None, kind: str, event: Event) -> bytes:
 
 
 def fold_all(folds: Sequence[tuple[bytes | None, str, Event]]) -> list[bytes]:
-    """New states of several keys, each from its blob, its kind and its event.
+    """New states of several keys, each from its blob, its kind and its event; ``Desk`` is faster for a payment.
 
     Raises:
         BrokenBlob: A blob has an impossible length.
     """
-    arguments = prepared_folds(folds)
-    compiled.fold_entities(*arguments)
-    target, lengths = arguments[4], arguments[6]
-    return [target[n * _STRIDE : n * _STRIDE + length].tobytes() for n, length in enumerate(lengths.tolist())]
-
-
-def prepared_folds(
-    folds: Sequence[tuple[bytes | None, str, Event]],
-) -> tuple[Integers, Integers, Integers, Integers, Integers, int, Integers]:
-    """What ``compiled.fold_entities`` takes for these folds; it fills the fifth and the last."""
-    rows, at = [], 0
+    done = []
     for blob, kind, event in folds:
-        words = _words(blob, kind)
-        rows.append((_KIND[kind], at, words, *event.words()))
-        at += words
-    source = np.frombuffer(b"".join([blob for blob, _, _ in folds if blob]), np.int64)
-    target = np.empty(len(rows) * _STRIDE, np.int64)
-    return _ALL_PLANS, _BOUNDS, source, np.array(rows, np.int64), target, _STRIDE, np.empty(len(rows), np.int64)
+        steps = Steps(kind)
+        steps.add("", FOLD, event.time_ms, event.words())
+        done.append(steps.run({"": blob} if blob else {}).states[""])
+    return done
 
 
 def _words(blob: bytes | None, kind: str) -> int:
@@ -117,34 +97,9 @@ def features(
     Raises:
         BrokenBlob: A blob has an impossible length.
     """
-    return features_and_carried(payment, event_ms, states, is_imported=is_imported)[0]
-
-
-def features_and_carried(
-    payment: Payment, event_ms: int, states: Mapping[str, bytes | None], *, is_imported: bool = False
-) -> tuple[Vector, Carried]:
-    """The same, with what the payment's event will carry from the states of its accounts."""
-    arguments = prepared(payment, event_ms, states, is_imported=is_imported)
-    compiled.read_entities(*arguments)
-    return arguments[8], carried(arguments[7])
-
-
-def prepared(
-    payment: Payment, event_ms: int, states: Mapping[str, bytes | None], *, is_imported: bool = False
-) -> tuple[Integers, Integers, Integers, Integers, int, bool, Integers, Integers, Vector]:
-    """What ``compiled.read_entities`` takes for a payment; it fills the last two."""
-    entities, at = [], 0
-    for role, blob in states.items():
-        words = _words(blob, ROLES[role])
-        entities.append((_KIND_OF_ROLE[role], at, words, READ_AT[role]))
-        at += words
-    source = np.frombuffer(b"".join([blob for blob in states.values() if blob]), np.int64)
-    integers = _NO_INTEGERS.copy()
-    integers[:_FACTS] = facts(payment, event_ms)
-    grid = np.array(entities, np.int64).reshape(len(entities), 4)
-    return (
-        _ALL_PLANS, _BOUNDS, source, grid, event_ms, is_imported, PROGRAM, integers, np.empty(len(FEATURES))
-    )  # fmt: skip
+    desk = desk_of_this_thread()
+    desk.load(pack(payment, {role: role for role in states}), event_ms, list(states.values()), is_imported=is_imported)
+    return desk.read()[0]
 
 
 def read(blob: bytes | None, role: str, time_ms: int, *, is_imported: bool = False) -> Integers:
@@ -170,17 +125,6 @@ def vector(payment: Payment, event_ms: int, reads: Reads) -> Vector:
     compiled.evaluate(PROGRAM, row.reshape(1, INTEGERS), out)
     row_of_features: Vector = out[0]
     return row_of_features
-
-
-def carried(integers: Integers) -> Carried:
-    """What a payment's integers say of its two accounts."""
-    payer, payee = READ_AT["payer_account"], READ_AT["payee_account"]
-    return Carried(payer_flagged=is_flagged(integers[payer:]), payee_flagged=is_flagged(integers[payee:]))
-
-
-def is_flagged(reads: Integers | Sequence[int]) -> bool:
-    """Whether what was read of an account says that it received known frauds in the last 90 days."""
-    return bool(reads[FLAGGED_BY] > 0)
 
 
 def integers_of(payment: Payment, event_ms: int, reads: Reads) -> Integers:

@@ -5,8 +5,9 @@ a changed declaration never meets code compiled for another.
 
 A blob is 64-bit little-endian words: a header, then either up to ``LIST_CAP`` events (three words each) or
 rings. A *bank* holds the tiles of one flow and window: ``window / hop + 1`` slots, a tile's slot being its
-number modulo that; per slot first the 64-bit measures of the bank, elsewhere its 32-bit ones. After the banks
-come the tables of counterparts, ``DISTINCT_CAP`` pairs of hash and last time per flow.
+number modulo that; per measure one row of slots, 64-bit measures first, 32-bit ones elsewhere, so that a window
+is a sum over neighbours. After the banks come the tables of counterparts per flow: ``DISTINCT_CAP`` last times
+and then as many hashes.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from pix.features import (
     FACT_NAMES,
     FEATURES,
     ROLES,
+    TIMELESS_NAMES,
     Feature,
     LifetimeFeature,
     RatioFeature,
@@ -31,7 +33,7 @@ from pix.features import (
     WindowFeature,
 )
 
-VERSION = 1
+VERSION = 2
 LIST_CAP = 32
 HEADER_WORDS = 10
 META, CLOCK, FIRST_OUT, LAST_OUT, FIRST_IN, LAST_IN, LAST_ATTEMPT, LAST_IMPORTED, COUNT_OUT, COUNT_IN = range(10)
@@ -130,10 +132,21 @@ N_BANKS, RING_WORDS, N_READS, N_TABLES, N_DISTINCT, REACH_WINDOW, REACH_HOP, BAN
     10
 )
 PLAN_HEADER = 10
-(BANK_FLOW, BANK_HOP, BANK_TILES, BANK_WIDE_AT, BANK_WIDE, BANK_NARROW_AT, BANK_NARROW, BANK_READ, BANK_CODES) = range(
-    9
-)
-BANK_FIELDS = 9
+(
+    BANK_FLOW,
+    BANK_HOP,
+    BANK_TILES,
+    BANK_WIDE_AT,
+    BANK_WIDE,
+    BANK_NARROW_AT,
+    BANK_NARROW,
+    BANK_READ,
+    BANK_CODES,
+    BANK_MAX,
+    BANK_NEXT,
+) = range(11)
+BANK_FIELDS = 11
+"""``BANK_MAX``: 1 if the last wide measure is a maximum. ``BANK_NEXT``: the first bank of the next flow."""
 TABLE_FLOW, TABLE_AT = range(2)
 TABLE_FIELDS = 2
 DISTINCT_FLOW, DISTINCT_TABLE, DISTINCT_WINDOW, DISTINCT_HOP, DISTINCT_READ = range(5)
@@ -155,8 +168,12 @@ def _plan(layout: Layout) -> list[int]:
         wide = sum(name in WIDE_MEASURES for name in measures)
         small = len(measures) - wide
         read_at = layout.position(bank.flow, -bank.minus_window_ms, measures[0])
+        next_flow = sum(other.flow <= bank.flow for other in layout.banks)
         banks.append(
-            [FLOW_BITS[bank.flow], bank.hop_ms, tiles, word, wide, narrow, small, read_at, codes_at + len(codes)]
+            [
+                *(FLOW_BITS[bank.flow], bank.hop_ms, tiles, word, wide, narrow, small, read_at, codes_at + len(codes)),
+                *("max" in measures, next_flow),
+            ]
         )
         codes += [MEASURES.index(name) for name in measures]
         word += (tiles + 1) * wide
@@ -188,6 +205,42 @@ INTEGERS = len(FACT_NAMES)
 for _role, _kind in ROLES.items():
     READ_AT[_role] = INTEGERS
     INTEGERS += len(LAYOUTS[_kind].reads)
+
+# What one payment's reading and folding work on, in 64-bit words: a request (event time, outcome's flags, what its
+# accounts carry, the bytes of its states by slot, old and new), what is packed of it, its integers, its vector, its
+# states one after the other, and room for them with the payment folded in.
+SLOTS = len(ROLES)
+"""At most so many states belong to a payment: one per role."""
+ASKED_TIME, ASKED_FLAGS, ASKED_PAYER_FLAGGED, ASKED_PAYEE_FLAGGED, ASKED_LENGTHS = range(5)
+ASKED_FOLDED = ASKED_LENGTHS + SLOTS
+SLOT_KIND, SLOT_WORD, SLOT_COUNTERPART, SLOT_OPENED, SLOT_RECEIVING = range(5)
+SLOT_FIELDS = 5
+PACKED_AT = ASKED_FOLDED + SLOTS
+"""Packed of a payment: its timeless facts, per slot ``SLOT_FIELDS`` words, per role its slot (-1 without one)."""
+SLOTS_AT = PACKED_AT + len(TIMELESS_NAMES)
+ROLES_AT = SLOTS_AT + SLOTS * SLOT_FIELDS
+INTEGERS_AT = ROLES_AT + len(ROLES)
+VECTOR_AT = INTEGERS_AT + INTEGERS
+STATES_AT = VECTOR_AT + len(FEATURES)
+LARGEST = max(int(plan[RING_WORDS]) for plan in PLANS.values())
+"""Words of the largest blob."""
+FOLDED_AT = STATES_AT + SLOTS * LARGEST
+WORK_WORDS = FOLDED_AT + SLOTS * LARGEST
+
+# What depends on the declarations is handed to the compiled code, never a constant in it: see `PLACES`.
+AT_VECTOR, AT_STATES, AT_FOLDED, AT_PLANS = 0, 1, 2, 3
+AT_ROLES = AT_PLANS + len(KINDS) + 1
+PLACES = np.array(
+    [
+        *(VECTOR_AT, STATES_AT, FOLDED_AT),
+        *(sum(len(PLANS[kind]) for kind in KINDS[:n]) for n in range(len(KINDS) + 1)),
+        *(n for role, kind in ROLES.items() for n in (KINDS.index(kind), READ_AT[role])),
+    ],
+    np.int64,
+)
+"""Where vector, states and folded states begin, where each kind's plan begins among all plans (and the
+last one ends), per role its kind and where its integers begin."""
+ALL_PLANS = np.concatenate([PLANS[kind] for kind in KINDS])
 
 FLAGGED_BY = LAYOUTS["account"].position("in", 90 * DAY_MS, "frauds")
 """Among what is read of an account, the known frauds that it received: what is carried to the other side."""
@@ -247,7 +300,8 @@ def _program() -> NDArray[np.int64]:
     places = {feature.name: place for place, feature in enumerate(FEATURES)}
     depth = {"RatioFeature": 1, "ScoreFeature": 1}
     rows = [(depth.get(type(f).__name__, 0), places[f.name], *_row(f, places)) for f in FEATURES]
-    return np.array([row[1:] for row in sorted(rows)], np.int64)
+    # By operation, so that the compiled loop's branches are foreseeable.
+    return np.array([row[1:] for row in sorted(rows, key=lambda row: (row[0], row[2], row[1]))], np.int64)
 
 
 PROGRAM = _program()

@@ -1,4 +1,4 @@
-"""A state in compiled code: folding one event into a blob, and reading its windows. Integers only.
+"""A state in compiled code: folding one event into a blob. Integers only.
 
 What these functions work on is laid out by ``pix.engines.layout``, whose plans come as arguments. They have no
 signature and no cache of their own: ``pix.engines.compiled`` compiles them into its entry points. By convention
@@ -31,9 +31,9 @@ from pix.engines.layout import (
     BANK_FIELDS,
     BANK_FLOW,
     BANK_HOP,
+    BANK_MAX,
     BANK_NARROW,
     BANK_NARROW_AT,
-    BANK_READ,
     BANK_TILES,
     BANK_WIDE,
     BANK_WIDE_AT,
@@ -41,13 +41,6 @@ from pix.engines.layout import (
     CLOCK,
     COUNT_IN,
     COUNT_OUT,
-    DISTINCT_AT,
-    DISTINCT_FIELDS,
-    DISTINCT_FLOW,
-    DISTINCT_HOP,
-    DISTINCT_READ,
-    DISTINCT_TABLE,
-    DISTINCT_WINDOW,
     FIRST_IN,
     FIRST_OUT,
     HEADER_WORDS,
@@ -59,8 +52,6 @@ from pix.engines.layout import (
     MEASURES,
     META,
     N_BANKS,
-    N_DISTINCT,
-    N_READS,
     N_TABLES,
     REACH_HOP,
     REACH_WINDOW,
@@ -72,7 +63,7 @@ from pix.engines.layout import (
     TABLES_AT,
 )
 from pix.features import BRASILIA_OFFSET_MS, DISTINCT_CAP, MISSING
-from pix.features.declarations import REAIS_CAP, ROUND_AMOUNT_CENTS
+from pix.features.declarations import NIGHT_BEGINS, NIGHT_ENDS, REAIS_CAP, ROUND_AMOUNT_CENTS
 
 HOUR = 3_600_000
 AMOUNT_MASK = (1 << AMOUNT_BITS) - 1
@@ -93,7 +84,7 @@ N_MEASURES = len(MEASURES)
     M_CONTESTS,
 ) = range(N_MEASURES)
 
-_inner = njit(nogil=True)
+_inner = njit(nogil=True, error_model="numpy")
 
 
 @_inner
@@ -115,7 +106,7 @@ def increments(time, word, inc):
     inc[M_SQUARES] = reais * reais
     inc[M_MAX] = amount
     inc[M_COUNT] = 1
-    inc[M_NIGHT] = 1 if hour >= 20 or hour < 6 else 0
+    inc[M_NIGHT] = 1 if hour >= NIGHT_BEGINS or hour < NIGHT_ENDS else 0
     inc[M_ROUND] = 1 if amount % ROUND_AMOUNT_CENTS == 0 else 0
     inc[M_YOUNG] = 1 if flags & YOUNG else 0
     inc[M_MARKED] = 1 if flags & MARKED else 0
@@ -177,8 +168,7 @@ def to_rings(plan, state, o, inc):
     state[o + HEADER_WORDS : o + plan[RING_WORDS]] = 0
     for t in range(plan[N_TABLES]):
         at = o + plan[plan[TABLES_AT] + t * TABLE_FIELDS + TABLE_AT]
-        for n in range(DISTINCT_CAP):
-            state[at + 2 * n + 1] = MISSING
+        state[at : at + DISTINCT_CAP] = MISSING
     for n in range(listed):
         add(plan, state, o, events[3 * n], events[3 * n + 1], events[3 * n + 2], inc)
 
@@ -190,40 +180,47 @@ def advance(plan, state, o, before, after):
     for b in range(plan[N_BANKS]):
         at = plan[BANKS_AT] + b * BANK_FIELDS
         hop, slots = plan[at + BANK_HOP], plan[at + BANK_TILES] + 1
-        last = after // hop
-        first = max(before // hop + 1, last - slots + 1)
+        newest = before // hop
+        entered = min(after // hop - newest, slots)
+        if entered == 0:
+            continue
         wide, small = plan[at + BANK_WIDE], plan[at + BANK_NARROW]
-        for tile in range(first, last + 1):
-            slot = tile % slots
-            w = o + plan[at + BANK_WIDE_AT] + slot * wide
-            s = 2 * o + plan[at + BANK_NARROW_AT] + slot * small
+        w, s = o + plan[at + BANK_WIDE_AT], 2 * o + plan[at + BANK_NARROW_AT]
+        if entered == slots:
+            state[w : w + wide * slots] = 0
+            narrow[s : s + small * slots] = 0
+            continue
+        slot = newest % slots
+        for _ in range(entered):
+            slot = slot + 1 if slot + 1 < slots else 0
             for k in range(wide):
-                state[w + k] = 0
+                state[w + k * slots + slot] = 0
             for k in range(small):
-                narrow[s + k] = 0
+                narrow[s + k * slots + slot] = 0
 
 
 @_inner
 def remember(state, at, counterpart, time):
     """Put a counterpart into a table that keeps the greatest last-seen ones; the hash breaks ties."""
-    found, oldest = -1, -1
+    hashes, found, oldest = at + DISTINCT_CAP, -1, -1
     for n in range(DISTINCT_CAP):
-        seen = state[at + 2 * n + 1]
+        seen = state[at + n]
         if seen == MISSING:
-            if found < 0:
-                found = n
+            found = n
             break
-        if state[at + 2 * n] == counterpart:
-            if time > seen:
-                state[at + 2 * n + 1] = time
+        if state[hashes + n] == counterpart:
+            state[at + n] = max(seen, time)
             return
-        if oldest < 0 or (seen, state[at + 2 * n]) < (state[at + 2 * oldest + 1], state[at + 2 * oldest]):
-            oldest = n
-    if found < 0 and (time, counterpart) > (state[at + 2 * oldest + 1], state[at + 2 * oldest]):
-        found = oldest
+    if found < 0:
+        oldest = 0
+        for n in range(1, DISTINCT_CAP):
+            if (state[at + n], state[hashes + n]) < (state[at + oldest], state[hashes + oldest]):
+                oldest = n
+        if (time, counterpart) > (state[at + oldest], state[hashes + oldest]):
+            found = oldest
     if found >= 0:
-        state[at + 2 * found] = counterpart
-        state[at + 2 * found + 1] = time
+        state[at + found] = time
+        state[hashes + found] = counterpart
 
 
 @_inner
@@ -244,16 +241,15 @@ def add(plan, state, o, time, word, other, inc):
             continue
         slot = tile % slots
         wide, small, codes = plan[at + BANK_WIDE], plan[at + BANK_NARROW], plan[at + BANK_CODES]
-        w = o + plan[at + BANK_WIDE_AT] + slot * wide
-        s = 2 * o + plan[at + BANK_NARROW_AT] + slot * small
-        for k in range(wide):
-            code = plan[codes + k]
-            if code == M_MAX:
-                state[w + k] = max(state[w + k], inc[code])
-            else:
-                state[w + k] += inc[code]
+        w = o + plan[at + BANK_WIDE_AT] + slot
+        s = 2 * o + plan[at + BANK_NARROW_AT] + slot
+        sums = wide - plan[at + BANK_MAX]
+        for k in range(sums):
+            state[w + k * slots] += inc[plan[codes + k]]
+        if sums < wide:
+            state[w + sums * slots] = max(state[w + sums * slots], inc[M_MAX])
         for k in range(small):
-            narrow[s + k] += np.int32(inc[plan[codes + wide + k]])
+            narrow[s + k * slots] += np.int32(inc[plan[codes + wide + k]])
     if flags & LABEL or not flags & ALLOWED:
         return
     for t in range(plan[N_TABLES]):
@@ -288,133 +284,3 @@ def fold(plan, state, o, length, time, word, other, inc):
         to_rings(plan, state, o, inc)
     add(plan, state, o, time, word, other, inc)
     return plan[RING_WORDS]
-
-
-@_inner
-def read_list(plan, state, o, now, reads, r, inc, starts):
-    """Windows over the listed events, one by one."""
-    listed, banks_at, n_banks = state[o + META], plan[BANKS_AT], plan[N_BANKS]
-    for b in range(n_banks):
-        at = banks_at + b * BANK_FIELDS
-        hop = plan[at + BANK_HOP]
-        starts[b] = (now // hop - plan[at + BANK_TILES]) * hop
-    for n in range(listed):
-        e = o + HEADER_WORDS + 3 * n
-        time, word, other = state[e], state[e + 1], state[e + 2]
-        flags = word >> AMOUNT_BITS
-        counted = other if flags & LABEL else time
-        increments(time, word, inc)
-        for b in range(n_banks):
-            at = banks_at + b * BANK_FIELDS
-            if not plan[at + BANK_FLOW] & flags or counted < starts[b]:
-                continue
-            to, codes = r + plan[at + BANK_READ], plan[at + BANK_CODES]
-            for k in range(plan[at + BANK_WIDE] + plan[at + BANK_NARROW]):
-                code = plan[codes + k]
-                if code == M_MAX:
-                    reads[to + k] = max(reads[to + k], inc[code])
-                else:
-                    reads[to + k] += inc[code]
-        if flags & ALLOWED and plan[N_DISTINCT] > 0:
-            count_listed(plan, state, o, now, n, reads, r)
-
-
-@_inner
-def count_listed(plan, state, o, now, n, reads, r):
-    """Count the n-th listed payment's counterpart per flow, if this is its newest payment of that flow."""
-    e = o + HEADER_WORDS
-    time, flags = state[e + 3 * n], state[e + 3 * n + 1] >> AMOUNT_BITS
-    newer = -1
-    for d in range(plan[N_DISTINCT]):
-        at = plan[DISTINCT_AT] + d * DISTINCT_FIELDS
-        flow, hop = plan[at + DISTINCT_FLOW], plan[at + DISTINCT_HOP]
-        if not flow & flags or time < now // hop * hop - plan[at + DISTINCT_WINDOW]:
-            continue
-        if newer < 0:
-            newer = newer_flows(state, o, n)
-        if not flow & newer:
-            reads[r + plan[at + DISTINCT_READ]] += 1
-
-
-@_inner
-def newer_flows(state, o, n):
-    """Flows in which the n-th listed payment's counterpart has a newer allowed payment (or an earlier tie)."""
-    e = o + HEADER_WORDS
-    time, other = state[e + 3 * n], state[e + 3 * n + 2]
-    newer = 0
-    for m in range(state[o + META]):
-        flags = state[e + 3 * m + 1] >> AMOUNT_BITS
-        if m != n and state[e + 3 * m + 2] == other and flags & ALLOWED:
-            at = state[e + 3 * m]
-            if at > time or (at == time and m < n):
-                newer |= flags & (OUT | IN)
-    return newer
-
-
-@_inner
-def read_rings(plan, state, o, now, reads, r):
-    """Windows as sums over tiles."""
-    narrow = state.view(np.int32)
-    clock = state[o + CLOCK]
-    for b in range(plan[N_BANKS]):
-        at = plan[BANKS_AT] + b * BANK_FIELDS
-        hop, tiles = plan[at + BANK_HOP], plan[at + BANK_TILES]
-        newest = clock // hop
-        first = max(now // hop, newest) - tiles
-        count = newest - first + 1
-        if count <= 0:
-            continue
-        slots = tiles + 1
-        slot = first % slots
-        to, codes = r + plan[at + BANK_READ], plan[at + BANK_CODES]
-        wide, small = plan[at + BANK_WIDE], plan[at + BANK_NARROW]
-        wide_at, small_at = o + plan[at + BANK_WIDE_AT], 2 * o + plan[at + BANK_NARROW_AT]
-        for _ in range(count):
-            w, s = wide_at + slot * wide, small_at + slot * small
-            for k in range(wide):
-                if plan[codes + k] == M_MAX:
-                    reads[to + k] = max(reads[to + k], state[w + k])
-                else:
-                    reads[to + k] += state[w + k]
-            for k in range(small):
-                reads[to + wide + k] += narrow[s + k]
-            slot += 1
-            if slot == slots:
-                slot = 0
-    for d in range(plan[N_DISTINCT]):
-        at = plan[DISTINCT_AT] + d * DISTINCT_FIELDS
-        table = o + plan[plan[TABLES_AT] + plan[at + DISTINCT_TABLE] * TABLE_FIELDS + TABLE_AT]
-        hop = plan[at + DISTINCT_HOP]
-        first = now // hop * hop - plan[at + DISTINCT_WINDOW]
-        inside = 0
-        for n in range(DISTINCT_CAP):
-            inside += state[table + 2 * n + 1] >= first
-        reads[r + plan[at + DISTINCT_READ]] = inside
-
-
-@_inner
-def read(plan, state, o, length, time, is_imported, reads, r, inc, starts):
-    """The integers of one entity for a payment at ``time``, written to ``reads`` from ``r`` on."""
-    for n in range(plan[N_READS]):
-        reads[r + n] = 0
-    for n in range(5):
-        reads[r + n] = MISSING
-    imported = MISSING
-    now = time
-    if length > 0 and time <= state[o + CLOCK] + FORGET_AFTER_MS:
-        now = max(time, state[o + CLOCK])
-        for n in range(5):
-            moment = state[o + FIRST_OUT + n]
-            reads[r + n] = MISSING if moment == MISSING else now - moment
-        reads[r + 5] = state[o + COUNT_OUT]
-        reads[r + 6] = state[o + COUNT_IN]
-        imported = state[o + LAST_IMPORTED]
-        if state[o + META] == RINGS:
-            read_rings(plan, state, o, now, reads, r)
-        else:
-            read_list(plan, state, o, now, reads, r, inc, starts)
-    for b in range(plan[N_BANKS]):
-        at = plan[BANKS_AT] + b * BANK_FIELDS
-        hop = plan[at + BANK_HOP]
-        to = r + plan[at + BANK_READ] + plan[at + BANK_WIDE] + plan[at + BANK_NARROW]
-        reads[to] = 0 if is_imported or imported >= (now // hop - plan[at + BANK_TILES]) * hop else 1

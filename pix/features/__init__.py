@@ -19,7 +19,7 @@ from pix.features.declarations import (
     TimeFeature,
     WindowFeature,
 )
-from pix.features.facts import FACT_NAMES, MISSING, facts
+from pix.features.facts import FACT_NAMES, MISSING, TIMELESS_NAMES, facts, timeless
 
 __all__ = [
     "BRASILIA_OFFSET_MS",
@@ -36,10 +36,12 @@ __all__ = [
     "LifetimeFeature",
     "RatioFeature",
     "RequestFeature",
+    "TIMELESS_NAMES",
     "ScoreFeature",
     "TimeFeature",
     "WindowFeature",
     "catalogue",
     "facts",
     "fingerprint",
+    "timeless",
 ]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pix.contracts import DAY_MS, HOUR_MS, MINUTE_MS
 
 BRASILIA_OFFSET_MS = -3 * HOUR_MS
-NIGHT_HOURS = frozenset({20, 21, 22, 23, 0, 1, 2, 3, 4, 5})
+NIGHT_BEGINS, NIGHT_ENDS = 20, 6
+NIGHT_HOURS = frozenset(hour % 24 for hour in range(NIGHT_BEGINS, NIGHT_ENDS + 24))
 ROUND_AMOUNT_CENTS = 100_00
 YOUNG_ACCOUNT_MS = 30 * DAY_MS
 DISTINCT_CAP = 64

@@ -1,13 +1,13 @@
 """The facts of one payment as integers: what request features and ratios are computed from.
 
 Missing facts are ``MISSING``; flags are 0 or 1; texts with few values are coded. One list per payment,
-in the order of ``FACT_NAMES``.
+in the order of ``FACT_NAMES``. What does not depend on the event time (``timeless``) can be kept with the payment.
 """
 
 from operator import attrgetter
 
 from pix.contracts import Payment
-from pix.features.declarations import BRASILIA_OFFSET_MS, NIGHT_HOURS, ROUND_AMOUNT_CENTS
+from pix.features.declarations import BRASILIA_OFFSET_MS, NIGHT_BEGINS, NIGHT_ENDS, ROUND_AMOUNT_CENTS
 
 MISSING = -(2**63)
 MINUTES_A_DAY = 24 * 60
@@ -76,6 +76,7 @@ DERIVED = (
 )
 
 FACT_NAMES = (*DIRECT, *SINCE, *CODES, *TIMES, *CALENDAR, *DERIVED)
+TIMELESS_NAMES = (*DIRECT, *SINCE, *CODES, *DERIVED)
 
 _direct = attrgetter(*DIRECT)
 _moments = attrgetter(*SINCE)
@@ -95,40 +96,45 @@ def facts(payment: Payment, event_ms: int) -> list[int]:
         *[MISSING if value is None else value for value in _direct(payment)],
         *[MISSING if moment is None else event_ms - moment for moment in _moments(payment)],
         *[table[value] for table, value in zip(_TABLES, _coded(payment), strict=True)],
-        *_calendar(event_ms),
+        *calendar(event_ms),
         *_derived(payment),
     ]
 
 
-def _calendar(event_ms: int) -> tuple[int, ...]:
-    """``TIMES`` and ``CALENDAR`` in Brasília (UTC-3)."""
+def timeless(payment: Payment) -> list[int]:
+    """The payment's facts in the order of ``TIMELESS_NAMES``, with moments (epoch milliseconds) instead of ages."""
+    return [
+        *[MISSING if value is None else value for value in (*_direct(payment), *_moments(payment))],
+        *[table[value] for table, value in zip(_TABLES, _coded(payment), strict=True)],
+        *_derived(payment),
+    ]
+
+
+def calendar(event_ms: int) -> tuple[int, ...]:
+    """``TIMES`` and ``CALENDAR`` in Brasília (UTC-3); the kernel compiles this very function."""
     minute = (event_ms + BRASILIA_OFFSET_MS) // 60_000
     day, minute_of_day = divmod(minute, MINUTES_A_DAY)
     hour = minute_of_day // 60
     # 1970-01-01 was a Thursday; Monday is 0.
     weekday = (day + 3) % 7
-    day_of_month = _day_of_month(day)
+    # Day of the month of a day since 1970 (Hinnant, chrono-compatible low-level date algorithms).
+    of_era = (day + 719_468) % 146_097
+    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    day_of_month = of_year - (153 * ((5 * of_year + 2) // 153) + 2) // 5 + 1
     return (
         minute_of_day,
         hour,
         weekday,
         day_of_month,
         abs(minute_of_day - MINUTES_A_DAY // 2),
-        hour in NIGHT_HOURS,
-        hour < 6,
-        weekday >= 5,
-        9 <= hour < 18 and weekday < 5,
-        day_of_month <= 7,
-        day_of_month >= 28,
+        int(hour >= NIGHT_BEGINS or hour < NIGHT_ENDS),
+        int(hour < 6),
+        int(weekday >= 5),
+        int(9 <= hour < 18 and weekday < 5),
+        int(day_of_month <= 7),
+        int(day_of_month >= 28),
     )
-
-
-def _day_of_month(day: int) -> int:
-    """Day of the month of a day since 1970 (Hinnant, chrono-compatible low-level date algorithms)."""
-    of_era = (day + 719_468) % 146_097
-    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * year + year // 4 - year // 100)
-    return of_year - (153 * ((5 * of_year + 2) // 153) + 2) // 5 + 1
 
 
 def _derived(payment: Payment) -> tuple[int, ...]:

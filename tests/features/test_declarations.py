@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 from pix.contracts import MAX_AMOUNT_CENTS
 from pix.engines import layout
@@ -46,6 +47,15 @@ def test_windows_are_whole_hops() -> None:
         assert feature.hop_ms is not None
         assert feature.window_ms % feature.hop_ms == 0, feature.name
         assert 12 <= feature.window_ms // feature.hop_ms <= 24, feature.name
+
+
+def test_a_shorter_window_of_a_flow_never_begins_earlier() -> None:
+    """The kernel reads a list of events by that."""
+    for plan in layout.LAYOUTS.values():
+        banks = list(plan.banks)
+        pairs = [(a, b) for a, b in pairwise(banks) if a.flow == b.flow]
+        assert pairs
+        assert all(-longer.minus_window_ms >= -b.minus_window_ms + b.hop_ms for longer, b in pairs)
 
 
 def test_ratios_are_of_features_that_come_directly_from_events() -> None:

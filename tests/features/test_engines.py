@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix.contracts import DAY_MS, MAX_AMOUNT_CENTS
-from pix.engines import kernel, layout, oracle
+from pix.engines import kernel, layout, online, oracle
 from pix.engines.events import IN, OUT, Event, Labelled, Paid, event_of, flows_by_key
 from pix.features import DISTINCT_CAP, FEATURES, ROLES
 
@@ -142,7 +142,7 @@ def test_a_window_that_is_off_by_one_hop_is_seen(monkeypatch: pytest.MonkeyPatch
     """The planted fault: one bank of one engine reaches back one tile too few or too many."""
     at_ms = START_MS // DAY_MS * DAY_MS
     kinds = list(layout.PLANS)
-    plans, start = kernel._ALL_PLANS.copy(), int(kernel._BOUNDS[kinds.index("account")])
+    plans, start = layout.ALL_PLANS.copy(), int(layout.PLACES[layout.AT_PLANS + kinds.index("account")])
     banks = list(layout.LAYOUTS["account"].banks)
     place = next(n for n, bank in enumerate(banks) if bank.flow == "out" and bank.minus_window_ms == -DAY_MS)
     plans[start + layout.PLAN_HEADER + place * layout.BANK_FIELDS + layout.BANK_TILES] += tiles
@@ -151,7 +151,7 @@ def test_a_window_that_is_off_by_one_hop_is_seen(monkeypatch: pytest.MonkeyPatch
     blob = kernel.fold(None, "account", edge)
     expected = oracle.vector(payment(), at_ms, {"payer_account": [edge]})
     assert differing(kernel.features(payment(), at_ms, {"payer_account": blob}), expected) == {}
-    monkeypatch.setattr(kernel, "_ALL_PLANS", plans)
+    monkeypatch.setattr(online, "ALL_PLANS", plans)
     assert "payer_amount_sum_24h" in differing(kernel.features(payment(), at_ms, {"payer_account": blob}), expected)
 
 
