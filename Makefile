@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench simulator-docs contracts features ui down
+.PHONY: help setup demo test check format bench simulator-docs contracts features features-worth ui down
 
 VENV := .venv/bin
 
@@ -40,6 +40,9 @@ contracts: setup ## Write the published contracts anew from the models
 
 features: setup ## Write the catalogue of features anew from the declarations
 	@$(VENV)/python -m pix.features
+
+features-worth: setup ## Write docs/features-worth.md anew: models with all, few and no features (ten minutes)
+	@$(VENV)/python scripts/features_worth.py
 
 ui: setup ## Start what is not running and open the UIs
 	@scripts/ui.sh

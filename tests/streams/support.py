@@ -31,12 +31,16 @@ MALFORMED: tuple[tuple[bytes | None, str], ...] = (
 )
 
 
+def epoch_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def instant(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def payment(number: int, *, now_ms: int | None = None, **changes: object) -> bytes:
-    at_ms = (time.time_ns() // 1_000_000) if now_ms is None else now_ms
+    at_ms = epoch_ms() if now_ms is None else now_ms
     content: dict[str, object] = {
         "end_to_end_id": make_end_to_end_id("12345678", at_ms, f"a{number:010}"),
         "initiated_at": instant(at_ms),
