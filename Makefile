@@ -15,8 +15,8 @@ setup: ## Find or install what is missing (seconds when nothing changed)
 demo: setup ## Run the whole platform on simulated payments
 	@$(VENV)/sentinela demo
 
-test: setup ## Run every test
-	@$(VENV)/pytest
+test: setup ## Run every test but the long runs under faults
+	@$(VENV)/pytest -m "not faults"
 
 check: setup ## Format, lint, types, import boundaries, Dagster definitions
 	@$(VENV)/ruff format --check
