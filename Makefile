@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench simulator-docs contracts features ui down
+.PHONY: help setup demo test check format bench simulator-docs contracts features features-worth ui down
 
 VENV := .venv/bin
 
@@ -15,8 +15,8 @@ setup: ## Find or install what is missing (seconds when nothing changed)
 demo: setup ## Run the whole platform on simulated payments
 	@$(VENV)/sentinela demo
 
-test: setup ## Run every test
-	@$(VENV)/pytest
+test: setup ## Run every test but the long runs under faults, in two processes
+	@$(VENV)/pytest -m "not faults" -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: setup ## Format, lint, types, import boundaries, Dagster definitions
 	@$(VENV)/ruff format --check
@@ -40,6 +40,9 @@ contracts: setup ## Write the published contracts anew from the models
 
 features: setup ## Write the catalogue of features anew from the declarations
 	@$(VENV)/python -m pix.features
+
+features-worth: setup ## Write docs/features-worth.md anew: models with all, few and no features (ten minutes)
+	@$(VENV)/python scripts/features_worth.py
 
 ui: setup ## Start what is not running and open the UIs
 	@scripts/ui.sh

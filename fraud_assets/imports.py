@@ -151,7 +151,7 @@ def committed(lake: LakeResource) -> tuple[int, set[tuple[str, str]]]:
     An import has happened if its payments are there, or if it has none.
     """
     columns = ("import_number", "history", "file_sha256")
-    with_payments = lake.read_or_empty(HISTORY_PAYMENTS).select(*columns).distinct()
-    without = lake.read_or_empty(HISTORY_IMPORTS).where("payments = 0").select(*columns)
-    rows = with_payments.union(without).collect()
-    return max((row.import_number for row in rows), default=0), {(row.history, row.file_sha256) for row in rows}
+    with_payments = lake.distinct(HISTORY_PAYMENTS.name, *columns)
+    without = lake.distinct(HISTORY_IMPORTS.name, *columns, where="payments = 0")
+    imports = with_payments | without
+    return max((number for number, _, _ in imports), default=0), {(history, sha256) for _, history, sha256 in imports}

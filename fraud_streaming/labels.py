@@ -1,13 +1,20 @@
 """The label job: labels from ``pix.labels`` to the service, which folds them into the states.
 
 A label may overtake its payment: it then waits here, and its partition's offset with it. After the
-declared time it becomes a dead letter. A redelivered label folds once. No Spark and no Dagster here.
+declared time it becomes a dead letter. Only time in which the service said that it does not know the
+payment counts, so a service that was away makes no orphans; a killed job's successor begins to count anew.
+
+Labels of one payment are folded in the order of ``pix.labels``, one at a time: none is asked for before
+the service has settled the one before it. Kafka stamps them on arrival, so that is the order in which they
+became known; one that its source knows a little ahead of its arrival is held until then. A redelivered
+label folds once. No Spark and no Dagster here.
 """
 
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice, takewhile
 
 from fraud_streaming.kafka import DeadLetters, Group, Taken, finished_offsets, held_back
 from fraud_streaming.lifetime import Cadence, Report, Stop
@@ -15,7 +22,7 @@ from fraud_streaming.reading import read
 from fraud_streaming.refusals import Refusal, answered_no, refuse, to_letter
 from fraud_streaming.service import Answer, ServiceClient
 from pix import topics
-from pix.contracts import InvalidMessage, parse_label
+from pix.contracts import InvalidMessage, check_label_live, parse_label
 from pix.deadletter import Origin
 from pix.tokens import Keyring
 
@@ -24,24 +31,40 @@ PATH = "/v1/labels:fold"
 BATCH = 200
 WAIT_SECONDS = 0.5
 ASK_AGAIN_SECONDS = 2.0
+# A longer silence between two answers about a payment counts as this much waiting: nobody was there to decide it.
+LONGEST_STEP_SECONDS = 2 * ASK_AGAIN_SECONDS
 # So many labels without a payment say that something is wrong; taking more would not help them.
 MOST_WAITING = 5_000
 FOLDED, PAYMENT_UNKNOWN = 200, 404
 
 
-@dataclass(frozen=True, slots=True)
+PaymentId = tuple[str, str]
+"""Tenant and EndToEndId."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Label:
-    """A label on its way.
+    """A label on its way; times are seconds of the job's clock.
 
     Attributes:
         taken: Its message.
-        end_to_end_id: Its payment.
-        since: When this process first saw it, seconds of the job's clock.
+        payment: What it is about.
+        known_from: When it may be folded; later than its arrival only where its source's clock is ahead.
+        waited_seconds: How long the service has been saying that it does not know the payment.
+        asked_at: When it last said so; None before the first time.
     """
 
     taken: Taken
-    end_to_end_id: str
-    since: float
+    payment: PaymentId
+    known_from: float
+    waited_seconds: float = 0.0
+    asked_at: float | None = None
+
+    def wait(self, now: float) -> None:
+        """Count the time since the service last said that it does not know the payment."""
+        since = 0.0 if self.asked_at is None else now - self.asked_at
+        self.waited_seconds += min(since, LONGEST_STEP_SECONDS)
+        self.asked_at = now
 
 
 @dataclass(slots=True)
@@ -81,7 +104,7 @@ def run(
         service_url: Base URL of the decision service.
         api_key: Key for its ``Authorization`` header.
         keyring: Keys for dead letters.
-        wait_seconds: How long a label waits for its payment.
+        wait_seconds: How long a label waits for its payment while the service answers.
         stop: Looked at between and within batches.
         report: Gets ``Stats`` as a dictionary, soon after the start, then per ``cadence``, and at the end.
         randomness: Source of the retries' jitter.
@@ -151,14 +174,7 @@ class Labels:
     def one(self, fresh: Sequence[Taken]) -> None:
         """Ask for the fresh labels and the waiting ones whose turn it is; commit what is finished."""
         labels, refusals = self._read(fresh)
-        queue = self._queue(labels)
-        answers: list[Answer | None] = []
-        for start in range(0, len(queue), BATCH):
-            answers += self._ask(queue[start : start + BATCH])
-        for label, answer in zip(queue, answers, strict=True):
-            refusal = self._settle(label, answer)
-            if refusal is not None:
-                refusals.append(refusal)
+        refusals += self._fold(self._queue(labels))
         unfinished = set(self._waiting)
         if self._letters.send([to_letter(refusal, self._keyring) for refusal in refusals], self._stop):
             self.stats.refused += len(refusals)
@@ -173,9 +189,14 @@ class Labels:
         refusals: list[Refusal] = []
         for taken in fresh:
             try:
-                labels.append(Label(taken, read(taken.value, parse_label).end_to_end_id, self._clock()))
+                message = read(taken.value, parse_label)
+                check_label_live(message, taken.received_at_ms)
             except InvalidMessage as invalid:
                 refusals.append(refuse(taken, invalid))
+                continue
+            payment = (message.tenant, message.end_to_end_id)
+            ahead_ms = max(0, message.known_at - taken.received_at_ms)
+            labels.append(Label(taken=taken, payment=payment, known_from=self._clock() + ahead_ms / 1000))
         return labels, refusals
 
     def _queue(self, labels: Sequence[Label]) -> list[Label]:
@@ -183,9 +204,39 @@ class Labels:
         if self._clock() >= self._ask_again_at:
             self._ask_again_at = self._clock() + ASK_AGAIN_SECONDS
             return [*self._waiting.values(), *labels]
-        waited_for = {label.end_to_end_id for label in self._waiting.values()}
-        self._waiting |= {label.taken.origin: label for label in labels if label.end_to_end_id in waited_for}
-        return [label for label in labels if label.end_to_end_id not in waited_for]
+        waited_for = {label.payment for label in self._waiting.values()}
+        self._waiting |= {label.taken.origin: label for label in labels if label.payment in waited_for}
+        return [label for label in labels if label.payment not in waited_for]
+
+    def _fold(self, queue: Sequence[Label]) -> list[Refusal]:
+        """Ask for all of them, of each payment one label at a time; returns those that will never be folded."""
+        lines: dict[PaymentId, list[Label]] = {}
+        for label in queue:
+            lines.setdefault(label.payment, []).append(label)
+        self._hold_back_the_unknown(lines)
+        refusals: list[Refusal] = []
+        while lines:
+            turn = list(islice(lines.items(), BATCH))
+            answers = self._ask([line[0] for _, line in turn])
+            for (payment, line), answer in zip(turn, answers, strict=True):
+                lines[payment], over = self._settle(line, answer)
+                if not lines[payment]:
+                    del lines[payment]
+                refusals += over
+        return refusals
+
+    def _hold_back_the_unknown(self, lines: dict[PaymentId, list[Label]]) -> None:
+        """Let labels wait whose known time has not come, and those behind them."""
+        now = self._clock()
+        for payment, line in list(lines.items()):
+            known = list(takewhile(lambda label: label.known_from <= now, line))
+            self._wait(line[len(known) :])
+            lines[payment] = known
+            if not known:
+                del lines[payment]
+
+    def _wait(self, labels: Sequence[Label]) -> None:
+        self._waiting |= {label.taken.origin: label for label in labels}
 
     def _ask(self, labels: Sequence[Label]) -> list[Answer | None]:
         return self._service.answers(
@@ -196,19 +247,36 @@ class Labels:
             on_retry=self._on_retry,
         )
 
-    def _settle(self, label: Label, answer: Answer | None) -> Refusal | None:
-        """Note what became of a label; a refusal if it will never be folded."""
-        origin = label.taken.origin
-        unknown = answer is not None and answer.status == PAYMENT_UNKNOWN
-        if answer is None or (unknown and self._clock() - label.since < self._wait_seconds):
-            self._waiting[origin] = label
-            return None
-        self._waiting.pop(origin, None)
+    def _settle(self, line: list[Label], answer: Answer | None) -> tuple[list[Label], list[Refusal]]:
+        """What the answer about a payment's first label means for all of the payment's labels.
+
+        Returns:
+            The labels to ask for next, and those that will never be folded; all others are folded or wait.
+        """
+        if answer is None:
+            self._wait(line)
+            return [], []
+        if answer.status == PAYMENT_UNKNOWN:
+            return [], self._unknown(line, answer)
+        first, *left = line
+        self._waiting.pop(first.taken.origin, None)
         if answer.status == FOLDED:
             self.stats.folded += 1
-            return None
-        self.stats.unknown += unknown
-        return answered_no(label.taken, answer, label.end_to_end_id)
+            return left, []
+        return left, [answered_no(first.taken, answer, first.payment[1])]
+
+    def _unknown(self, line: Sequence[Label], answer: Answer) -> list[Refusal]:
+        """Let the labels of an unknown payment wait; returns those that have waited long enough."""
+        over = []
+        for label in line:
+            label.wait(self._clock())
+            if label.waited_seconds < self._wait_seconds:
+                self._wait([label])
+            else:
+                self._waiting.pop(label.taken.origin, None)
+                over.append(answered_no(label.taken, answer, label.payment[1]))
+        self.stats.unknown += len(over)
+        return over
 
     def _on_retry(self, problem: str) -> None:
         self.stats.retries += 1
@@ -220,8 +288,8 @@ class Labels:
         standing = self._group.standing()
         stats = self.stats
         stats.waiting = len(self._waiting)
-        oldest = min((label.since for label in self._waiting.values()), default=self._clock())
-        stats.oldest_waiting_seconds = round(self._clock() - oldest, 1)
+        waited = (label.waited_seconds for label in self._waiting.values())
+        stats.oldest_waiting_seconds = round(max(waited, default=0.0), 1)
         stats.lag = standing.lag if standing else None
         stats.expired = max(stats.expired, standing.expired if standing else 0)
         stats.offsets = dict(standing.committed) if standing else {}

@@ -72,13 +72,23 @@ def learnability(plan: SimulationPlan, raw: Sequence[str], config: training.Trai
         raw: Fields of the payment that both models see.
         config: The recipe.
     """
+    whole, typologies = simulated_frame(plan, raw)
+    return _judge(whole, typologies, config)
+
+
+def simulated_frame(plan: SimulationPlan, raw: Sequence[str]) -> "tuple[pd.DataFrame, dict[str, str | None]]":
+    """The training frame of a simulation as known at its end, in order of time, and the typology of each payment.
+
+    Args:
+        plan: What to simulate; all of it must fit into memory.
+        raw: Fields of the payment that a model without features may see.
+    """
     simulation = simulate(plan)
     payments = [behind_the_door(payment_from(one), _KEYRING) for one in simulation.payments]
     labels = [label_from(one) for one in simulation.labels]
     whole = frame(payments, labels, raw, as_of_ms=plan.window[1], maturity_ms=MATURITY_MS)
     whole = whole.sort_values(["event_time_ms", "end_to_end_id"], kind="stable", ignore_index=True)
-    typologies = {one["end_to_end_id"]: one["typology"] for one in simulation.truth}
-    return _judge(whole, typologies, config)
+    return whole, {one["end_to_end_id"]: one["typology"] for one in simulation.truth}
 
 
 def _judge(whole: "pd.DataFrame", typologies: dict[str, str | None], config: training.TrainingConfig) -> Learnability:

@@ -245,6 +245,19 @@ def field_scores(split: TimeSplit, config: TrainingConfig, feature_names: Sequen
     return probabilities(model, columns.iloc[size:])
 
 
+def feature_scores(split: TimeSplit, feature_names: Sequence[str], config: TrainingConfig) -> Floats:
+    """Scores on the later rows of the recipe fit on the earlier ones, on these features alone."""
+    model = _boost(vectors(split.before, feature_names), labels(split.before), config)
+    return probabilities(model, vectors(split.after, feature_names))
+
+
+def by_importance(frame: pd.DataFrame, feature_names: Sequence[str], config: TrainingConfig) -> tuple[str, ...]:
+    """The features, most important first, by how much CatBoost's predictions on these rows change with each."""
+    model = _boost(vectors(frame, feature_names), labels(frame), config)
+    importance = dict(zip(feature_names, model.get_feature_importance(), strict=True))
+    return tuple(sorted(feature_names, key=lambda name: -importance[name]))
+
+
 def _boost(rows: Any, is_fraud: Bools, config: TrainingConfig, categories: Sequence[str] = ()) -> Any:
     from catboost import CatBoostClassifier
 

@@ -122,9 +122,14 @@ def typologies(frauds: Observed) -> str:
     return table(("Typology", "Of payments that victims report, %", "Febraban, H1 2025, of cases, %"), rows)
 
 
+def raw_names() -> list[str]:
+    """Fields of the payment that a model without features may see; the frame adds the hour itself."""
+    return [column.name.removeprefix(RAW_PREFIX) for column in raw_columns() if column.name != f"{RAW_PREFIX}hour"]
+
+
 def model_figures() -> dict[str, str]:
     """What single fields and models make of the fraud, with the pictures of it."""
-    raw = [column.name.removeprefix(RAW_PREFIX) for column in raw_columns() if column.name != f"{RAW_PREFIX}hour"]
+    raw = raw_names()
     judged = []
     for seed in MODEL_SEEDS:
         begun = time.monotonic()

@@ -21,6 +21,8 @@ BROKER_JARS = REPOSITORY / ".jars" / "kafka"
 # Workers of Spark must be this interpreter, whatever else is on the PATH.
 os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
 
+LONGEST = ["test_end_to_end.py", "spark", "broker"]
+
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -47,6 +49,22 @@ appender.console.layout.type=PatternLayout
 rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
 """
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Say which tests share a process, where there are several: one session of Spark, one broker, one instance."""
+    item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest groups come first, so that the short ones fill what is left of the other process."""
+    items.sort(key=lambda item: [*LONGEST, _group_of(item)].index(_group_of(item)))
+
+
+def _group_of(item: pytest.Item) -> str:
+    needed = getattr(item, "fixturenames", ())
+    file = item.path.name
+    return next((name for name in LONGEST if name in needed or name == file), file)
 
 
 def free_ports(count: int) -> list[int]:

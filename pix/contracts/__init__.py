@@ -12,7 +12,7 @@ from pix.contracts.errors import FieldError, InvalidFields, InvalidMessage, NotJ
 from pix.contracts.fields import DAY_MS, HOUR_MS, MAX_AMOUNT_CENTS, MINUTE_MS, parse_instant, readable_id
 from pix.contracts.fold import FoldRecord
 from pix.contracts.json_text import MAX_BODY_BYTES, canonical_json, parse_json_object
-from pix.contracts.label import FRAUD_KINDS, LabelMessage, label_from, label_id, parse_label
+from pix.contracts.label import FRAUD_KINDS, LabelMessage, check_label_live, label_from, label_id, parse_label
 from pix.contracts.payment import INSTANT_FIELDS, PaymentMessage, check_live, parse_payment, payment_from
 from pix.contracts.tokenised import (
     LIVE_HISTORY,
@@ -47,6 +47,7 @@ __all__ = [
     "PaymentMessage",
     "behind_the_door",
     "canonical_json",
+    "check_label_live",
     "check_live",
     "history_tenant",
     "label_from",

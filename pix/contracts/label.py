@@ -6,12 +6,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pix.contracts.errors import FieldError, InvalidFields
-from pix.contracts.fields import EndToEndId, Instant, Sha256, StrictMessage, Tenant, validated
+from pix.contracts.fields import MINUTE_MS, EndToEndId, Instant, Sha256, StrictMessage, Tenant, validated
 from pix.contracts.json_text import canonical_json, parse_json_object
 
 LabelKind = Literal["contested", "accepted", "rejected", "reversed", "confirmed", "dismissed"]
 FraudType = Literal["SCAM", "ACCOUNT_TAKEOVER", "COERCION", "FRAUDULENT_ACCESS", "OTHER", "UNKNOWN"]
 FRAUD_KINDS = frozenset({"accepted", "confirmed"})
+MAX_AHEAD_MS = MINUTE_MS
 
 
 class LabelMessage(StrictMessage):
@@ -52,6 +53,24 @@ def label_from(content: dict[str, Any]) -> LabelMessage:
         wrong = FieldError("label_id", "is not the hash of the label's other fields")
         raise InvalidFields(wrong, end_to_end_id=label.end_to_end_id)
     return label
+
+
+def check_label_live(label: LabelMessage, received_at_ms: int) -> None:
+    """The rule of the live door: nothing is known long before it is known.
+
+    A label folds at its known time; one from next year would move the clocks of its payment's accounts there and make
+    them forget everything.
+
+    Args:
+        label: The parsed label.
+        received_at_ms: When it arrived, epoch milliseconds.
+
+    Raises:
+        InvalidFields: ``known_at`` is too far ahead.
+    """
+    if label.known_at > received_at_ms + MAX_AHEAD_MS:
+        ahead = FieldError("known_at", f"is more than {MAX_AHEAD_MS // 1000} s ahead of the label's arrival")
+        raise InvalidFields(ahead, end_to_end_id=label.end_to_end_id)
 
 
 def label_id(fields_of_label: dict[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,18 +109,34 @@ def verify(
 
 def features(
     name: Annotated[str | None, typer.Argument(help="Only this feature.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only this group, such as payer or label.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the declared features."""
     from pix.features import FEATURE_NAMES, FINGERPRINT, catalogue
     from sentinela.errors import BadUse
 
-    rows = [row for row in catalogue() if name in (None, row["name"])]
+    rows = catalogue()
+    groups = list(dict.fromkeys(str(row["group"]) for row in rows))
+    if name is not None and name not in FEATURE_NAMES:
+        raise BadUse(f"there is no feature {name!r}; {_near(name, FEATURE_NAMES)}")
+    if group is not None and group not in groups:
+        raise BadUse(f"there is no group {group!r}; the groups are {', '.join(groups)}")
+    rows = [row for row in rows if name in (None, row["name"]) and group in (None, row["group"])]
     if not rows:
-        raise BadUse(f"there is no feature {name!r}; the names are {', '.join(FEATURE_NAMES)}")
+        raise BadUse(f"{name} is not in the group {group}; leave out one of the two")
     if as_json:
         typer.echo(json.dumps(rows))
         return
     for row in rows:
         typer.echo(f"{row['name']:36} {row['group']:9} {row['unit']:14} {row['description']}")
     typer.echo(f"{len(rows)} features, fingerprint {FINGERPRINT}")
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    """Names that look like it, for whoever mistyped it."""
+    wanted = name.lower()
+    near = [*get_close_matches(wanted, names, n=5), *(other for other in names if wanted in other)]
+    if near:
+        return f"did you mean {', '.join(list(dict.fromkeys(near))[:8])}?"
+    return "see all of them with `sentinela features`"

@@ -9,7 +9,7 @@ from fraud_streaming.lifetime import Cadence, Stop
 from pix.tokens import load_keyring
 
 
-def main(name: str, bootstrap: str, url: str, keys: str) -> None:
+def main(name: str, bootstrap: str, url: str, keys: str, wait_seconds: str = "3") -> None:
     """Run until SIGTERM."""
     stop = Stop()
     stop.arm()
@@ -26,7 +26,7 @@ def main(name: str, bootstrap: str, url: str, keys: str) -> None:
     if name == "scoring":
         scoring.run(**common)  # type: ignore[arg-type]
     else:
-        labels.run(**common, wait_seconds=3)  # type: ignore[arg-type]
+        labels.run(**common, wait_seconds=float(wait_seconds))  # type: ignore[arg-type]
 
 
 main(*sys.argv[1:])

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,8 +13,12 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from fraud_streaming.kafka import Standing, Taken
+from fraud_streaming.lifetime import Stop
+from fraud_streaming.service import ServiceClient
 from pix import topics
 from pix.contracts import label_id
+from pix.deadletter import DeadLetter, Origin
 from pix.identifiers import make_end_to_end_id
 
 PARTITIONS = 2
@@ -27,12 +31,16 @@ MALFORMED: tuple[tuple[bytes | None, str], ...] = (
 )
 
 
+def epoch_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def instant(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def payment(number: int, *, now_ms: int | None = None, **changes: object) -> bytes:
-    at_ms = (time.time_ns() // 1_000_000) if now_ms is None else now_ms
+    at_ms = epoch_ms() if now_ms is None else now_ms
     content: dict[str, object] = {
         "end_to_end_id": make_end_to_end_id("12345678", at_ms, f"a{number:010}"),
         "initiated_at": instant(at_ms),
@@ -44,7 +52,9 @@ def payment(number: int, *, now_ms: int | None = None, **changes: object) -> byt
     return json.dumps({name: value for name, value in content.items() if value is not None}).encode()
 
 
-def label(end_to_end_id: str, *, kind: str = "accepted", now_ms: int = 1_795_000_000_000) -> bytes:
+def label(
+    end_to_end_id: str, *, kind: str = "accepted", now_ms: int = 1_795_000_000_000, tenant: str | None = None
+) -> bytes:
     content = {
         "end_to_end_id": end_to_end_id,
         "kind": kind,
@@ -53,6 +63,7 @@ def label(end_to_end_id: str, *, kind: str = "accepted", now_ms: int = 1_795_000
         "known_at": instant(now_ms),
         "source": "med",
     }
+    content |= {"tenant": tenant} if tenant else {}
     return json.dumps({**content, "label_id": label_id(content)}).encode()
 
 
@@ -184,3 +195,55 @@ class FakeService:
             return {"status": 404, "problem": {"title": "payment unknown"}}
         self.folded[content["label_id"]] += 1
         return {"status": 200, "fold": {}}
+
+
+def at(offset: int, value: bytes | None = b"{}", partition: int = 0) -> Taken:
+    return Taken(Origin("pix.labels", partition, offset), 1_795_000_000_000, value)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class MemoryGroup:
+    """A consumer group that remembers what was committed."""
+
+    problem: str | None = None
+
+    def __init__(self, *batches: Sequence[Taken]) -> None:
+        self.batches = list(batches)
+        self.committed: dict[int, int] = {}
+
+    def take(self, limit: int, timeout_seconds: float) -> list[Taken]:  # noqa: ARG002
+        return list(self.batches.pop(0)) if self.batches else []
+
+    def commit(self, offsets: Mapping[int, int]) -> bool:
+        self.committed |= offsets
+        return True
+
+    def standing(self) -> Standing:
+        return Standing(dict(self.committed), 0, 0)
+
+
+class MemoryLetters:
+    """Dead letters kept in a list."""
+
+    def __init__(self, *, confirms: bool = True) -> None:
+        self.letters: list[DeadLetter] = []
+        self.confirms = confirms
+
+    def send(self, letters: Sequence[DeadLetter], stop: Stop) -> bool:  # noqa: ARG002
+        self.letters += letters
+        return self.confirms or not letters
+
+    @property
+    def reasons(self) -> list[str]:
+        return [json.loads(letter.value)["reason"] for letter in self.letters]
+
+
+def client(fake: FakeService) -> ServiceClient:
+    return ServiceClient(fake.url, fake.key, randomness=random.Random(1))

@@ -4,69 +4,20 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import pytest
 
-from fraud_streaming import labels, scoring
-from fraud_streaming.kafka import Standing, Taken, finished_offsets, held_back
-from fraud_streaming.labels import Labels
+from fraud_streaming import scoring
+from fraud_streaming.kafka import finished_offsets, held_back
 from fraud_streaming.lifetime import LIFETIME, Cadence, Stop
 from fraud_streaming.refusals import problem_errors
 from fraud_streaming.scoring import Scoring, in_batches, split
 from fraud_streaming.service import ServiceClient, ServiceRefuses
 from pix.contracts import FieldError
-from pix.deadletter import MAX_PAYLOAD_BYTES, DeadLetter, Origin, dead_letter
+from pix.deadletter import MAX_PAYLOAD_BYTES, Origin, dead_letter
 from pix.tokens import Keyring, body_sha256
-from tests.streams.support import MALFORMED, FakeService, label, payment
-
-
-def at(offset: int, value: bytes | None = b"{}", partition: int = 0) -> Taken:
-    return Taken(Origin("pix.labels", partition, offset), 1_795_000_000_000, value)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class MemoryGroup:
-    """A consumer group that remembers what was committed."""
-
-    problem: str | None = None
-
-    def __init__(self, *batches: Sequence[Taken]) -> None:
-        self.batches = list(batches)
-        self.committed: dict[int, int] = {}
-
-    def take(self, limit: int, timeout_seconds: float) -> list[Taken]:  # noqa: ARG002
-        return list(self.batches.pop(0)) if self.batches else []
-
-    def commit(self, offsets: Mapping[int, int]) -> bool:
-        self.committed |= offsets
-        return True
-
-    def standing(self) -> Standing:
-        return Standing(dict(self.committed), 0, 0)
-
-
-class MemoryLetters:
-    """Dead letters kept in a list."""
-
-    def __init__(self, *, confirms: bool = True) -> None:
-        self.letters: list[DeadLetter] = []
-        self.confirms = confirms
-
-    def send(self, letters: Sequence[DeadLetter], stop: Stop) -> bool:  # noqa: ARG002
-        self.letters += letters
-        return self.confirms or not letters
-
-    @property
-    def reasons(self) -> list[str]:
-        return [json.loads(letter.value)["reason"] for letter in self.letters]
+from tests.streams.support import MALFORMED, Clock, FakeService, MemoryGroup, MemoryLetters, at, client, payment
 
 
 @pytest.fixture
@@ -74,10 +25,6 @@ def service() -> Iterator[FakeService]:
     fake = FakeService()
     yield fake
     fake.close()
-
-
-def client(fake: FakeService) -> ServiceClient:
-    return ServiceClient(fake.url, fake.key, randomness=random.Random(1))
 
 
 def scoring_job(fake: FakeService, group: MemoryGroup, letters: MemoryLetters, keyring: Keyring, stop: Stop) -> Scoring:
@@ -239,81 +186,6 @@ def test_problem_documents_become_field_errors() -> None:
     assert problem_errors({"problem": {"errors": errors}}) == (FieldError("amount_cents", "must be positive"),)
     assert problem_errors({"problem": {"title": "t", "detail": "d"}}) == (FieldError("", "d"),)
     assert problem_errors({}) == (FieldError("", "the service gave no reason"),)
-
-
-class LabelJob:
-    def __init__(self, fake: FakeService, keyring: Keyring) -> None:
-        self.clock, self.group, self.letters, self.stop = Clock(), MemoryGroup(), MemoryLetters(), Stop()
-        self.job = Labels(
-            self.group,
-            client(fake),
-            self.letters,
-            keyring,
-            120.0,
-            self.stop,
-            lambda _: None,
-            Cadence(),
-            self.clock,  # type: ignore[arg-type]
-        )
-
-
-EARLY = "E12345678202611211230abcdefghijk"
-KNOWN = "E12345678202611211230abcdefghijz"
-
-
-def test_a_label_waits_for_its_payment_and_holds_its_partition(service: FakeService, keyring: Keyring) -> None:
-    service.known = {KNOWN}
-    run = LabelJob(service, keyring)
-    run.job.one(
-        [
-            at(0, label(KNOWN)),
-            at(1, label(EARLY)),
-            at(2, label(KNOWN, kind="reversed")),
-            at(0, label(KNOWN, kind="contested"), 1),
-        ]
-    )
-    assert run.group.committed == {0: 1, 1: 1}
-    assert run.job.stats.folded == 3
-    service.known.add(EARLY)
-    run.clock.now += labels.ASK_AGAIN_SECONDS
-    run.job.one([])
-    assert run.job.stats.folded == 4
-    assert run.group.committed == {0: 3, 1: 1}
-    assert run.letters.letters == []
-
-
-def test_a_label_without_a_payment_is_a_dead_letter_in_the_end(service: FakeService, keyring: Keyring) -> None:
-    service.known = set()
-    run = LabelJob(service, keyring)
-    run.job.one([at(0, label(EARLY))])
-    run.clock.now += 119
-    run.job.one([])
-    assert run.letters.letters == []
-    run.clock.now += labels.ASK_AGAIN_SECONDS
-    run.job.one([])
-    assert run.letters.reasons == ["payment_unknown"]
-    assert json.loads(run.letters.letters[0].value)["end_to_end_id"] == EARLY
-    assert run.group.committed == {0: 1}
-
-
-def test_labels_of_one_payment_keep_their_order(service: FakeService, keyring: Keyring) -> None:
-    service.known = set()
-    run = LabelJob(service, keyring)
-    first, second = label(EARLY, kind="accepted"), label(EARLY, kind="reversed")
-    run.job.one([at(0, first)])
-    service.known.add(EARLY)
-    run.job.one([at(1, second)])
-    assert list(service.folded) == []
-    run.clock.now += labels.ASK_AGAIN_SECONDS
-    run.job.one([])
-    assert list(service.folded) == [json.loads(first)["label_id"], json.loads(second)["label_id"]]
-
-
-def test_a_label_with_a_wrong_id_is_refused(service: FakeService, keyring: Keyring) -> None:
-    run = LabelJob(service, keyring)
-    run.job.one([at(0, label(EARLY).replace(b"SCAM", b"OTHER"))])
-    assert run.letters.reasons == ["invalid_fields"]
-    assert run.group.committed == {0: 1}
 
 
 def test_stop_remembers_the_first_reason() -> None:
