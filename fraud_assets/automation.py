@@ -6,19 +6,19 @@ All runs use the in-process executor: with a process per step each one would sta
 import dagster as dg
 
 from fraud_assets.declared import key_of
+from fraud_assets.folding import TABLES as FOLDED_TABLES
 from fraud_assets.models import CHALLENGER, CHAMPION, EVALUATION
 from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
 from pix.offline.tables import (
-    BASE_STATES,
     DECISIONS_GOLD,
     DECISIONS_SILVER,
+    FEATURE_STATISTICS,
     HISTORY_IMPORTS,
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
     HISTORY_REFUSED,
     LABELS_SILVER,
-    PAYMENT_FEATURES,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
     TRAINING_SET,
@@ -42,7 +42,7 @@ LAKE = (
     DECISIONS_GOLD.name,
     "gold/daily_kpis",
 )
-FEATURES = (PAYMENT_FEATURES.name, BASE_STATES.name)
+FEATURES = (*(table.name for table in FOLDED_TABLES), FEATURE_STATISTICS.name)
 MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION, CHAMPION)
 
 refresh_lake_job = dg.define_asset_job(

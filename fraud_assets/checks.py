@@ -5,25 +5,24 @@ evaluated together on a pandas projection of the table. Critical expectations bl
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
+from fraud_assets.feature_checks import FEATURE_CHECKS
 from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
 from fraud_assets.silver import BRONZE_DECISIONS
 from pix.contracts import LIVE_HISTORY
-from pix.features import FEATURE_NAMES
 from pix.offline import silver
-from pix.offline.tables import DECISIONS_SILVER, PAYMENT_FEATURES, QUARANTINE_SILVER, TRAINING_SET
+from pix.offline.tables import DECISIONS_SILVER, QUARANTINE_SILVER, TRAINING_SET
 
 if TYPE_CHECKING:
     from quality.expectations import Expectation, Outcome
 
 MAX_EXAMPLES = 20
-PARITY_BATCH = 5_000
 
 
 def expectation_checks(table: str) -> dg.AssetChecksDefinition:
@@ -73,41 +72,6 @@ def _as_result(table: str, outcome: "Outcome") -> dg.AssetCheckResult:
 
 def _sentence(name: str) -> str:
     return name.replace("_", " ").capitalize() + "."
-
-
-@dg.asset_check(asset=key_of(PAYMENT_FEATURES.name), blocking=True)
-@told
-def online_equals_offline(lake: LakeResource) -> dg.AssetCheckResult:
-    """Every feature of every logged decision, recomputed offline, is equal bit for bit."""
-    from quality.parity import compare
-
-    live = lake.read(PAYMENT_FEATURES.name).where("logged is not null").select("end_to_end_id", "logged", "features")
-    report = compare([], [], FEATURE_NAMES, ids=[])
-    for rows in _batches(live.toLocalIterator(prefetchPartitions=True)):
-        ids, logged, recomputed = zip(*rows, strict=True)
-        report = report.plus(compare(logged, recomputed, FEATURE_NAMES, ids=ids))
-    return dg.AssetCheckResult(
-        passed=report.ok,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{report.mismatches} of {report.compared} logged vectors differ",
-        metadata={
-            "compared": report.compared,
-            "mismatches": report.mismatches,
-            "by_feature": dict(report.by_feature),
-            "examples": [str(example) for example in report.examples],
-        },
-    )
-
-
-def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == PARITY_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 @dg.asset_check(asset=key_of(QUARANTINE_SILVER.name), additional_deps=keys_of(DECISIONS_SILVER), blocking=True)
@@ -172,7 +136,7 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
 
     return [
         *(expectation_checks(table) for table in SUITES),
-        online_equals_offline,
+        *FEATURE_CHECKS,
         every_bronze_decision_is_in_silver_or_quarantine,
         payments_are_learnt_from_once,
         both_classes_are_present,

@@ -25,6 +25,7 @@ ASSETS = (
     gold.decisions,
     gold.daily_kpis,
     features.offline_features,
+    features.feature_statistics,
     features.store_base,
     features.training_set,
     models.challenger,

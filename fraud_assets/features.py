@@ -5,27 +5,32 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fraud_assets import folding
 from fraud_assets.declared import keys_of, named, table_asset, table_spec
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeError, LakeResource, Written
 from fraud_assets.resources import ServiceResource
-from fraud_assets.silver import BRONZE_FOLDS, bronze
+from fraud_assets.silver import BRONZE_FOLDS
 from pix.contracts import DAY_MS, LIVE_HISTORY
 from pix.offline.names import usable
 from pix.offline.tables import (
     BASE_STATES,
     DECISIONS_SILVER,
+    FEATURE_STATISTICS,
+    HISTORIES,
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
     LABELS_SILVER,
     PAYMENT_FEATURES,
     PAYMENTS_SILVER,
+    RUNS,
     TRAINING_SET,
 )
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+WITHOUT_TOKENS = (PAYMENT_FEATURES, HISTORIES, RUNS)
 FOLDED = (HISTORY_PAYMENTS, HISTORY_LABELS, DECISIONS_SILVER, BRONZE_FOLDS)
 
 
@@ -42,22 +47,31 @@ class TrainingSetConfig(dg.Config):
 
 @dg.multi_asset(
     name="offline_features",
-    specs=[table_spec(PAYMENT_FEATURES, *FOLDED, pii="none"), table_spec(BASE_STATES, *FOLDED)],
+    specs=[table_spec(table, *FOLDED, pii="none" if table in WITHOUT_TOKENS else "tokens") for table in folding.TABLES],
     pool="features_payment_features",
 )
 @told
-def offline_features(lake: LakeResource) -> tuple[dg.MaterializeResult[Any], dg.MaterializeResult[Any]]:
-    """Feature vectors of all payments, and the states that the online store starts from."""
-    from pix.offline import features
+def offline_features(lake: LakeResource) -> tuple[dg.MaterializeResult[Any], ...]:
+    """Feature vectors of all payments, and the states that the online store and the next run start from.
 
-    found = features.compute(
-        lake.read_or_empty(HISTORY_PAYMENTS),
-        lake.read_or_empty(HISTORY_LABELS),
-        lake.read(DECISIONS_SILVER.name),
-        bronze(lake, BRONZE_FOLDS),
-    )
-    vectors = lake.overwrite(PAYMENT_FEATURES, found.features)
-    return vectors.result(), lake.overwrite(BASE_STATES, found.base_states).result()
+    A history is folded when an import changed it. Of the live log only what came since the last run is folded, on
+    the states that run left; where a read came from before them, its keys are folded from their beginning.
+    """
+    folding.prepare(lake)
+    histories = folding.fold_histories(lake)
+    run = folding.fold_log(lake)
+    return tuple(lake.unchanged(table).result(histories_folded=histories, **run) for table in folding.TABLES)
+
+
+@dg.asset(**table_asset(FEATURE_STATISTICS, pii="none"), deps=keys_of(PAYMENT_FEATURES))
+@told
+def feature_statistics(lake: LakeResource) -> dg.MaterializeResult[Any]:
+    """One feature's values on one fold day: how many are missing or zero, and where the others lie.
+
+    A day is counted again when payments were added to it. Quantiles are of at most 20,000 payments a day.
+    """
+    days = folding.describe_days(lake)
+    return lake.unchanged(FEATURE_STATISTICS).result(days_counted=days)
 
 
 @dg.asset(**named("serving/store_base", frozenset({"bentoml", "lmdb"})), deps=keys_of(BASE_STATES))

@@ -245,7 +245,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         _require_schema(table, frame)
         with self._only_writer(table.name):
             ordered = frame.select(*table.names)
-            ordered.write.format("delta").mode("overwrite").options(**options).save(self.path(table.name))
+            writer = ordered.write.format("delta").mode("overwrite").options(**options)
+            writer.partitionBy(*table.partitions).save(self.path(table.name))
         return self._written(table)
 
     def _written(self, table: Table) -> Written:

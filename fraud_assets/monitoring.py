@@ -10,9 +10,10 @@ from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import HomeResource
 from pix.contracts import LIVE_HISTORY
-from pix.features import FEATURE_NAMES
+from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.offline.names import history_of
 from pix.offline.tables import PAYMENT_FEATURES, TRAINING_SET
+from pix.offline.vectors import as_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,14 +60,13 @@ def newest(lake: LakeResource, config: DriftConfig) -> tuple[str, "pd.DataFrame"
     """The newest payments' features and where they come from: live decisions, or history while those are few."""
     from pyspark.sql import functions as f
 
-    features = lake.read(PAYMENT_FEATURES.name).where(history_of("tenant") == config.history)
+    ours = (f.col("fingerprint") == FINGERPRINT) & (history_of("tenant") == config.history)
+    features = lake.read(PAYMENT_FEATURES.name).where(ours)
     live = features.where("source = 'live'")
     source = "live" if live.count() >= config.enough_live_rows else "history"
     chosen = live if source == "live" else features
-    columns = [f.col("features")[place].alias(name) for place, name in enumerate(FEATURE_NAMES)]
-    frame: pd.DataFrame = (
-        chosen.orderBy(f.desc("event_time_ms"), "end_to_end_id").limit(config.current_rows).select(*columns).toPandas()
-    )
+    rows = chosen.orderBy(f.desc("event_time_ms"), "end_to_end_id").limit(config.current_rows)
+    frame: pd.DataFrame = as_columns(rows, []).toPandas()
     return source, frame
 
 

@@ -4,15 +4,19 @@ Equal means the same 64 bits, with two exceptions that carry no information: nul
 NaN whatever its payload. 0.0 and −0.0 differ, because a division tells them apart.
 """
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quality.errors import VectorsDiffer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_EXAMPLES = 20
 
@@ -51,7 +55,7 @@ class ParityReport:
         """Whether nothing differs."""
         return self.mismatches == 0
 
-    def plus(self, other: "ParityReport") -> "ParityReport":
+    def __add__(self, other: "ParityReport") -> "ParityReport":
         """The report over the rows of both, for callers that compare in batches."""
         return ParityReport(
             compared=self.compared + other.compared,
@@ -107,9 +111,50 @@ def compare(
 
 
 def _matrix(which: str, rows: Sequence[Any] | NDArray[Any], width: int) -> NDArray[np.float64]:
+    if isinstance(rows, np.ndarray) and rows.dtype == np.float64 and rows.shape == (len(rows), width):
+        return np.ascontiguousarray(rows)
     for position, row in enumerate(rows):
         if row is None or len(row) != width:
             found = "no vector" if row is None else f"{len(row)} values"
             raise VectorsDiffer(f"{which} row {position} has {found}, the features are {width}")
     matrix = np.array([np.asarray(row, dtype=np.float64) for row in rows], dtype=np.float64)
     return np.ascontiguousarray(matrix.reshape(len(rows), width))
+
+
+CARRIED = ("carried.payer_flagged", "carried.payee_flagged")
+"""Compared beside the features, under these names; bits of one integer in ``features/payment_features``."""
+
+
+def of_rows(batches: Iterable["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+    """Compare rows of ``features/payment_features`` where they are: one JSON report for all batches.
+
+    Args:
+        batches: end_to_end_id, features, logged, carried, logged_carried; logged under this build's declarations.
+    """
+    import pyarrow as pa
+
+    from pix.features import FEATURE_NAMES
+    from pix.offline.vectors import matrix
+
+    names, report = (*FEATURE_NAMES, *CARRIED), no_rows()
+    for batch in batches:
+        sides = (("logged", "logged_carried"), ("features", "carried"))
+        logged, recomputed = (np.hstack([matrix(batch[v]), _bits(batch[c].to_numpy())]) for v, c in sides)
+        report += compare(logged, recomputed, names, ids=batch["end_to_end_id"].to_pylist())
+    yield pa.RecordBatch.from_arrays([pa.array([json.dumps(asdict(report))])], names=["report"])
+
+
+def _bits(flags: NDArray[Any]) -> NDArray[np.float64]:
+    return np.stack([flags & 1, flags >> 1 & 1], axis=1).astype(np.float64)
+
+
+def no_rows() -> ParityReport:
+    """The report over nothing."""
+    return ParityReport(compared=0, mismatches=0, by_feature={}, examples=())
+
+
+def report_of(text: str) -> ParityReport:
+    """A report from its JSON."""
+    content = json.loads(text)
+    examples = tuple(Mismatch(**example) for example in content.pop("examples"))
+    return ParityReport(**content, examples=examples)

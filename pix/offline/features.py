@@ -1,431 +1,284 @@
-"""Offline features in Spark: the same kernel as online, over the lake.
+"""Offline features in Spark: the same kernel as online, over the lake, in Arrow batches.
 
-Two passes, each one shuffle. By key: every entity's events are folded in their numbered order and read
-where payments read them. By payment: what the roles read is put together by ``pix.features.vector``.
+Payments become events of their keys (``eventing``); one shuffle by key folds and reads them (``replaying``); one by
+payment makes vectors of what was read (``assembling``).
 
-Imported history has no numbers yet: it is folded by (event time, payments before labels, id) and counts
-1, 2, ... per key. A live decision is folded at the number it got and read at the number it read, so the
-result does not depend on when or where this runs. A key starts from the history that its first live
-read saw: none if it read number 0, else the imports up to the decision's generation. A read of a number
-that cannot be reached, because a fold is missing (yet), gets no features rather than wrong ones.
+Imported history has no numbers yet: it is folded by (event time, payments before labels, id) and counts 1, 2, ...
+per key. A live decision is folded at the number it got and read at the number it read, on the base of its own
+generation: the imports folded when that was built. So the result depends neither on when nor on where this runs,
+and a later import changes no vector of an earlier decision. A number that cannot be reached, because a fold is
+missing (yet), gives no vector rather than a wrong one.
+
+Live days are folded one after the other: what a key's state was after the last run, and the events since then.
 """
 
-import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-import msgpack
-import pyarrow as pa
-
-from pix.contracts import Payment
-from pix.engines import kernel
-from pix.engines.events import Carried, Event, entity_keys, kind_of, payment_events
+from pix.contracts import DAY_MS
+from pix.engines.layout import KINDS, STATE_LAYOUT
 from pix.features import FINGERPRINT
-from pix.labels import LabelChange, fold_labels, reference_key
-from pix.offline.names import is_live
-from pix.store.interface import LIVE_NUMBERS
+from pix.offline import assembling, eventing, replaying
+from pix.offline.names import history_of, is_live
+from pix.offline.shapes import BEHIND, EVENTS, FEATURES, READ, STAGE, START, STATE, WAITING_FOLD, WAITING_READ
+from pix.offline.tables import BASE_STATES, LIVE_STATES, PAYMENT_FEATURES, UNANSWERED
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark import StorageLevel
+    from pyspark.sql import Column, DataFrame
 
 PARTITIONS = 8
-ARROW_ROWS = 5_000
-
-EVENTS = (
-    "key string, import_number int, number long, is_read boolean, time_ms long, rank int, id string, "
-    "role string, generation int, body binary"
-)
-STAGE = "key string, number long, blob binary, import_number int, id string, role string, source string"
-FEATURES = (
-    "end_to_end_id string, tenant string, source string, event_time_ms long, features array<double>, "
-    "logged array<double>, fingerprint string"
-)
-PAYMENT_RANK, LABEL_RANK = 0, 1
+FILES_OF_DAYS = 64
 LIVE, HISTORY = "live", "history"
-SIDES = ("payer_flagged", "payee_flagged")
-FLAGS = "id string, payer_flagged boolean, payee_flagged boolean"
+IDENTITY = ("tenant", "end_to_end_id")
 
 
 @dataclass(frozen=True, slots=True)
-class OfflineFeatures:
-    """Result of the two passes.
+class HistoryFeatures:
+    """What folding imported payments gave; both frames are lazy.
 
     Attributes:
-        features: One row per payment (columns of ``FEATURES`` and ``fold_day``).
-        base_states: One row per key of the past of the live traffic: key, number, blob, import_number. Other
-            histories are for learning and backtests; the online store must not meet them.
+        features: One row per payment (``features/payment_features``, batch 0).
+        base_states: One row per key of the past of the live traffic (``features/base_states``). Other histories
+            are for learning and backtests; the online store must not meet them.
+        release: Frees what both share.
     """
 
     features: "DataFrame"
     base_states: "DataFrame"
+    stage: "DataFrame"
+
+    def release(self) -> None:
+        """Free what the frames share."""
+        self.stage.unpersist()
 
 
-def compute(
-    history_payments: "DataFrame",
-    history_labels: "DataFrame",
-    decisions: "DataFrame",
-    folds: "DataFrame",
-) -> OfflineFeatures:
-    """Features of every payment in the lake, and the states that imported history leaves behind.
+@dataclass(frozen=True, slots=True)
+class LiveFeatures:
+    """What folding decisions gave; the frames are lazy.
+
+    Attributes:
+        features: One row per asked decision that could be answered (``features/payment_features``).
+        states: The states of the keys that were folded (``features/live_states``).
+        unanswered: What waits for a fold that is not there (``features/unanswered``).
+        reopened: How many keys were folded from their beginning because a read came from before their state.
+    """
+
+    features: "DataFrame"
+    states: "DataFrame"
+    unanswered: "DataFrame"
+    reopened: int
+    stage: "DataFrame"
+
+    def release(self) -> None:
+        """Free what the frames share."""
+        self.stage.unpersist()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The live log: what was decided and what labels changed.
+
+    Attributes:
+        decisions: silver/decisions, at least tenant, end_to_end_id, record, and a boolean column ``asked``.
+        folds: bronze/pix_folds, at least value.
+    """
+
+    decisions: "DataFrame"
+    folds: "DataFrame"
+
+
+def of_history(
+    payments: "DataFrame",
+    labels: "DataFrame",
+    decided: "DataFrame",
+    *,
+    up_to: int | None = None,
+    partitions: int = PARTITIONS,
+) -> HistoryFeatures:
+    """Features of imported payments, and the states that the past of the live traffic leaves behind.
 
     Args:
-        history_payments: silver/history_payments.
-        history_labels: silver/history_labels.
-        decisions: silver/decisions, with the decision record as JSON in ``record``.
-        folds: bronze/pix_folds.
+        payments: silver/history_payments, of one history or several.
+        labels: silver/history_labels.
+        decided: tenant and end_to_end_id of what was decided: that is not history.
+        up_to: Newest import to fold; all without it.
+        partitions: Spark tasks per shuffle.
     """
     from pyspark.sql import functions as f
 
-    identity = ["tenant", "end_to_end_id"]
-    # An id that has a decision is not history.
-    history = history_payments.join(decisions.select(*identity), identity, "left_anti")
-    labels = history_labels.groupBy(*identity).agg(
-        f.collect_list(f.struct("known_at_ms", "label_id", "kind")).alias("labels")
-    )
-    past = with_flags(
-        history.join(labels, identity, "left").select(
-            f.concat_ws("|", *identity).alias("id"),
-            "tenant",
-            "payment",
-            "event_time_ms",
-            "import_number",
-            f.to_json("labels").alias("labels"),
-        )
-    )
-    events = (
-        past.mapInArrow(history_events, EVENTS)
-        .unionByName(decisions.select("record").mapInArrow(decision_events, EVENTS))
-        .unionByName(folds.select("value").mapInArrow(label_events, EVENTS))
-    )
-    stage = events.repartition(PARTITIONS, "key").mapInArrow(fold_by_key, STAGE).persist()
-    payments = (
-        past.select(f.lit(HISTORY).alias("source"), f.col("payment").alias("content"))
-        .unionByName(decisions.select(f.lit(LIVE).alias("source"), f.col("record").alias("content")))
-        .mapInArrow(payment_rows, STAGE)
-    )
-    reads = stage.where(f.col("id").isNotNull())
-    features = (
-        reads.unionByName(payments)
-        .repartition(PARTITIONS, "id")
-        .mapInArrow(features_by_payment, FEATURES)
-        .withColumn("fold_day", f.to_date(f.timestamp_millis("event_time_ms")))
-    )
-    base_states = stage.where(f.col("id").isNull() & is_live("key")).select("key", "number", "blob", "import_number")
-    references = past.where(is_live("tenant")).mapInArrow(reference_rows, STAGE)
-    return OfflineFeatures(features, base_states.unionByName(references.select(*base_states.columns)))
+    past = with_labels(payments, labels, decided, up_to)
+    timelines = _timelines(past)
+    events = past.mapInArrow(partial(eventing.of_history, timelines=timelines), EVENTS.ddl)
+    fold = partial(replaying.history_by_key, with_states=True)
+    stage = events.repartition(partitions, "key").mapInArrow(fold, STAGE.ddl).persist(_on_disk())
+    features = _shaped(_vectors(stage, partitions), HISTORY).withColumn("batch", f.lit(0))
+    references = past.where(is_live("tenant")).mapInArrow(eventing.references, STAGE.ddl)
+    states = stage.where(f.col("what") == STATE).where(is_live("key")).unionByName(references)
+    base_states = states.withColumnRenamed("base", "import_number").withColumn("layout", f.lit(STATE_LAYOUT))
+    return HistoryFeatures(PAYMENT_FEATURES.shape(features), BASE_STATES.shape(base_states), stage)
 
 
-def with_flags(past: "DataFrame") -> "DataFrame":
-    """Imported payments with what their accounts' states said of them: payer_flagged, payee_flagged.
+def of_decisions(
+    new: Log,
+    starts: "DataFrame",
+    *,
+    current: int,
+    whole: "Log | None" = None,
+    base_states: "DataFrame | None" = None,
+    batch: int = 1,
+    partitions: int = PARTITIONS,
+) -> LiveFeatures:
+    """Features of decisions, and the states of their keys afterwards.
 
-    The first of two passes: it folds only labels, which carry nothing themselves.
+    Args:
+        new: What is to be folded.
+        starts: Columns key, base, number, blob: states to begin with, several per key allowed; a key without one
+            begins empty. With ``whole``, those left by the last run and the base states; else base states only.
+        current: Newest import in the base of the newest generation; states are kept on that base.
+        whole: Everything ever logged, if ``new`` is only what came since the last run. Keys that were read before
+            the state that the last run left are folded again from their beginning.
+        base_states: The base states alone (as ``starts``); with ``whole``.
+        batch: Number of this run.
+        partitions: Spark tasks per shuffle.
     """
     from pyspark.sql import functions as f
 
-    events = past.mapInArrow(flag_events, EVENTS)
-    labelled = events.where(f.col("rank") == LABEL_RANK).select("key").distinct()
-    flags = (
-        events.join(labelled, "key", "left_semi")
-        .repartition(PARTITIONS, "key")
-        .mapInArrow(flags_by_key, FLAGS)
-        .groupBy("id")
-        .agg(*(f.max(side).alias(side) for side in SIDES))
+    stage = _folded(_live_events(new), starts, current, partitions)
+    reopened = 0
+    if whole is not None and base_states is not None:
+        behind = stage.where(f.col("what") == BEHIND).select("key").distinct().persist(_on_disk())
+        reopened = behind.count()
+        if reopened:
+            stage.unpersist()
+            again = _reopened(whole, new, behind)
+            events = _live_events(new).join(behind, "key", "left_anti").unionByName(again)
+            kept = starts.join(behind, "key", "left_anti")
+            begun = kept.unionByName(base_states.join(behind, "key", "left_semi"))
+            stage = _folded(events, begun, current, partitions)
+    features = _shaped(_vectors(stage, partitions), LIVE).withColumn("batch", f.lit(batch))
+    states = stage.where(f.col("what") == STATE).withColumn("layout", f.lit(STATE_LAYOUT))
+    waiting = stage.where(f.col("what").isin(WAITING_READ, WAITING_FOLD, BEHIND)).select(
+        "key", "base", "number", *_names("identity"), (f.col("what") != WAITING_FOLD).alias("is_read"), "at_ms"
     )
-    known = [f.coalesce(side, f.lit(False)).alias(side) for side in SIDES]
-    return past.join(flags, "id", "left").select(*past.columns, *known)
+    return LiveFeatures(
+        features=PAYMENT_FEATURES.shape(features),
+        states=LIVE_STATES.shape(states.withColumn("batch", f.lit(batch))),
+        unanswered=UNANSWERED.shape(waiting.withColumn("batch", f.lit(batch))),
+        reopened=reopened,
+        stage=stage,
+    )
 
 
-def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:
-    for batch in batches:
-        yield from batch.to_pylist()
+def with_labels(
+    payments: "DataFrame", labels: "DataFrame", decided: "DataFrame", up_to: int | None = None
+) -> "DataFrame":
+    """Imported payments that were never decided, each with its labels as JSON."""
+    from pyspark.sql import functions as f
 
+    if up_to is not None:
+        payments, labels = (frame.where(f.col("import_number") <= up_to) for frame in (payments, labels))
+    said = labels.groupBy(*IDENTITY).agg(
+        f.to_json(f.collect_list(f.struct("known_at_ms", "label_id", "kind"))).alias("labels")
+    )
+    columns = (*IDENTITY, "payment", "event_time_ms", "import_number")
+    undecided = payments.select(*columns).join(decided.select(*IDENTITY), [*IDENTITY], "left_anti")
+    return undecided.join(said, [*IDENTITY], "left")
 
-def _batches(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows as Arrow batches; mapInArrow binds columns by position, so ``schema`` is in Spark's order."""
-    pending: list[tuple[Any, ...]] = []
-    for row in rows:
-        pending.append(row)
-        if len(pending) == ARROW_ROWS:
-            yield _batch(pending, schema)
-            pending = []
-    if pending:
-        yield _batch(pending, schema)
 
+def _timelines(past: "DataFrame") -> dict[str, eventing.Timeline]:
+    """Account key -> known frauds that it received: what flags the account for the other side of its payments.
 
-def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    columns = [pa.array(values, type=field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    They go to the workers as they are: frauds are a few in a thousand payments.
+    """
+    from pyspark.sql import functions as f
 
+    accounts = past.where(f.col("labels").isNotNull()).select(
+        "tenant", f.get_json_object("payment", "$.payee_account").alias("payee_account"), "labels"
+    )
+    shape = "key string, time_ms long, change long, counted_at_ms long"
+    rows = accounts.mapInArrow(eventing.timeline_rows, shape).orderBy("key", "time_ms", "change", "counted_at_ms")
+    found: dict[str, eventing.Timeline] = {}
+    for row in rows.collect():
+        found.setdefault(row.key, []).append((row.time_ms, row.change, row.counted_at_ms))
+    return found
 
-ARROW_TYPES = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "boolean": pa.bool_(),
-    "binary": pa.binary(),
-    "array<double>": pa.list_(pa.float64()),
-}
 
+def _live_events(log: Log) -> "DataFrame":
+    decided = log.decisions.select("record", "asked").mapInArrow(eventing.of_decisions, EVENTS.ddl)
+    labels = log.folds.select("value").mapInArrow(eventing.of_label_folds, EVENTS.ddl)
+    return decided.unionByName(labels)
 
-def arrow_schema(ddl: str) -> pa.Schema:
-    """Arrow's form of one of this module's column lists."""
-    return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in (part.split() for part in ddl.split(", "))])
 
+def _reopened(whole: Log, new: Log, keys: "DataFrame") -> "DataFrame":
+    """All that ever happened to some keys; asked is what ``new`` asks."""
+    from pyspark.sql import functions as f
 
-def _body(event: Event) -> bytes:
-    packed: bytes = msgpack.packb(event.words())
-    return packed
+    asked = new.decisions.where("asked").select(*IDENTITY, f.lit(True).alias("is_asked"))
+    everything = whole.decisions.drop("asked").join(asked, [*IDENTITY], "left")
+    log = Log(decisions=everything.withColumn("asked", f.coalesce("is_asked", f.lit(False))), folds=whole.folds)
+    return _live_events(log).join(keys, "key", "left_semi")
 
 
-def _words(body: bytes) -> tuple[int, int, int]:
-    time_ms, word, other = msgpack.unpackb(body)
-    return time_ms, word, other
-
-
-def _identity(tenant: str, end_to_end_id: str) -> str:
-    return f"{tenant}|{end_to_end_id}"
-
+def _folded(events: "DataFrame", starts: "DataFrame", current: int, partitions: int) -> "DataFrame":
+    """Events and the states that they begin with, folded by key; kept on disk, because several frames come of it."""
+    # Only the states of keys that something happened to are moved.
+    needed = starts.join(events.select("key").distinct(), "key", "left_semi")
+    begin = needed.select(*[_start_column(name) for name, _ in EVENTS.columns])
+    fold = partial(replaying.live_by_key, current=current)
+    everything = events.unionByName(begin)
+    return everything.repartition(partitions, "key").mapInArrow(fold, STAGE.ddl).persist(_on_disk())
 
-def _label_parts(row: dict[str, Any]) -> list[tuple[int, str, str]]:
-    return [(label["known_at_ms"], label["label_id"], label["kind"]) for label in json.loads(row["labels"] or "[]")]
 
+def _start_column(name: str) -> "Column":
+    from pyspark.sql import functions as f
 
-def history_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Imported payments and their labels as events of their entities (``EVENTS``)."""
+    kinds = dict(EVENTS.columns)
+    given = {"key": f.col("key"), "base": f.col("base"), "got": f.col("number"), "blob": f.col("blob")}
+    given |= {"role": f.lit(START), "kind": _kind()}
+    return given.get(name, f.lit(None)).cast(kinds[name]).alias(name)
 
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for row in _rows(batches):
-            payment, time_ms, imported = (
-                Payment(**json.loads(row["payment"])),
-                row["event_time_ms"],
-                row["import_number"],
-            )
-            identity = _identity(payment.tenant, payment.end_to_end_id)
-            keys = entity_keys(payment)
-            carried = Carried(payer_flagged=row["payer_flagged"], payee_flagged=row["payee_flagged"])
-            events = payment_events(payment, keys, time_ms, carried, is_allowed=True, is_imported=True)
-            for role, key in keys.items():
-                yield key, imported, 0, False, time_ms, PAYMENT_RANK, identity, role, 0, _body(events[key])
-            for change in fold_labels(keys, _label_parts(row))[1]:
-                for key, event in change.events(keys).items():
-                    yield key, imported, 0, False, event.time_ms, LABEL_RANK, identity, None, 0, _body(event)
-
-    return _batches(rows(), arrow_schema(EVENTS))
-
-
-def flag_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """What tells whether accounts of imported payments were flagged: labels, and when it is asked (``EVENTS``)."""
 
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for row in _rows(batches):
-            payment, time_ms, imported = (
-                Payment(**json.loads(row["payment"])),
-                row["event_time_ms"],
-                row["import_number"],
-            )
-            keys = {role: key for role, key in entity_keys(payment).items() if kind_of(key) == "account"}
-            for role, key in keys.items():
-                yield key, imported, 0, True, time_ms, PAYMENT_RANK, row["id"], role, 0, b""
-            for change in fold_labels(keys, _label_parts(row))[1]:
-                for key, event in change.events(keys).items():
-                    yield key, imported, 0, False, event.time_ms, LABEL_RANK, row["id"], None, 0, _body(event)
+def _kind() -> "Column":
+    """Place of the key's kind among the kinds; payments' references and the like have none."""
+    from pyspark.sql import functions as f
 
-    return _batches(rows(), arrow_schema(EVENTS))
+    kind = f.split_part("key", f.lit("|"), f.lit(2))
+    return f.array_position(f.array(*[f.lit(each) for each in KINDS]), kind) - 1
 
 
-def flags_by_key(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Which payments found one of their accounts flagged (``FLAGS``)."""
+def _vectors(stage: "DataFrame", partitions: int) -> "DataFrame":
+    from pyspark.sql import functions as f
 
-    def rows() -> Iterator[tuple[Any, ...]]:
-        events = sorted(_rows(batches), key=itemgetter("key", *PAST_ORDER))
-        steps, asked = kernel.Steps("account"), []
-        for row in events:
-            if row["is_read"]:
-                steps.add(row["key"], kernel.READ, row["time_ms"])
-                asked.append(row)
-            else:
-                steps.add(row["key"], kernel.FOLD, row["time_ms"], _words(row["body"]))
-        for row, reads in zip(asked, steps.run().reads, strict=True):
-            if kernel.is_flagged(reads):
-                yield row["id"], row["role"] == "payer_account", row["role"] == "payee_account"
-
-    return _batches(rows(), arrow_schema(FLAGS))
-
-
-def reference_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """What the online store must remember of imported payments to fold their later labels (``STAGE``)."""
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for row in _rows(batches):
-            payment = Payment(**json.loads(row["payment"]))
-            labels = _label_parts(row)
-            reference, _ = fold_labels(entity_keys(payment), labels)
-            key = reference_key(payment.tenant, payment.end_to_end_id)
-            yield key, 1 + len(labels), reference.pack(), row["import_number"], None, None, HISTORY
-
-    return _batches(rows(), arrow_schema(STAGE))
-
-
-def decision_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Each decision's reads and folds, at the numbers it logged (``EVENTS``)."""
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for row in _rows(batches):
-            record = json.loads(row["record"])
-            payment, time_ms = Payment(**record["payment"]), record["event_time_ms"]
-            allowed, generation = record["outcome"] == "allowed", record["generation"]
-            identity = _identity(payment.tenant, payment.end_to_end_id)
-            keys = {role: state["key"] for role, state in record["states"].items()}
-            carried = carried_of(record)
-            events = payment_events(payment, keys, time_ms, carried, is_allowed=allowed, is_imported=False)
-            for role, state in record["states"].items():
-                place = (time_ms, PAYMENT_RANK, identity, role, generation, _body(events[state["key"]]))
-                yield state["key"], 0, state["read"], True, *place
-                yield state["key"], 0, state["got"], False, *place
-
-    return _batches(rows(), arrow_schema(EVENTS))
-
-
-def carried_of(record: dict[str, Any]) -> Carried:
-    """What a decision record carries; records from before anything was carried have an empty object."""
-    return Carried(**{side: side in record["carried"] and record["carried"][side]["value"] for side in SIDES})
-
-
-def label_events(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Live label folds, at the numbers they got (``EVENTS``)."""
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for row in _rows(batches):
-            fold = json.loads(row["value"])
-            if not fold["states"]:
-                continue
-            keys = {role: state["key"] for role, state in fold["states"].items()}
-            measure = fold.get("measure", "frauds")
-            change = LabelChange(fold["time_ms"], measure, fold["change"], fold["counted_at_ms"])
-            events = change.events(keys)
-            for state in fold["states"].values():
-                identity = _identity(fold["tenant"], fold["end_to_end_id"])
-                place = (fold["time_ms"], LABEL_RANK, identity, None, fold["generation"], _body(events[state["key"]]))
-                # At least once delivery, two roles of one key: `fold_by_key` folds a number once.
-                yield state["key"], 0, state["read"], True, *place
-                yield state["key"], 0, state["got"], False, *place
-
-    return _batches(rows(), arrow_schema(EVENTS))
-
-
-def fold_by_key(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Fold each key's events in order; emit what payments read and the base state (``STAGE``)."""
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        events = sorted(_rows(batches), key=itemgetter("key"))
-        for key, group in groupby(events, key=itemgetter("key")):
-            of_key = list(group)
-            past = sorted((row for row in of_key if row["import_number"]), key=itemgetter(*PAST_ORDER))
-            live = sorted((row for row in of_key if not row["import_number"]), key=itemgetter("number", "is_read"))
-            yield from _fold_history(key, past)
-            yield from _fold_live(key, past, live)
-
-    return _batches(rows(), arrow_schema(STAGE))
-
-
-PAST_ORDER = ("time_ms", "rank", "id", "body")
-
-
-def _once(past: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Rows of one event: a payment between one person's accounts has two roles on one key."""
-    for (_, rank, *_), rows in groupby(past, key=itemgetter(*PAST_ORDER)):
-        same = list(rows)
-        yield from [same] if rank == PAYMENT_RANK else [[row] for row in same]
-
-
-def _fold_history(key: str, past: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    steps, asked, folds = kernel.Steps(kind_of(key)), [], 0
-    for rows in _once(past):
-        for row in rows:
-            if row["role"] is not None:
-                steps.add(key, kernel.READ, row["time_ms"], is_imported=True)
-                asked.append(row)
-        steps.add(key, kernel.FOLD, rows[0]["time_ms"], _words(rows[0]["body"]))
-        folds += 1
-    if folds:
-        done = steps.run()
-        yield from (_read_row(values, row, HISTORY) for values, row in zip(done.reads.tolist(), asked, strict=True))
-        newest = max(row["import_number"] for row in past)
-        yield key, folds, done.states[key], newest, None, None, HISTORY
-
-
-def _fold_live(key: str, past: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """Live events of a key; a read whose number was not reached without a gap stays unanswered."""
-    steps, asked, folded = kernel.Steps(kind_of(key)), [], 0
-    if live and live[0]["number"] > 0:
-        known = [row for row in past if row["import_number"] <= live[0]["generation"]]
-        for rows in _once(known):
-            steps.add(key, kernel.FOLD, rows[0]["time_ms"], _words(rows[0]["body"]))
-            folded += 1
-    # Without the read before the first live fold, its number may not be the first.
-    knows_first = bool(live) and live[0]["number"] < LIVE_NUMBERS
-    for row in live:
-        if row["is_read"]:
-            if row["role"] is not None and row["number"] == folded:
-                steps.add(key, kernel.READ, row["time_ms"])
-                asked.append(row)
-            elif row["role"] is not None:
-                yield _unanswered(row)
-        elif row["number"] == folded + 1 or (knows_first and folded < LIVE_NUMBERS <= row["number"]):
-            steps.add(key, kernel.FOLD, row["time_ms"], _words(row["body"]))
-            folded = row["number"]
-    if asked:
-        reads = steps.run().reads.tolist()
-        yield from (_read_row(values, row, LIVE) for values, row in zip(reads, asked, strict=True))
-
-
-def _read_row(values: list[int], row: dict[str, Any], source: str) -> tuple[Any, ...]:
-    return row["key"], row["number"], msgpack.packb(values), 0, row["id"], row["role"], source
-
-
-def _unanswered(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["key"], row["number"], None, 0, row["id"], row["role"], LIVE
-
-
-def payment_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The payments themselves, to meet what their entities read (``STAGE``, without a role)."""
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for row in _rows(batches):
-            content = json.loads(row["content"])
-            payment = content if row["source"] == HISTORY else content["payment"]
-            identity = _identity(payment["tenant"], payment["end_to_end_id"])
-            yield payment["tenant"], 0, row["content"].encode(), 0, identity, None, row["source"]
-
-    return _batches(rows(), arrow_schema(STAGE))
-
-
-def features_by_payment(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One feature vector per payment (``FEATURES``)."""
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        parts = sorted(_rows(batches), key=itemgetter("id"))
-        for _, group in groupby(parts, key=itemgetter("id")):
-            of_id = list(group)
-            for payment_row in (part for part in of_id if part["role"] is None):
-                yield _assembled(payment_row, [part for part in of_id if part["role"] is not None])
-
-    return _batches(rows(), arrow_schema(FEATURES))
-
-
-def _assembled(payment_row: dict[str, Any], parts: list[dict[str, Any]]) -> tuple[Any, ...]:
-    content = json.loads(payment_row["blob"])
-    is_live = payment_row["source"] == LIVE
-    payment = Payment(**(content["payment"] if is_live else content))
-    event_ms = content["event_time_ms"] if is_live else payment.initiated_at_ms
-    keys = entity_keys(payment)
-    own = [part for part in parts if keys.get(part["role"]) == part["key"]]
-    logged = content["features"] if is_live else None
-    values = None
-    if all(part["blob"] is not None for part in own):
-        reads = {part["role"]: msgpack.unpackb(part["blob"]) for part in own}
-        values = kernel.listed(kernel.vector(payment, event_ms, reads))
-    return payment.end_to_end_id, payment.tenant, payment_row["source"], event_ms, values, logged, FINGERPRINT
+    # Payments of a day stay together, so that a day is few files.
+    day, part = f.expr(f"at_ms div {DAY_MS}"), f.expr(f"pmod(hash(identity), {FILES_OF_DAYS})")
+    reads = stage.where(f.col("what") == READ).repartition(partitions, day, part)
+    return reads.mapInArrow(assembling.features_by_payment, FEATURES.ddl)
+
+
+def _shaped(vectors: "DataFrame", source: str) -> "DataFrame":
+    from pyspark.sql import functions as f
+
+    return (
+        vectors.withColumn("source", f.lit(source))
+        .withColumn("history", history_of("tenant") if source == HISTORY else f.lit(None))
+        .withColumn("fingerprint", f.lit(FINGERPRINT))
+        .withColumn("fold_day", f.to_date(f.timestamp_millis("folded_at_ms")))
+    )
+
+
+def _names(identity: str) -> "list[Column]":
+    """Tenant and EndToEndId of an identity; the latter holds no bar."""
+    from pyspark.sql import functions as f
+
+    return [
+        f.substring_index(identity, "|", -1).alias("end_to_end_id"),
+        f.regexp_extract(identity, r"^(.*)\|[^|]*$", 1).alias("tenant"),
+    ]
+
+
+def _on_disk() -> "StorageLevel":
+    from pyspark import StorageLevel
+
+    return StorageLevel.DISK_ONLY

@@ -7,10 +7,11 @@ moment, and only labels known at ``as_of_ms`` count.
 from typing import TYPE_CHECKING
 
 from pix.contracts import HOUR_MS
-from pix.features import FEATURE_NAMES, FINGERPRINT
+from pix.features import FINGERPRINT
 from pix.offline.gold import newest_labels
 from pix.offline.names import history_of
 from pix.offline.tables import RAW_PREFIX, TRAINING_SET, raw_columns
+from pix.offline.vectors import as_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,21 +44,22 @@ def build(
     from pyspark.sql import functions as f
 
     identity = ["tenant", "end_to_end_id"]
+    # A payment that was decided after its import has vectors as both; silver says which of them it is.
+    one = [*identity, "source"]
     known = newest_labels(labels.where(f.col("known_at_ms") <= as_of_ms)).select(*identity, "is_fraud")
     raw = payments.select(
-        *identity,
+        *one,
         "outcome",
         "silence_is_honest",
         *[f.col(c.name.removeprefix(RAW_PREFIX)).alias(c.name) for c in raw_columns() if c.name != f"{RAW_PREFIX}hour"],
     )
     mature = features.where((f.col("event_time_ms") <= as_of_ms - maturity_ms) & (f.col("fingerprint") == FINGERPRINT))
     chosen = mature.where(history_of("tenant") == history)
-    joined = chosen.join(raw, identity).join(known, identity, "left")
+    joined = chosen.select(*one, "event_time_ms", "features").join(raw, one).join(known, identity, "left")
     usable = joined.where("(outcome = 'allowed' and silence_is_honest) or is_fraud is not null")
-    named = {name: f.col("features")[place] for place, name in enumerate(FEATURE_NAMES)}
+    named = as_columns(usable, [name for name in usable.columns if name != "features"])
     return TRAINING_SET.shape(
-        usable.withColumns(named)
-        .withColumn("history", f.lit(history))
+        named.withColumn("history", f.lit(history))
         .withColumn("is_fraud", f.coalesce("is_fraud", f.lit(False)))
         .withColumn(f"{RAW_PREFIX}hour", f.expr(f"event_time_ms div {HOUR_MS} % 24"))
     )

@@ -3,10 +3,11 @@
 import json
 
 import dagster as dg
+import numpy as np
 import pytest
 
 from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_DLQ
-from pix.features import FEATURE_NAMES
+from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.offline.tables import (
     BRONZE_COLUMNS,
     DECISIONS_SILVER,
@@ -58,19 +59,48 @@ def test_every_bronze_decision_is_in_silver_or_quarantine(made):
 
 @pytest.mark.parametrize(("changed", "equal"), [(0.0, True), (5e-324, False)])
 def test_online_equals_offline_to_the_last_bit(made, changed, equal):
-    vector = [1.5] * (len(FEATURE_NAMES) - 1)
-    write(
-        made,
-        PAYMENT_FEATURES,
-        ("E1", "default", "live", 1, [*vector, 0.0], [*vector, changed], "f", None),
-        ("E2", "default", "history", 1, [*vector, None], None, "f", None),
-    )
-    from fraud_assets.checks import online_equals_offline
+    from fraud_assets.feature_checks import online_equals_offline
 
+    here = {"features": vector(0.0), "logged": vector(changed), "logged_fingerprint": FINGERPRINT}
+    write_vectors(
+        made,
+        {"end_to_end_id": "E1", **here},
+        {"end_to_end_id": "E2", "features": vector(np.nan), "source": "history"},
+        {"end_to_end_id": "E3", **here, "logged": bytearray(8), "logged_fingerprint": "older"},
+        {"end_to_end_id": "E4", **here, "logged": vector(7.0), "fingerprint": "older"},
+    )
     found = online_equals_offline(lake=made.lake)
     assert found.passed is equal
-    assert found.metadata["compared"].value == 1
+    assert (found.metadata["compared"].value, found.metadata["left_aside"].value) == (1, 1)
     assert found.metadata["by_feature"].value == ({} if equal else {FEATURE_NAMES[-1]: 1})
+
+
+def vector(last: float) -> bytearray:
+    return bytearray(np.array([1.5] * (len(FEATURE_NAMES) - 1) + [last]).tobytes())
+
+
+def write_vectors(made, *rows):
+    plain = dict.fromkeys(PAYMENT_FEATURES.names) | {"tenant": "default", "source": "live", "fingerprint": FINGERPRINT}
+    plain |= {"carried": 0, "logged_carried": 0, "batch": 1}
+    write(made, PAYMENT_FEATURES, *[tuple((plain | row).values()) for row in rows])
+
+
+@pytest.mark.parametrize(("logged", "name"), [(3, "carried.payer_flagged"), (0, "carried.payee_flagged")])
+def test_a_carried_fact_that_differs_is_a_mismatch_by_its_name(made, logged, name):
+    from fraud_assets.feature_checks import online_equals_offline
+
+    same = {"features": vector(0.0), "logged": vector(0.0), "logged_fingerprint": FINGERPRINT}
+    write_vectors(made, {"end_to_end_id": "E1", **same, "carried": 2, "logged_carried": logged})
+    found = online_equals_offline(lake=made.lake)
+    assert not found.passed
+    assert found.metadata["by_feature"].value == {name: 1}
+
+
+def test_a_payment_with_two_vectors_is_found(made):
+    from fraud_assets.feature_checks import vectors_are_unique
+
+    write_vectors(made, *[{"end_to_end_id": "E1", "features": vector(0.0)}] * 2)
+    assert not vectors_are_unique(lake=made.lake).passed
 
 
 def test_great_expectations_blocks_what_is_downstream(made):

@@ -18,8 +18,13 @@ IMPORT_SECONDS = 3.0
 
 MATERIALIZABLE = {
     "features/base_states",
+    "features/histories",
+    "features/live_states",
     "features/payment_features",
+    "features/runs",
+    "features/statistics",
     "features/training_set",
+    "features/unanswered",
     "gold/daily_kpis",
     "gold/decisions",
     "model/challenger",

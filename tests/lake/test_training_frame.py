@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from pix.contracts import LIVE_HISTORY, history_tenant
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.offline import training_frame
@@ -16,8 +18,10 @@ def frames(spark, messages, cases, tenant="default"):
     features, payments, labels = [], [], []
     for number, age, outcome, said in cases:
         at_ms, identity = NOW_MS - age * DAY_MS, messages.identity(number)
-        vector = [float(number)] * (len(FEATURE_NAMES) - 1) + [None]
-        features.append((identity, tenant, "live", at_ms, vector, None, FINGERPRINT, None))
+        vector = np.array([float(number)] * (len(FEATURE_NAMES) - 1) + [np.nan]).tobytes()
+        row = dict.fromkeys(PAYMENT_FEATURES.names) | {"end_to_end_id": identity, "tenant": tenant, "source": "live"}
+        row |= {"event_time_ms": at_ms, "features": bytearray(vector), "fingerprint": FINGERPRINT}
+        features.append(tuple(row.values()))
         values = dict.fromkeys(PAYMENTS_SILVER.names) | messages.record(number, at_ms=at_ms)["payment"]
         values |= {"tenant": tenant, "event_time_ms": at_ms, "source": "live", "active_call": True}
         values |= {"outcome": outcome.replace("unknown", "allowed"), "silence_is_honest": outcome != "unknown"}

@@ -41,7 +41,7 @@ def test_one_bit_is_a_mismatch(logged, recomputed):
 def test_a_vector_counts_once_however_many_of_its_values_differ_and_batches_add_up():
     first = compare([[1, 2, 3], [4, 5, 6]], [[9, 9, 3], [4, 5, 6]], NAMES)
     assert (first.mismatches, dict(first.by_feature)) == (1, {"amount": 1, "count": 1})
-    both = first.plus(compare([[1, 2, 3]], [[1, 0, 3]], NAMES))
+    both = first + compare([[1, 2, 3]], [[1, 0, 3]], NAMES)
     assert (both.compared, both.mismatches, dict(both.by_feature)) == (3, 2, {"amount": 1, "count": 2})
     assert str(both.examples[-1]) == "0 count: logged 2.0, recomputed 0.0"
 

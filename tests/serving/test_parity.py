@@ -3,20 +3,25 @@
 import json
 import random
 import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from traffic import KEYRING, NOW_MS, Clock, StubbornModel, arrival, label, pipeline, random_message
 
 from pix.contracts import DAY_MS, HOUR_MS, MINUTE_MS, behind_the_door, canonical_json
-from pix.offline.features import OfflineFeatures, compute
-from pix.store.interface import Store, open_store
+from pix.engines import kernel
+from pix.engines.events import kind_of
+from pix.offline.features import HistoryFeatures, Log, of_decisions, of_history
+from pix.store.interface import LIVE_NUMBERS, Store, open_store
 from serving.pipeline import Done
 
 HISTORY = "history string, import_number int, end_to_end_id string, tenant string, event_time_ms long, payment string"
 HISTORY_LABELS = "end_to_end_id string, tenant string, known_at_ms long, label_id string, kind string"
-DECISIONS = "end_to_end_id string, tenant string, record string"
+DECISIONS = "end_to_end_id string, tenant string, record string, asked boolean"
 
 
 def past(draw: random.Random, count: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -52,16 +57,55 @@ def decide_live(store: Store, seed: int, first: int, count: int, records: list[b
             folds.append(folded.record)
 
 
-def offline(
-    spark: Any, payments: list[Any], labels: list[Any], records: list[bytes], folds: list[bytes]
-) -> OfflineFeatures:
-    decisions = [(json.loads(r)["end_to_end_id"], "default", r.decode()) for r in records]
-    return compute(
-        spark.createDataFrame(payments, HISTORY),
-        spark.createDataFrame(labels, HISTORY_LABELS),
-        spark.createDataFrame(decisions, DECISIONS),
-        spark.createDataFrame([(fold.decode(),) for fold in folds], "value string"),
+@dataclass
+class Offline:
+    """What the lake would hold."""
+
+    history: dict[str, Any]
+    live: dict[str, Any]
+    base_states: list[Any]
+    states: dict[str, Any]
+    unanswered: list[Any]
+    reopened: int = 0
+
+
+def log(spark: Any, records: Iterable[bytes], folds: Iterable[bytes], asked: bool = True) -> Log:
+    decided = [(json.loads(r)["end_to_end_id"], "default", r.decode(), asked) for r in records]
+    return Log(
+        decisions=spark.createDataFrame(decided, DECISIONS),
+        folds=spark.createDataFrame([(fold.decode(),) for fold in folds], "value string"),
     )
+
+
+def vectors(rows: Iterable[Any]) -> dict[str, Any]:
+    return {row.end_to_end_id: kernel.listed(np.frombuffer(row.features)) for row in rows}
+
+
+def past_frames(spark: Any, payments: list[Any], labels: list[Any]) -> tuple[Any, Any]:
+    return spark.createDataFrame(payments, HISTORY), spark.createDataFrame(labels, HISTORY_LABELS)
+
+
+def offline(spark: Any, payments: list[Any], labels: list[Any], records: list[bytes], folds: list[bytes]) -> Offline:
+    """Everything from the beginning."""
+    new = log(spark, records, folds)
+    past_of = of_history(*past_frames(spark, payments, labels), new.decisions, partitions=2)
+    base = max((row[1] for row in payments), default=0)
+    found = of_decisions(new, as_starts(past_of, base), current=base, partitions=2)
+    try:
+        return Offline(
+            history=vectors(past_of.features.collect()),
+            live=vectors(found.features.collect()),
+            base_states=past_of.base_states.collect(),
+            states={row.key: (row.number, bytes(row.blob)) for row in found.states.collect()},
+            unanswered=found.unanswered.collect(),
+        )
+    finally:
+        past_of.release()
+        found.release()
+
+
+def as_starts(past_of: HistoryFeatures, base: int) -> Any:
+    return past_of.base_states.selectExpr("key", f"{base} as base", "number", "blob")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -69,7 +113,7 @@ def test_spark_recomputes_every_logged_vector(spark: Any, tmp_path: Path, worker
     payments, labels = past(random.Random(5), 400)
     base = offline(spark, payments, labels, [], [])
     store = open_store(f"lmdb://{tmp_path / 'store'}", "test")
-    store.load_base(1, [(row.key, row.number, bytes(row.blob)) for row in base.base_states.collect()])
+    store.load_base(1, [(row.key, row.number, bytes(row.blob)) for row in base.base_states])
 
     records: list[bytes] = []
     folds: list[bytes] = []
@@ -81,25 +125,30 @@ def test_spark_recomputes_every_logged_vector(spark: Any, tmp_path: Path, worker
         thread.start()
     for thread in threads:
         thread.join()
+    live_states = {
+        key: (stored.number, stored.blob)
+        for key, stored in store.states().items()
+        if stored.number >= LIVE_NUMBERS and kind_of(key) != "payment"
+    }
     store.close()
 
-    rows = offline(spark, payments, labels, records, folds).features.where("source = 'live'").collect()
-    assert len(rows) == len(records) == 300 // workers * workers
-    logged = {record["end_to_end_id"]: record["features"] for record in map(json.loads, records)}
-    differing = [row.end_to_end_id for row in rows if row.features != logged[row.end_to_end_id]]
-    assert differing == []
-    values = [value for row in rows for value in row.features]
+    found = offline(spark, payments, labels, records, folds)
+    assert len(found.live) == len(records) == 300 // workers * workers
+    logged = {record["end_to_end_id"]: tuple(record["features"]) for record in map(json.loads, records)}
+    assert [identity for identity, vector in found.live.items() if vector != logged[identity]] == []
+    assert found.states == live_states
+    values = [value for vector in found.live.values() for value in vector]
     assert sum(value not in (None, 0.0) for value in values) > len(values) / 3
     assert any(json.loads(record)["outcome"] == "attempted" for record in records)
 
 
 def test_the_history_features_see_no_future(spark: Any) -> None:
     payments, labels = past(random.Random(6), 300)
-    whole = {r.end_to_end_id: r.features for r in offline(spark, payments, labels, [], []).features.collect()}
+    whole = offline(spark, payments, labels, [], []).history
     cut_ms = sorted(row[4] for row in payments)[200]
     early = [row for row in payments if row[4] < cut_ms]
     known = [row for row in labels if row[2] < cut_ms]
-    cut = {r.end_to_end_id: r.features for r in offline(spark, early, known, [], []).features.collect()}
+    cut = offline(spark, early, known, [], []).history
     assert len(cut) == 200
     assert all(whole[identity] == features for identity, features in cut.items())
 
@@ -111,8 +160,10 @@ def test_a_missing_fold_leaves_later_reads_unanswered_never_wrong(spark: Any) ->
     payers = [json.loads(record)["payment"]["payer_account"] for record in records]
     gone = payers.index(max(set(payers), key=payers.count))
     kept = [record for number, record in enumerate(records) if number != gone]
-    logged = {record["end_to_end_id"]: record["features"] for record in map(json.loads, kept)}
-    rows = offline(spark, [], [], kept, folds).features.collect()
-    unanswered = [row for row in rows if row.features is None]
+    logged = {record["end_to_end_id"]: tuple(record["features"]) for record in map(json.loads, kept)}
+    found = offline(spark, [], [], kept, folds)
+    unanswered = {row.end_to_end_id for row in found.unanswered if row.is_read}
     assert unanswered
-    assert all(row.features == logged[row.end_to_end_id] for row in rows if row.features is not None)
+    assert unanswered | found.live.keys() == logged.keys()
+    assert not unanswered & found.live.keys()
+    assert all(vector == logged[identity] for identity, vector in found.live.items())
