@@ -13,6 +13,7 @@ from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
+from fraud_assets.resources import OnlineStoreResource
 from fraud_assets.silver import BRONZE_DECISIONS
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_EXAMPLES = 20
 PARITY_BATCH = 5_000
+STORE_BASE = "serving/store_base"
 
 
 def expectation_checks(table: str) -> dg.AssetChecksDefinition:
@@ -110,6 +112,21 @@ def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
+@dg.asset_check(asset=key_of(STORE_BASE))
+@told
+def store_equals_logs(online_store: OnlineStoreResource) -> dg.AssetCheckResult:
+    """Every state in the online store is, bit for bit, what base and logs fold to."""
+    found = online_store.compare()
+    if found is None:
+        return dg.AssetCheckResult(passed=True, description="nothing was built in the online store yet")
+    return dg.AssetCheckResult(
+        passed=found.ok,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{found.equal} of {found.keys} keys of generation {found.generation} are equal",
+        metadata={**found.described(), "examples": list(found.examples)},
+    )
+
+
 @dg.asset_check(asset=key_of(QUARANTINE_SILVER.name), additional_deps=keys_of(DECISIONS_SILVER), blocking=True)
 @told
 def every_bronze_decision_is_in_silver_or_quarantine(lake: LakeResource) -> dg.AssetCheckResult:
@@ -173,6 +190,7 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
     return [
         *(expectation_checks(table) for table in SUITES),
         online_equals_offline,
+        store_equals_logs,
         every_bronze_decision_is_in_silver_or_quarantine,
         payments_are_learnt_from_once,
         both_classes_are_present,

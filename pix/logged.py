@@ -42,8 +42,10 @@ class ReferenceChange:
         if self.change is None:
             return blob
         counted = self.change.counted_at_ms if self.change.change > 0 else None
-        name = "contested_at_ms" if self.change.measure == "contests" else "counted_at_ms"
-        return replace(unpack_reference(blob), **{name: counted}).pack()
+        reference = unpack_reference(blob)
+        if self.change.measure == "contests":
+            return replace(reference, contested_at_ms=counted).pack()
+        return replace(reference, counted_at_ms=counted).pack()
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,9 @@ class Builder:
             BuildFailed: It could not be brought to the logs' end.
         """
         start: Ends = {
-            (topic, int(part)): offset for topic, parts in generation.complete_to.items() for part, offset in parts.items()
+            (topic, int(part)): offset
+            for topic, parts in generation.complete_to.items()
+            for part, offset in parts.items()
         }
 
         def work(build: _Build) -> Ends:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOGS = (topics.DECISIONS, topics.FOLDS)
 ROWS_AT_ONCE = 10_000
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 5.0
 READ_SECONDS = 60.0
 
 Ends = dict[tuple[str, int], int]

@@ -79,6 +79,8 @@ class Replay:
         self._until = until
         self._waiting: dict[str, dict[int, LoggedFold]] = {}
         self.newest_generation = 0
+        self.unknown: set[str] = set()
+        """Keys in the log that ``until`` does not know."""
 
     def take(self, messages: Iterable[tuple[str, bytes]]) -> list[LoggedRecord]:
         """Read messages (topic, value); the first record of an id is the record, later ones do not count.
@@ -100,6 +102,8 @@ class Replay:
             for fold in folds:
                 if self._until is None or fold.got <= self._until.get(fold.key, 0):
                     self._waiting.setdefault(fold.key, {}).setdefault(fold.got, fold)
+                elif fold.key not in self._until:
+                    self.unknown.add(fold.key)
         return records
 
     def fold(self, *, over_gaps: bool = False) -> int:
@@ -136,6 +140,10 @@ class Replay:
         if not waiting:
             del self._waiting[key]
         return chosen
+
+    def newest_numbers(self) -> dict[str, int]:
+        """Key -> greatest number that was taken and not folded yet."""
+        return {key: max(folds) for key, folds in self._waiting.items()}
 
     @property
     def waiting(self) -> int:

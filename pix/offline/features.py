@@ -23,6 +23,7 @@ import pyarrow as pa
 from pix.contracts import Payment
 from pix.engines import kernel
 from pix.engines.events import Carried, Event, entity_keys, kind_of, payment_events
+from pix.engines.layout import STATE_LAYOUT
 from pix.features import FINGERPRINT
 from pix.labels import LabelChange, fold_labels, reference_key
 from pix.offline.names import is_live
@@ -55,7 +56,7 @@ class OfflineFeatures:
 
     Attributes:
         features: One row per payment (columns of ``FEATURES`` and ``fold_day``).
-        base_states: One row per key of the past of the live traffic: key, number, blob, import_number. Other
+        base_states: One row per key of the past of the live traffic: key, number, blob, import_number, layout. Other
             histories are for learning and backtests; the online store must not meet them.
     """
 
@@ -115,7 +116,8 @@ def compute(
     )
     base_states = stage.where(f.col("id").isNull() & is_live("key")).select("key", "number", "blob", "import_number")
     references = past.where(is_live("tenant")).mapInArrow(reference_rows, STAGE)
-    return OfflineFeatures(features, base_states.unionByName(references.select(*base_states.columns)))
+    states = base_states.unionByName(references.select(*base_states.columns))
+    return OfflineFeatures(features, states.withColumn("layout", f.lit(STATE_LAYOUT)))
 
 
 def with_flags(past: "DataFrame") -> "DataFrame":

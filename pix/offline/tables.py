@@ -265,6 +265,8 @@ DAILY_KPIS = Table(
     ),
 )
 
+LAYOUT = Column("layout", "string", "Version of the packed states; another build's states are rebuilt, never read.")
+
 PAYMENT_FEATURES = Table(
     "features/payment_features",
     "One payment's feature vector, recomputed; beside it what the decision logged.",
@@ -287,6 +289,7 @@ BASE_STATES = Table(
         Column("number", "bigint", "Events folded."),
         Column("blob", "binary", "The packed state."),
         Column("import_number", "int", "Newest import folded."),
+        LAYOUT,
     ),
 )
 

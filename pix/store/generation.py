@@ -202,7 +202,9 @@ class GenerationBook(ABC):
             listed = {each.number: each for each in _without_living_builder(book, now_ms)}
             old = listed.get(number)
             if old is None or old.state not in ("retired", "building"):
-                raise StoreError(f"there is no retired generation {number} to roll back to; see `sentinela store status`")
+                raise StoreError(
+                    f"there is no retired generation {number} to roll back to; see `sentinela store status`"
+                )
             if old.identity.layout != self._layout:
                 raise StoreError(
                     f"generation {number} has states of layout {old.identity.layout}, this build folds "

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import lmdb
 import msgpack
@@ -61,7 +61,7 @@ class LmdbStore(GenerationBook):
             return self._book_in(txn)
 
     def _book_in(self, txn: lmdb.Transaction) -> dict[str, bytes]:
-        return {name.decode(): value for name, value in txn.cursor(db=self._book)}
+        return {bytes(name).decode(): bytes(value) for name, value in txn.cursor(db=self._book)}
 
     def _change_book(self, change: Change) -> None:
         with self._env.begin(write=True) as txn:
@@ -74,7 +74,8 @@ class LmdbStore(GenerationBook):
         self._env.sync(True)
 
     def _current_in(self, txn: lmdb.Transaction) -> Current:
-        return self._current(txn.get(CURRENT_ENTRY, db=self._book), lambda: self._book_in(txn))
+        raw = cast("bytes | None", txn.get(CURRENT_ENTRY, db=self._book))
+        return self._current(raw, lambda: self._book_in(txn))
 
     def snapshot(self, record_id: str, keys: Sequence[str]) -> Snapshot:
         """Record and states in one read transaction."""
@@ -183,7 +184,7 @@ class LmdbStore(GenerationBook):
         prefix = PREFIX.pack(number)
         cursor = txn.cursor(db=self._states)
         if cursor.set_range(prefix):
-            for key, value in cursor:
+            for key, value in cast("Iterable[tuple[bytes, bytes]]", cursor):
                 if not key.startswith(prefix):
                     return
                 yield key, value

@@ -86,7 +86,9 @@ class Site:
         for number in range(first, first + count):
             self.clock.now_ms += draw.choice([0, 0, 1, MINUTE_MS, HOUR_MS])
             at_ms = self.clock.now_ms - draw.choice([0, 0, 0, MINUTE_MS, 5 * DAY_MS])
-            self._kept(decider.decide(random_message(draw, number, at_ms, ACCOUNTS), arrival(self.clock.now_ms, number)))
+            self._kept(
+                decider.decide(random_message(draw, number, at_ms, ACCOUNTS), arrival(self.clock.now_ms, number))
+            )
             if draw.random() < 0.2:
                 labelled = json.loads(draw.choice(self.decided))
                 if "end_to_end_id" in labelled:
@@ -126,7 +128,9 @@ def test_a_lost_store_is_rebuilt_equal_key_by_key(site: Site, tmp_path: Path) ->
     assert again.store.states() == before
     for record in site.decided:
         content = json.loads(record)
-        kind, identity = ("label", content["fold_id"]) if "fold_id" in content else ("decision", content["end_to_end_id"])
+        kind, identity = (
+            ("label", content["fold_id"]) if "fold_id" in content else ("decision", content["end_to_end_id"])
+        )
         found = again.store.snapshot(f"default|{kind}|{identity}", [])
         assert (found.record, found.is_published) == (record, True)
 

@@ -10,8 +10,8 @@ from pix.store.errors import BuildBusy, LayoutMismatch, StoreError, StoreLoading
 from pix.store.generation import LEASE_MS, Generation, Identity
 from pix.store.interface import (
     GENERATION_KEY,
-    RECORD_LIFE_MS,
     LIVE_NUMBERS,
+    RECORD_LIFE_MS,
     AlreadyKnown,
     Committed,
     Fold,
