@@ -110,7 +110,8 @@ def compare_online(url: str, *, lake_root: str, kafka: Mapping[str, str], keyrin
             return None
         if active.identity.layout != STATE_LAYOUT:
             raise LayoutMismatch(
-                f"the store has states of layout {active.identity.layout}, this build folds {STATE_LAYOUT}; rebuild it first"
+                f"the store has states of layout {active.identity.layout}, this build folds {STATE_LAYOUT}; "
+                "run `sentinela store rebuild`"
             )
 
         def base(version: int | None) -> Base:
