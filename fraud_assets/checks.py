@@ -14,6 +14,7 @@ from fraud_assets.failures import told
 from fraud_assets.feature_checks import FEATURE_CHECKS
 from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
+from fraud_assets.resources import OnlineStoreResource
 from fraud_assets.silver import BRONZE_DECISIONS
 from pix.contracts import LIVE_HISTORY
 from pix.offline import silver
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from quality.expectations import Expectation, Outcome
 
 MAX_EXAMPLES = 20
+STORE_BASE = "serving/store_base"
 
 
 def expectation_checks(table: str) -> dg.AssetChecksDefinition:
@@ -72,6 +74,21 @@ def _as_result(table: str, outcome: "Outcome") -> dg.AssetCheckResult:
 
 def _sentence(name: str) -> str:
     return name.replace("_", " ").capitalize() + "."
+
+
+@dg.asset_check(asset=key_of(STORE_BASE))
+@told
+def store_equals_logs(online_store: OnlineStoreResource) -> dg.AssetCheckResult:
+    """Every state in the online store is, bit for bit, what base and logs fold to."""
+    found = online_store.compare()
+    if found is None:
+        return dg.AssetCheckResult(passed=True, description="nothing was built in the online store yet")
+    return dg.AssetCheckResult(
+        passed=found.ok,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{found.equal} of {found.keys} keys of generation {found.generation} are equal",
+        metadata={**found.described(), "examples": list(found.examples)},
+    )
 
 
 @dg.asset_check(asset=key_of(QUARANTINE_SILVER.name), additional_deps=keys_of(DECISIONS_SILVER), blocking=True)
@@ -137,6 +154,7 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
     return [
         *(expectation_checks(table) for table in SUITES),
         *FEATURE_CHECKS,
+        store_equals_logs,
         every_bronze_decision_is_in_silver_or_quarantine,
         payments_are_learnt_from_once,
         both_classes_are_present,

@@ -76,22 +76,15 @@ def feature_statistics(lake: LakeResource) -> dg.MaterializeResult[Any]:
 
 @dg.asset(**named("serving/store_base", frozenset({"bentoml", "lmdb"})), deps=keys_of(BASE_STATES))
 @told
-def store_base(lake: LakeResource, service: ServiceResource) -> dg.MaterializeResult[Any]:
-    """The past of the live traffic inside the online store: a state per account, pair, device and past payment."""
-    states = lake.read(BASE_STATES.name)
-    generation = states.agg({"import_number": "max"}).collect()[0][0]
-    if generation is None:
-        return dg.MaterializeResult(metadata={"generation": 0, "states_written": 0})
+def store_base(
+    context: dg.AssetExecutionContext, lake: LakeResource, service: ServiceResource
+) -> dg.MaterializeResult[Any]:
+    """The past of the live traffic inside the online store, beneath everything that was decided since."""
+    if not lake.rows(BASE_STATES.name):
+        return dg.MaterializeResult(metadata={"generation": 0})
     version = lake.version(BASE_STATES.name)
-    loaded = service.load_base(lake.path(BASE_STATES.name), version, generation)
-    return dg.MaterializeResult(
-        metadata={
-            "generation": loaded["generation"],
-            "states_written": loaded["written"],
-            "already_loaded": loaded["already_loaded"],
-            "base_states_version": version,
-        }
-    )
+    used = service.rebuild_store(version, context.log.info)
+    return dg.MaterializeResult(metadata={**used, "base_states_version": version})
 
 
 @dg.asset(**table_asset(TRAINING_SET, pii="none"), deps=keys_of(PAYMENT_FEATURES, PAYMENTS_SILVER, LABELS_SILVER))

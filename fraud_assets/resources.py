@@ -5,7 +5,7 @@ packages are imported when a door is first used: the code location must load in 
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from learning.registry import ModelCard, RegisteredVersion
     from learning.training import Trained
     from pix.tokens import Keyring
+    from serving.comparison import Comparison
 
 API_KEY_FILE = "api-key"
-LOAD_TIMEOUT_SECONDS = 300.0
-HTTP_OK = 200
 
 
 class ServiceAway(Exception):
@@ -78,36 +77,49 @@ class ServiceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The service that the settings name."""
         return cls(url=settings.service, secrets=str(settings.secrets))
 
-    def load_base(self, path: str, version: int, generation: int) -> dict[str, Any]:
-        """Let the online store take a version of features/base_states as its base.
+    def rebuild_store(self, version: int, say: Callable[[str], None]) -> dict[str, Any]:
+        """Have the online store rebuilt on a version of features/base_states, unless it has that history already.
+
+        Args:
+            version: Delta version.
+            say: Told of the progress now and then.
+
+        Returns:
+            The generation that is in use then, and whether it was there before (``already_built``).
 
         Raises:
-            ServiceAway: It does not answer, or refuses.
+            ServiceAway: The service does not answer, refuses, or could not build it.
         """
-        import httpx
+        from serving.operator import NotDone, Operator
 
         try:
-            key = (Path(self.secrets) / API_KEY_FILE).read_text().strip()
-            answer = httpx.post(
-                f"{self.url}/v1/store:load-base",
-                headers={"Authorization": f"Bearer {key}"},
-                json={"path": path, "version": version, "generation": generation},
-                timeout=LOAD_TIMEOUT_SECONDS,
-                # A proxy from the environment is not meant for the service beside us.
-                trust_env=False,
-            )
-        except (httpx.HTTPError, OSError) as error:
-            raise ServiceAway(
-                f"the decision service at {self.url} does not answer ({error}); start it with `sentinela up`, or see "
-                "what runs with `sentinela status`, then materialise serving/store_base again"
-            ) from error
-        if answer.status_code != HTTP_OK:
-            raise ServiceAway(
-                f"the decision service at {self.url} refuses to load version {version} of {path}: "
-                f"{answer.status_code} {answer.text[:300]}"
-            )
-        loaded: dict[str, Any] = answer.json()
-        return loaded
+            operator = Operator(self.url, (Path(self.secrets) / API_KEY_FILE).read_text().strip())
+            return operator.rebuild({"version": version, "force": False}, say)
+        except (NotDone, OSError) as error:
+            raise ServiceAway(f"{error}; then materialise serving/store_base again") from error
+
+
+class OnlineStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The online store, as an auditor: read, never written."""
+
+    url: str
+    lake_root: str
+    kafka: dict[str, str]
+    secrets: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The store that the settings name."""
+        return cls(url=settings.store, lake_root=settings.lake, kafka=settings.kafka, secrets=str(settings.secrets))
+
+    def compare(self) -> "Comparison | None":
+        """The generation in use against base and logs; None while nothing was built."""
+        from pix.tokens import load_keyring
+        from serving.comparison import compare_online
+
+        return compare_online(
+            self.url, lake_root=self.lake_root, kafka=self.kafka, keyring=load_keyring(Path(self.secrets))
+        )
 
 
 class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -282,6 +294,7 @@ def all_resources(settings: Settings) -> dict[str, Any]:
         "lake": LakeResource.of(settings),
         "home": HomeResource.of(settings),
         "service": ServiceResource.of(settings),
+        "online_store": OnlineStoreResource.of(settings),
         "registry": RegistryResource.of(settings),
         "mlflow": mlflow_tracking.configured(
             {

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from learning.errors import RegistryError, RegistryUnavailable
 from learning.training import Trained
+from pix.features import DECLARATION_HASHES
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -94,6 +95,8 @@ class ModelCard:
         metrics: Trained.metrics.
         over_raw: Interval of average precision over the raw-field CatBoost.
         data_versions: Delta table → version read.
+        declarations: Input → hash of what it means; a service of another fingerprint that computes all of them
+            with these hashes can still serve the model.
     """
 
     name: str
@@ -109,6 +112,7 @@ class ModelCard:
     metrics: Mapping[str, float]
     over_raw: Mapping[str, float]
     data_versions: Mapping[str, int]
+    declarations: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> "ModelCard":
@@ -290,6 +294,7 @@ def _write_folder(
         metrics=trained.metrics,
         over_raw=trained.over_raw.to_dict(),
         data_versions=dict(data_versions),
+        declarations={name: DECLARATION_HASHES[name] for name in trained.feature_names if name in DECLARATION_HASHES},
     )
     card.write(folder)
     return card

@@ -32,8 +32,8 @@ class PaymentReference:
     contested_at_ms: int | None = None
 
     def pack(self) -> bytes:
-        """The reference as a blob of the online store."""
-        packed: bytes = msgpack.packb([dict(self.keys), self.counted_at_ms, self.contested_at_ms])
+        """The reference as a blob of the online store; equal references give equal blobs."""
+        packed: bytes = msgpack.packb([dict(sorted(self.keys.items())), self.counted_at_ms, self.contested_at_ms])
         return packed
 
 

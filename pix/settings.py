@@ -50,6 +50,10 @@ class Settings(BaseSettings):
 
     store_url: str = Field("", description="lmdb:///path or redis://host:port/db; empty is LMDB in the home.")
 
+    store_replicas: int = Field(
+        0, ge=0, description="Replicas of Redis that must have a commit before it is published."
+    )
+
     lake_root: str = Field("", description="Root of the Delta tables: a path or s3a://; empty is <home>/lake.")
     spark_master: str = Field("local[2]", description="Spark master.")
     spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings.")

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import demo, lake, privacy, runtime, traffic
+from sentinela.commands import demo, lake, privacy, runtime, store, traffic
 from sentinela.errors import SentinelaError
 
 AREAS: tuple[Callable[[typer.Typer], None], ...] = (
     runtime.register,
     traffic.register,
     lake.register,
+    store.register,
     privacy.register,
     demo.register,
 )

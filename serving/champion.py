@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from learning.registry import MODEL_FILE, ModelCard, champion, download_champion
-from pix.features import FEATURE_NAMES, FINGERPRINT
+from pix.features import DECLARATION_HASHES, FEATURE_NAMES, FINGERPRINT
 
 log = logging.getLogger(__name__)
+
+SHOWN = 10
 
 
 class FeatureMismatch(Exception):
@@ -23,45 +25,73 @@ class Champion:
     Attributes:
         identity: Name, version and SHA-256, as they stand on a decision.
         trees: The native model.
+        inputs: Places of its inputs among this service's features, in its order.
     """
 
     identity: Mapping[str, str]
     trees: Any
+    inputs: tuple[int, ...]
 
     def raw_score(self, features: tuple[float | None, ...]) -> float:
         """Log-odds of fraud."""
-        return float(self.trees.predict(_row(features), prediction_type="RawFormulaVal", thread_count=1))
+        return float(self.trees.predict(self._row(features), prediction_type="RawFormulaVal", thread_count=1))
 
     def contributions(self, features: tuple[float | None, ...]) -> list[float]:
-        """SHAP value of each feature, log-odds."""
+        """SHAP value of each feature of this service, log-odds; 0 for those that the model does not know."""
         from catboost import Pool
 
-        pool = Pool([_row(features)], feature_names=list(FEATURE_NAMES))
+        pool = Pool([self._row(features)], feature_names=[FEATURE_NAMES[place] for place in self.inputs])
         values = self.trees.get_feature_importance(pool, type="ShapValues", thread_count=1)
-        return [float(value) for value in values[0][:-1]]
+        contributions = [0.0] * len(features)
+        for place, value in zip(self.inputs, values[0][:-1], strict=True):
+            contributions[place] = float(value)
+        return contributions
+
+    def _row(self, features: tuple[float | None, ...]) -> list[float]:
+        chosen = features if self.inputs == ALL_INPUTS else [features[place] for place in self.inputs]
+        return [NAN if value is None else value for value in chosen]
 
 
-def _row(features: tuple[float | None, ...]) -> list[float]:
-    return [float("nan") if value is None else value for value in features]
+ALL_INPUTS = tuple(range(len(FEATURE_NAMES)))
+NAN = float("nan")
+
+
+def inputs_of(card: ModelCard) -> tuple[int, ...]:
+    """Places of a model's inputs among this service's features.
+
+    A model of an older fingerprint is served as long as every input still means what it was trained on.
+
+    Raises:
+        FeatureMismatch: Some inputs are not computed here, or mean something else.
+    """
+    if card.fingerprint == FINGERPRINT and card.feature_names == FEATURE_NAMES:
+        return ALL_INPUTS
+    changed = [
+        name for name in card.feature_names if card.declarations.get(name, "unknown") != DECLARATION_HASHES.get(name)
+    ]
+    if changed:
+        shown = ", ".join(changed[:SHOWN]) + (f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else "")
+        raise FeatureMismatch(
+            f"champion {card.name} v{card.version} was trained on features {card.fingerprint}, this service "
+            f"has {FINGERPRINT}, where other declarations stand behind {shown}; deploy the matching service or retrain"
+        )
+    places = {name: place for place, name in enumerate(FEATURE_NAMES)}
+    return tuple(places[name] for name in card.feature_names)
 
 
 def load_champion(folder: Path) -> Champion:
     """Load a downloaded version; its SHA-256 was verified when it was downloaded.
 
     Raises:
-        FeatureMismatch: Its features are not the ones this service computes.
+        FeatureMismatch: Not all of its inputs are computed here with the same meaning.
     """
     from catboost import CatBoostClassifier
 
     card = ModelCard.read(folder)
-    if card.fingerprint != FINGERPRINT or card.feature_names != FEATURE_NAMES:
-        raise FeatureMismatch(
-            f"champion {card.name} v{card.version} was trained on features {card.fingerprint}, this service "
-            f"has {FINGERPRINT}; deploy the matching service or retrain"
-        )
+    inputs = inputs_of(card)
     trees = CatBoostClassifier()
     trees.load_model(str(folder / MODEL_FILE))
-    loaded = Champion({"name": card.name, "version": card.version, "sha256": card.sha256}, trees)
+    loaded = Champion({"name": card.name, "version": card.version, "sha256": card.sha256}, trees, inputs)
     loaded.contributions((0.0,) * len(FEATURE_NAMES))
     loaded.raw_score((None,) * len(FEATURE_NAMES))
     return loaded

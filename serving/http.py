@@ -4,8 +4,9 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -29,9 +30,13 @@ from pix.contracts import (
     payment_from,
 )
 from pix.engines.layout import STATE_LAYOUT
-from pix.store.interface import Message, StoreError
+from pix.store.errors import StoreError
+from pix.store.generation import Generation
+from pix.store.interface import Message
 from pix.tokens import body_sha256
-from serving.base import load_base
+from serving.base import BaseRefused
+from serving.keeper import Order, StoreKeeper
+from serving.logs import LogsAway
 from serving.pipeline import Arrival, Conflict, DecisionPipeline, Done, TooManyRaces, UnknownPayment, answer
 from serving.problems import problem, problem_response
 from serving.publisher import Publisher
@@ -40,6 +45,8 @@ MAX_BATCH = 1_000
 MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
 MAX_UNDER_WAY = 256
 PUBLISH_SECONDS = 2.0
+DRAIN_SECONDS = 8.0
+FOR_EVER_MS = 2**62
 YIELD_EVERY = 16
 MAX_WAITING_COUNTED = 10_000
 DEFERRED = {"Sentinela-Delivery": "deferred"}
@@ -54,6 +61,17 @@ class Running:
     publisher: Publisher
     api_key: str
     under_way: int = 0
+    keeper: StoreKeeper | None = None
+    builds: set[asyncio.Future[None]] = field(default_factory=set)
+
+    def require_store(self) -> None:
+        """Refuse payments and labels while the store cannot be used.
+
+        Raises:
+            StoreError: Why it cannot.
+        """
+        if self.keeper is not None:
+            self.keeper.require()
 
 
 class BodyTooLarge(Exception):
@@ -71,7 +89,8 @@ def create_app() -> Starlette:
             Route("/decisions", decide, methods=["POST"]),
             Route("/decisions:batch", decide_batch, methods=["POST"]),
             Route("/labels:fold", fold_labels, methods=["POST"]),
-            Route("/store:load-base", load_store_base, methods=["POST"]),
+            Route("/store:rebuild", rebuild_store, methods=["POST"]),
+            Route("/store:roll-back", roll_back_store, methods=["POST"]),
             Route("/store", store_status),
             Route("/model", model_status),
         ],
@@ -80,6 +99,8 @@ def create_app() -> Starlette:
             WrongMediaType: lambda _, error: problem_response(415, str(error)),
             InvalidMessage: _refused,
             StoreError: lambda _, error: problem_response(503, str(error)),
+            BaseRefused: lambda _, error: problem_response(424, str(error)),
+            LogsAway: lambda _, error: problem_response(503, str(error)),
             TooManyRaces: lambda _, error: problem_response(503, str(error)),
             404: lambda _, __: problem_response(404, "see the README for the routes under /v1"),
             405: lambda _, __: problem_response(405, "this route takes another method"),
@@ -153,6 +174,7 @@ async def decide(request: Request) -> Response:
     running: Running = request.app.state.running
     raw = await _body(request, MAX_BODY_BYTES)
     message = parse_payment(raw)
+    running.require_store()
     now_ms = running.pipeline.now_ms()
     check_live(message, now_ms)
     arrival = Arrival(now_ms, body_sha256(raw), {"kind": "rest", "client": "local"}, _trace_id(request))
@@ -207,6 +229,7 @@ def _outcome(
 ) -> Done | dict[str, object]:
     try:
         message = payment_from(payment)
+        running.require_store()
         arrival = _arrival(payment, origin, running.pipeline.now_ms(), trace_id)
         check_live(message, arrival.received_at_ms)
         outcome = running.pipeline.decide(message, arrival)
@@ -256,6 +279,7 @@ def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
         content, received_at_ms = item.get("label"), item.get("received_at_ms")
         if not isinstance(content, dict) or type(received_at_ms) is not int:
             raise InvalidFields(FieldError("labels", "each must hold label, an object, and received_at_ms, an integer"))
+        running.require_store()
         outcome = running.pipeline.fold_label(label_from(content), received_at_ms)
     except InvalidMessage as broken:
         return {"status": 422, "problem": problem(422, str(broken), broken.errors)}
@@ -266,29 +290,66 @@ def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
     return outcome
 
 
-async def load_store_base(request: Request) -> Response:
-    """``POST /v1/store:load-base``: take folded history from a Delta table as the store's base."""
-    running: Running = request.app.state.running
+async def rebuild_store(request: Request) -> Response:
+    """``POST /v1/store:rebuild``: build the next generation from base, lake and logs; ``GET /v1/store`` follows it."""
     content = parse_json_object(await _body(request, MAX_BODY_BYTES))
-    store = running.pipeline.store
-    try:
-        path, version, generation = str(content["path"]), int(content["version"]), int(content["generation"])
-    except (KeyError, ValueError, TypeError):
-        raise InvalidFields(FieldError("", "must hold path, version and generation")) from None
-    if generation <= store.generation():
-        return _json({"generation": store.generation(), "written": 0, "already_loaded": True})
-    # In the loop's own thread: no decision may see half of a base, and it takes about a second.
-    written = load_base(store, path, version, generation)
-    return _json({"generation": generation, "written": written, "already_loaded": False})
+    allowed = {"version": (int, type(None)), "force": (bool,), "accept_gaps": (bool,)}
+    for name, value in content.items():
+        if type(value) not in allowed.get(name, ()):
+            raise InvalidFields(FieldError(name, "is not version (an integer), force or accept_gaps (booleans)"))
+    order = Order(
+        version=content.get("version"),
+        is_forced=content.get("force", True),
+        accept_gaps=content.get("accept_gaps", False),
+    )
+    generation, work = await asyncio.to_thread(_keeper(request).begin, order)
+    return _started(request, generation, work)
+
+
+async def roll_back_store(request: Request) -> Response:
+    """``POST /v1/store:roll-back``: bring a retired generation to the logs' end and return to it."""
+    content = parse_json_object(await _body(request, MAX_BODY_BYTES))
+    number = content.get("generation")
+    if not content.keys() <= {"generation"} or type(number) not in (int, type(None)):
+        raise InvalidFields(FieldError("generation", "must be an integer, or left out for the newest retired one"))
+    generation, work = await asyncio.to_thread(_keeper(request).roll_back, number)
+    return _started(request, generation, work)
+
+
+def _keeper(request: Request) -> StoreKeeper:
+    keeper: StoreKeeper | None = request.app.state.running.keeper
+    if keeper is None:
+        raise StoreError("this service keeps no store")
+    return keeper
+
+
+def _started(request: Request, generation: Generation, work: Callable[[], None] | None) -> Response:
+    if work is not None:
+        task = asyncio.get_running_loop().run_in_executor(None, work)
+        running: Running = request.app.state.running
+        running.builds.add(task)
+        task.add_done_callback(running.builds.discard)
+    return _json({"generation": generation.number, "already_built": work is None})
 
 
 async def store_status(request: Request) -> Response:
     """``GET /v1/store``: what the online store holds."""
-    pipeline = request.app.state.running.pipeline
-    store = pipeline.store
-    waiting = len(store.unpublished(pipeline.now_ms() + 1, MAX_WAITING_COUNTED))
-    content = {"generation": store.generation(), "layout": STATE_LAYOUT, "states": store.count()}
-    return _json({**content, "unpublished": waiting})
+    running: Running = request.app.state.running
+    pipeline, store = running.pipeline, running.pipeline.store
+
+    def content() -> dict[str, object]:
+        active = store.active()
+        return {
+            "generation": active.number if active else 0,
+            "layout": STATE_LAYOUT,
+            "states": store.count(),
+            "unpublished": len(store.unpublished(pipeline.now_ms() + 1, MAX_WAITING_COUNTED)),
+            "problem": running.keeper.problem if running.keeper else None,
+            "generations": [each.described() for each in store.generations()],
+        }
+
+    # Counting reads every key.
+    return _json(await asyncio.to_thread(content))
 
 
 async def model_status(request: Request) -> Response:
@@ -304,3 +365,13 @@ async def sweep(running: Running, now_ms: int, older_than_ms: int, limit: int = 
     sent = await running.publisher.publish(waiting, PUBLISH_SECONDS)
     store.published(sent)
     return len(sent)
+
+
+async def drain(running: Running) -> bool:
+    """Publish everything that waits in the outbox; whether it is empty then."""
+    give_up_at = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < give_up_at:
+        if not running.pipeline.store.unpublished(FOR_EVER_MS, 1):
+            return True
+        await sweep(running, FOR_EVER_MS, 0)
+    return False

@@ -26,6 +26,7 @@ from pix.engines.online import Desk, Packed, desk_of_this_thread, pack
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
+    LIVE_NUMBERS,
     AlreadyKnown,
     Committed,
     Fold,
@@ -53,6 +54,8 @@ PUBLIC_FIELDS = (
 )
 PAYEE_SIDE = frozenset({"payee_account", "payee_person"})
 MAX_RACES = 100
+IMPORTED = "end_to_end_id belongs to an imported payment"
+FORGOTTEN = "end_to_end_id was decided so long ago that its answer is not kept any more"
 
 
 class TooManyRaces(Exception):
@@ -120,6 +123,7 @@ class Judgement:
     """What was concluded from one reading of the states."""
 
     generation: int
+    imports: int
     read: dict[str, int]
     features: tuple[float | None, ...]
     carried: Carried
@@ -160,8 +164,8 @@ class DecisionPipeline:
             snapshot = self.store.snapshot(record_id, [*packed.slots, reference])
             if snapshot.record is not None:
                 return known_decision(snapshot, record_id, digest)
-            if snapshot.states[reference].number:
-                return Conflict("end_to_end_id belongs to an imported payment")
+            if number := snapshot.states[reference].number:
+                return Conflict(IMPORTED if number < LIVE_NUMBERS else FORGOTTEN)
             desk = desk_of_this_thread()
             desk.load(packed, event_ms, [snapshot.states[key].blob for key in packed.slots])
             if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
@@ -183,6 +187,7 @@ class DecisionPipeline:
         shown = champion is not None and verdict.action != "ALLOW"
         return Judgement(
             generation=snapshot.generation,
+            imports=snapshot.imports,
             read={role: snapshot.states[key].number for role, key in keys.items()},
             features=features,
             carried=carried,
@@ -223,7 +228,8 @@ class DecisionPipeline:
                 "body_token": self.keyring.body_token(arrival.body_sha256),
                 "features": judgement.features,
                 "carried": _carried(judgement),
-                "generation": judgement.generation,
+                "generation": judgement.imports,
+                "store_generation": judgement.generation,
                 "states": states,
                 "outcome": "allowed" if allowed else "attempted",
                 "raw_score": judgement.raw_score,
@@ -313,9 +319,11 @@ class DecisionPipeline:
                 "measure": change.measure if change else "frauds",
                 "change": change.change if change else 0,
                 "counted_at_ms": change.counted_at_ms if change else None,
-                "generation": snapshot.generation,
+                "generation": snapshot.imports,
+                "store_generation": snapshot.generation,
                 "folded_at_ms": now_ms,
                 "states": states,
+                "reference": {"key": reference_id, "read": found.number, "got": written[0].got},
             }
         )
         record_id = f"{label.tenant}|label|{label.label_id}"

@@ -15,6 +15,7 @@ TITLES = {
     413: ("too-large", "The body is too large"),
     415: ("media-type", "The body must be application/json"),
     422: ("invalid-fields", "Fields break the contract"),
+    424: ("needs-something", "Something that this needs is not there"),
     429: ("too-many-requests", "Too many requests are under way"),
     503: ("try-again", "The service cannot answer now"),
 }

@@ -7,6 +7,8 @@ and shutdown.
 import asyncio
 import gc
 import logging
+import os
+import socket
 import time
 from importlib.metadata import version
 
@@ -17,7 +19,9 @@ from pix.settings import Settings
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
 from serving.champion import ChampionKeeper
-from serving.http import Running, create_app, sweep
+from serving.http import Running, create_app, drain, sweep
+from serving.keeper import StoreKeeper
+from serving.logs import LakeAndKafka
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
@@ -26,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LOOK_FOR_CHAMPION_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
+LOOK_AT_STORE_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
 
 app = create_app()
@@ -53,7 +58,7 @@ class DecisionService:
         self._settings = settings
         self._champion = ChampionKeeper(settings.mlflow, settings.model_name, settings.root / "serving" / "models")
         self._pipeline = DecisionPipeline(
-            store=open_store(settings.store, STATE_LAYOUT),
+            store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas),
             keyring=load_keyring(settings.secrets),
             champion=lambda: self._champion.current,
             policy=lambda: policy,
@@ -69,10 +74,12 @@ class DecisionService:
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         api_key = (self._settings.secrets / "api-key").read_text().strip()
         running = Running(self._pipeline, publisher, api_key)
+        running.keeper = self._keeper(running)
         await self._refresh_champion()
         self._tasks = [
             asyncio.create_task(self._keep_champion()),
             asyncio.create_task(self._keep_sweeping(running)),
+            asyncio.create_task(self._keep_store(running.keeper)),
         ]
         self._publisher = publisher
         gc.collect()
@@ -88,8 +95,36 @@ class DecisionService:
         self._pipeline.store.close()
 
     def __is_ready__(self) -> bool:
-        """Whether payments are taken."""
-        return getattr(app.state, "running", None) is not None
+        """Whether payments are taken: the service has started, and its store can be used."""
+        running: Running | None = getattr(app.state, "running", None)
+        return running is not None and running.keeper is not None and running.keeper.problem is None
+
+    def _keeper(self, running: Running) -> StoreKeeper:
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+
+        def flush() -> bool:
+            # Builders work in threads; the publisher belongs to the loop.
+            return asyncio.run_coroutine_threadsafe(drain(running), loop).result()
+
+        return StoreKeeper(
+            store=self._pipeline.store,
+            logs=LakeAndKafka(settings.lake, settings.kafka),
+            lake_root=settings.lake,
+            layout=STATE_LAYOUT,
+            token_key_version=self._pipeline.keyring.current,
+            flush=flush,
+            now_ms=epoch_ms,
+            name=f"{socket.gethostname()}-{os.getpid()}-{epoch_ms()}",
+        )
+
+    async def _keep_store(self, keeper: StoreKeeper) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(keeper.look)
+            except Exception:
+                log.exception("the online store could not be looked at; trying again")
+            await asyncio.sleep(LOOK_AT_STORE_SECONDS)
 
     async def _refresh_champion(self) -> None:
         try:

@@ -137,6 +137,7 @@ class DecisionRecord(StrictMessage):
     body_token: Token = Field(description="Token of the SHA-256 of the message as it was sent.")
     states: dict[Role, EntityState] = Field(description="By role, which states were read and written.")
     generation: int = Field(ge=0, description="How many imports of history the store's base held.")
+    store_generation: int = Field(0, ge=0, description="Number of the online store's generation.")
     origin: RestOrigin | KafkaOrigin = Field(discriminator="kind", description="Where the payment came from.")
     trace_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="Trace of the request.")
     build: str = Field(min_length=1, description="Version of the software that decided.")

@@ -25,5 +25,7 @@ class FoldRecord(StrictMessage):
     change: Literal[-1, 0, 1] = Field(description="Of these: one more, none, one less.")
     counted_at_ms: InstantMs | None = Field(description="Time under which it is counted; null without change.")
     generation: int = Field(ge=0, description="How many imports of history the store's base held.")
+    store_generation: int = Field(0, ge=0, description="Number of the online store's generation.")
     folded_at_ms: InstantMs = Field(description="When it was folded, epoch milliseconds.")
     states: dict[Role, EntityState] = Field(description="By role, the states that changed; empty without change.")
+    reference: EntityState | None = Field(None, description="What is remembered of the payment, for its next label.")

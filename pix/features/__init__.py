@@ -5,7 +5,16 @@ Nothing here computes over events: ``pix.engines.kernel`` does, for every engine
 start from. Everything others need is importable from here.
 """
 
-from pix.features.catalogue import CATALOGUE_COLUMNS, FEATURE_NAMES, FEATURES, FINGERPRINT, catalogue, fingerprint
+from pix.features.catalogue import (
+    CATALOGUE_COLUMNS,
+    DECLARATION_HASHES,
+    FEATURE_NAMES,
+    FEATURES,
+    FINGERPRINT,
+    catalogue,
+    declaration_hashes,
+    fingerprint,
+)
 from pix.features.declarations import (
     BRASILIA_OFFSET_MS,
     DISTINCT_CAP,
@@ -24,6 +33,7 @@ from pix.features.facts import FACT_NAMES, MISSING, TIMELESS_NAMES, facts, timel
 __all__ = [
     "BRASILIA_OFFSET_MS",
     "CATALOGUE_COLUMNS",
+    "DECLARATION_HASHES",
     "DISTINCT_CAP",
     "FACT_NAMES",
     "FEATURES",
@@ -41,6 +51,7 @@ __all__ = [
     "TimeFeature",
     "WindowFeature",
     "catalogue",
+    "declaration_hashes",
     "facts",
     "fingerprint",
     "timeless",

@@ -1,9 +1,9 @@
 """What the online store promises, whoever keeps it.
 
 The store is a cache of folded events (it can be rebuilt from lake and logs) with three parts: entity
-states, each with the number of its newest fold; final records by id (idempotency); and an outbox of
-records not yet published. One read brings everything a payment needs; one atomic compare-and-set
-writes everything it changes.
+states, each with the number of its newest fold, in generations beside each other (``pix.store.generation``);
+final records by id (idempotency); and an outbox of records not yet published. One read brings everything a
+payment needs; one atomic compare-and-set writes everything it changes.
 
 Numbers: imported history counts 1, 2, ... per key; a key's first live fold gets its time in epoch
 milliseconds, later ones add one, so numbers never repeat and never fall.
@@ -13,28 +13,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pix.contracts import DAY_MS
+from pix.store.generation import Generation, Identity, Offsets
+
 LIVE_NUMBERS = 10**12
 """Numbers from here on belong to live folds (epoch milliseconds passed it in 2001)."""
 
-LAYOUT_KEY = "layout"
 GENERATION_KEY = "generation"
-
-
-class StoreError(Exception):
-    """The store cannot answer.
-
-    StoreError
-    ├── LayoutMismatch   its blobs have another layout than this build
-    └── StoreLoading     a new base is being written; try again in a moment
-    """
-
-
-class LayoutMismatch(StoreError):
-    """The store's blobs have another layout than this build."""
-
-
-class StoreLoading(StoreError):
-    """A new base is being written; try again in a moment."""
+RECORD_LIFE_MS = 8 * DAY_MS
+"""How long a record answers for its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +45,15 @@ class Snapshot:
     """What one read found.
 
     Attributes:
-        generation: How many history imports the store's base holds.
+        generation: Number of the generation that was read; a commit must name it.
+        imports: How many imports of history its base holds.
         states: Per asked key.
         record: Final bytes under the asked record id, None if it is new.
         is_published: False while that record waits in the outbox.
     """
 
     generation: int
+    imports: int
     states: dict[str, Stored]
     record: bytes | None
     is_published: bool
@@ -128,11 +117,15 @@ class Store(Protocol):
         """Record and states in one round trip.
 
         Raises:
-            StoreLoading: A new base is being written.
+            StoreLoading: The store is fenced; see ``pix.store.errors`` for what else it may say.
         """
 
     def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
-        """Write states, record and outbox entry, or nothing."""
+        """Write states, record and outbox entry, or nothing.
+
+        Raises:
+            StoreLoading: The store is fenced.
+        """
 
     def published(self, record_ids: Sequence[str]) -> None:
         """Take messages out of the outbox."""
@@ -143,25 +136,67 @@ class Store(Protocol):
     def force_to_disk(self) -> None:
         """Return when everything committed so far would survive a power loss of this store."""
 
-    def load_base(self, generation: int, states: Iterable[tuple[str, int, bytes]]) -> int:
-        """Take folded history as the base of keys that had no live fold yet.
+    def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
+        """Put back records that the store lost; those it has stay as they are.
 
         Args:
-            generation: How many imports the history holds; must be newer than the store's.
-            states: Key, number (below ``LIVE_NUMBERS``) and blob.
+            records: Id, final bytes, committed at in epoch milliseconds.
+            now_ms: Epoch milliseconds; records past their life are left out.
 
         Returns:
-            How many keys were written.
+            How many were put back.
         """
 
-    def generation(self) -> int:
-        """How many history imports the store's base holds."""
+    def generations(self) -> list[Generation]:
+        """Every generation that the store holds or holds the memory of, oldest first."""
+
+    def active(self) -> Generation | None:
+        """The generation in use, fenced or not; None in a store in which nothing was ever built."""
+
+    def begin(self, identity: Identity, builder: str, now_ms: int, *, at_least: int = 1) -> Generation:
+        """Begin to build the next generation; see ``GenerationBook`` for this and the next six."""
+
+    def resume(self, number: int, builder: str, now_ms: int) -> Generation:
+        """Take a retired generation up again."""
+
+    def note(self, building: Generation, step: str, done: int, total: int, now_ms: int) -> None:
+        """Say how far the build is."""
+
+    def fence(self, building: Generation) -> None:
+        """Refuse reads and commits until ``flip`` or ``lift``."""
+
+    def lift(self, builder: str) -> bool:
+        """Open the store again if this builder fenced it."""
+
+    def lift_of_the_dead(self, now_ms: int) -> str | None:
+        """Open a store whose builder died behind its fence."""
+
+    def flip(self, building: Generation, complete_to: Offsets, gaps: int = 0) -> None:
+        """Use the built generation from now on."""
+
+    def give_up(self, building: Generation, problem: str) -> None:
+        """Mark a build as failed and delete its states."""
+
+    def load_base(self, imports: int, states: Iterable[tuple[str, int, bytes]]) -> int:
+        """Begin a generation from folded history alone and use it at once."""
+
+    def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
+        """States of one generation, fenced or not; for builders and comparisons."""
+
+    def write_states(self, number: int, states: Iterable[tuple[str, int, bytes]]) -> int:
+        """Put states (key, number, blob) into a generation that is being built; returns how many."""
+
+    def drop_states(self, number: int, limit: int) -> bool:
+        """Delete up to ``limit`` states of a generation; whether some are left."""
 
     def count(self) -> int:
-        """How many keys have a state."""
+        """How many keys have a state in the generation in use."""
 
-    def states(self) -> dict[str, Stored]:
-        """Every state, for comparison and rebuild; not for the request path."""
+    def states(self, number: int | None = None) -> dict[str, Stored]:
+        """Every state of a generation, by default of the one in use; not for the request path."""
+
+    def trust(self) -> None:
+        """Take the server that answers now for the one that was meant; its content was compared with the logs."""
 
     def close(self) -> None:
         """Release files and connections."""
@@ -177,22 +212,22 @@ def next_number(read: int, now_ms: int) -> int:
     return read + 1 if read >= LIVE_NUMBERS else now_ms
 
 
-def open_store(url: str, layout: str) -> Store:
+def open_store(url: str, layout: str, replicas: int = 0) -> Store:
     """The store behind an address.
 
     Args:
         url: ``memory://``, ``lmdb:///folder`` or ``redis://host:port/db``.
-        layout: Version of the state blobs that this build reads.
+        layout: Version of the state blobs that this build reads; a generation of another one is not read.
+        replicas: How many replicas must have a commit before it counts; Redis and Valkey only.
 
     Raises:
-        LayoutMismatch: The store holds blobs of another layout.
         ValueError: The address names no known store.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "memory":
         from pix.store.memory import MemoryStore
 
-        return MemoryStore()
+        return MemoryStore(layout)
     if scheme == "lmdb":
         from pix.store.lmdb import LmdbStore
 
@@ -200,5 +235,5 @@ def open_store(url: str, layout: str) -> Store:
     if scheme in ("redis", "rediss", "unix"):
         from pix.store.redis import RedisStore
 
-        return RedisStore(url, layout)
+        return RedisStore(url, layout, replicas)
     raise ValueError(f"store {url!r} is not one of memory://, lmdb:///folder, redis://host:port/db")

@@ -1,26 +1,28 @@
 """The embedded store: LMDB, shared by the worker processes of one host.
 
 A commit survives the death of its process at once (the pages belong to the kernel) and a power loss
-after ``force_to_disk``.
+after ``force_to_disk``. A state's key begins with its generation's number, so that generations lie beside
+each other and one of them can be deleted in pieces.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar, cast
 
 import lmdb
 import msgpack
 
+from pix.store.generation import CURRENT, Change, Current, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
-    LAYOUT_KEY,
-    LIVE_NUMBERS,
+    RECORD_LIFE_MS,
     AlreadyKnown,
     CommitResult,
     Committed,
     Fold,
-    LayoutMismatch,
     Message,
     Raced,
     Snapshot,
@@ -30,57 +32,77 @@ from pix.store.interface import (
 MAP_BYTES = 64 * 2**30
 """Upper bound of the file; it is sparse, so only what is used takes disk."""
 
+WRITTEN_AT_ONCE = 500
+"""States per transaction of a builder: payments wait for no longer than that takes."""
+
 NUMBER = struct.Struct("<q")
+PREFIX = struct.Struct(">I")
+CURRENT_ENTRY = CURRENT.encode()
+Item = TypeVar("Item")
 
 
-class LmdbStore:
+class LmdbStore(GenerationBook):
     """See ``Store``."""
 
     def __init__(self, folder: str, layout: str) -> None:
-        """Open or make the store.
-
-        Raises:
-            LayoutMismatch: The folder holds blobs of another layout.
-        """
+        """Open or make the store."""
+        super().__init__(layout)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        self._env = lmdb.open(folder, map_size=MAP_BYTES, max_dbs=4, sync=False, writemap=True, max_readers=512)
+        self._env = lmdb.open(folder, map_size=MAP_BYTES, max_dbs=5, sync=False, writemap=True, max_readers=512)
         # Slots of workers that were killed while reading would keep old pages alive for ever.
         self._env.reader_check()
-        self._states = self._env.open_db(b"states")
+        self._states = self._env.open_db(b"generations")
         self._records = self._env.open_db(b"records")
         self._outbox = self._env.open_db(b"outbox")
-        self._meta = self._env.open_db(b"meta")
+        self._book = self._env.open_db(b"book")
+
+    def _read_book(self) -> Mapping[str, bytes]:
+        with self._env.begin() as txn:
+            return self._book_in(txn)
+
+    def _book_in(self, txn: lmdb.Transaction) -> dict[str, bytes]:
+        return {bytes(name).decode(): bytes(value) for name, value in txn.cursor(db=self._book)}
+
+    def _change_book(self, change: Change) -> None:
         with self._env.begin(write=True) as txn:
-            found = txn.get(LAYOUT_KEY.encode(), db=self._meta)
-            if found is None:
-                txn.put(LAYOUT_KEY.encode(), layout.encode(), db=self._meta)
-            elif found != layout.encode():
-                raise LayoutMismatch(
-                    f"{folder} holds states of layout {found.decode()}, this build reads {layout}; "
-                    "move the folder away and import the history again"
-                )
+            for name, value in change(self._book_in(txn)).items():
+                if value is None:
+                    txn.delete(name.encode(), db=self._book)
+                else:
+                    txn.put(name.encode(), value, db=self._book)
+        # Rare, and a book that is older than its states would name the wrong ones.
+        self._env.sync(True)
+
+    def _current_in(self, txn: lmdb.Transaction) -> Current:
+        raw = cast("bytes | None", txn.get(CURRENT_ENTRY, db=self._book))
+        return self._current(raw, lambda: self._book_in(txn))
 
     def snapshot(self, record_id: str, keys: Sequence[str]) -> Snapshot:
         """Record and states in one read transaction."""
         with self._env.begin() as txn:
-            states = {key: _stored(txn.get(key.encode(), db=self._states)) for key in keys}
-            record = txn.get(record_id.encode(), db=self._records)
-            waiting = record is not None and txn.get(record_id.encode(), db=self._outbox) is not None
-            return Snapshot(self._generation_in(txn), states, record, not waiting)
+            current = self._current_in(txn)
+            prefix, get, states = PREFIX.pack(current.number), txn.get, self._states
+            found = {key: _stored(get(prefix + key.encode(), db=states)) for key in keys}
+            record = get(record_id.encode(), db=self._records)
+            waiting = record is not None and get(record_id.encode(), db=self._outbox) is not None
+            return Snapshot(current.number, current.imports, found, record, not waiting)
 
     def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
         """Write states, record and outbox entry in one transaction, or nothing."""
         with self._env.begin(write=True) as txn:
+            current = self._current_in(txn)
             known = txn.get(message.record_id.encode(), db=self._records)
             if known is not None:
                 return AlreadyKnown(known)
-            moved = {f.key for f in folds if _stored(txn.get(f.key.encode(), db=self._states)).number != f.read}
-            if generation != self._generation_in(txn):
+            prefix = PREFIX.pack(current.number)
+            placed = [(prefix + fold.key.encode(), fold) for fold in folds]
+            moved = {fold.key for key, fold in placed if _stored(txn.get(key, db=self._states)).number != fold.read}
+            if generation != current.number:
                 moved.add(GENERATION_KEY)
             if moved:
                 return Raced(frozenset(moved))
-            for fold in folds:
-                txn.put(fold.key.encode(), NUMBER.pack(fold.got) + fold.blob, db=self._states)
+            for key, fold in placed:
+                txn.put(key, NUMBER.pack(fold.got) + fold.blob, db=self._states)
             txn.put(message.record_id.encode(), message.value, db=self._records)
             envelope = msgpack.packb([message.topic, message.key, message.committed_at_ms])
             txn.put(message.record_id.encode(), envelope, db=self._outbox)
@@ -109,41 +131,81 @@ class LmdbStore:
         """Sync the file."""
         self._env.sync(True)
 
-    def load_base(self, generation: int, states: Iterable[tuple[str, int, bytes]]) -> int:
-        """Write the base in one transaction: no decision sees half of it."""
-        written = 0
-        with self._env.begin(write=True) as txn:
-            for key, number, blob in states:
-                if _stored(txn.get(key.encode(), db=self._states)).number < LIVE_NUMBERS:
-                    txn.put(key.encode(), NUMBER.pack(number) + blob, db=self._states)
-                    written += 1
-            txn.put(GENERATION_KEY.encode(), NUMBER.pack(generation), db=self._meta)
-        self._env.sync(True)
+    def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
+        """Put back records that the store lost."""
+        restored = 0
+        for chunk in _chunks(records, WRITTEN_AT_ONCE):
+            with self._env.begin(write=True) as txn:
+                for record_id, record, committed_at_ms in chunk:
+                    if committed_at_ms > now_ms - RECORD_LIFE_MS:
+                        restored += txn.put(record_id.encode(), record, db=self._records, overwrite=False)
+        return restored
+
+    def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
+        """States of one generation."""
+        prefix = PREFIX.pack(number)
+        with self._env.begin() as txn:
+            return {key: _stored(txn.get(prefix + key.encode(), db=self._states)) for key in keys}
+
+    def write_states(self, number: int, states: Iterable[tuple[str, int, bytes]]) -> int:
+        """Put states into a generation that is being built."""
+        prefix, written = PREFIX.pack(number), 0
+        for chunk in _chunks(states, WRITTEN_AT_ONCE):
+            with self._env.begin(write=True) as txn:
+                for key, fold, blob in chunk:
+                    txn.put(prefix + key.encode(), NUMBER.pack(fold) + blob, db=self._states)
+            written += len(chunk)
         return written
 
-    def generation(self) -> int:
-        """How many history imports the store's base holds."""
-        with self._env.begin() as txn:
-            return self._generation_in(txn)
+    def drop_states(self, number: int, limit: int) -> bool:
+        """Delete up to ``limit`` states of a generation; whether some are left."""
+        prefix = PREFIX.pack(number)
+        with self._env.begin(write=True) as txn:
+            cursor = txn.cursor(db=self._states)
+            there = cursor.set_range(prefix) and cursor.key().startswith(prefix)
+            while there and limit:
+                there = cursor.delete() and cursor.key().startswith(prefix)
+                limit -= 1
+            return bool(there)
 
     def count(self) -> int:
-        """How many keys have a state."""
+        """How many keys have a state in the generation in use."""
+        number = self._number_in_use()
         with self._env.begin() as txn:
-            return int(txn.stat(self._states)["entries"])
+            return sum(1 for _ in self._rows(txn, number))
 
-    def states(self) -> dict[str, Stored]:
-        """Every state."""
+    def states(self, number: int | None = None) -> dict[str, Stored]:
+        """Every state of a generation, in one read transaction."""
+        chosen = self._number_in_use() if number is None else number
         with self._env.begin() as txn:
-            return {key.decode(): _stored(value) for key, value in txn.cursor(db=self._states)}
+            return {key[PREFIX.size :].decode(): _stored(value) for key, value in self._rows(txn, chosen)}
+
+    def _rows(self, txn: lmdb.Transaction, number: int) -> Iterator[tuple[bytes, bytes]]:
+        prefix = PREFIX.pack(number)
+        cursor = txn.cursor(db=self._states)
+        if cursor.set_range(prefix):
+            for key, value in cast("Iterable[tuple[bytes, bytes]]", cursor):
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+
+    def _number_in_use(self) -> int:
+        active = self.active()
+        return active.number if active else 0
+
+    def trust(self) -> None:
+        """There is no server to doubt."""
 
     def close(self) -> None:
         """Close the files."""
         self._env.close()
 
-    def _generation_in(self, txn: lmdb.Transaction) -> int:
-        found = txn.get(GENERATION_KEY.encode(), db=self._meta)
-        return 0 if found is None else NUMBER.unpack(found)[0]
-
 
 def _stored(value: bytes | None) -> Stored:
     return ABSENT if value is None else Stored(NUMBER.unpack_from(value)[0], value[NUMBER.size :])
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk

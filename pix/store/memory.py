@@ -1,12 +1,14 @@
-"""The store in a dictionary: for tests and dry runs, gone with its process."""
+"""The store in a dictionary: for tests, comparisons and dry runs, gone with its process."""
 
-from collections.abc import Iterable, Sequence
-from threading import Lock
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from threading import RLock
 
+from pix.store.generation import CURRENT, Change, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
-    LIVE_NUMBERS,
+    RECORD_LIFE_MS,
     AlreadyKnown,
     CommitResult,
     Committed,
@@ -18,34 +20,51 @@ from pix.store.interface import (
 )
 
 
-class MemoryStore:
+class MemoryStore(GenerationBook):
     """See ``Store``."""
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._generation = 0
-        self._states: dict[str, Stored] = {}
+    def __init__(self, layout: str = "memory") -> None:
+        super().__init__(layout)
+        self._lock = RLock()
+        self._book: dict[str, bytes] = {}
+        self._states: dict[int, dict[str, Stored]] = {0: {}}
         self._records: dict[str, bytes] = {}
         self._outbox: dict[str, Message] = {}
+
+    def _read_book(self) -> Mapping[str, bytes]:
+        with self._lock:
+            return dict(self._book)
+
+    def _change_book(self, change: Change) -> None:
+        with self._lock:
+            for name, value in change(dict(self._book)).items():
+                if value is None:
+                    self._book.pop(name, None)
+                else:
+                    self._book[name] = value
 
     def snapshot(self, record_id: str, keys: Sequence[str]) -> Snapshot:
         """Record and states in one round trip."""
         with self._lock:
-            states = {key: self._states.get(key, ABSENT) for key in keys}
+            current = self._current(self._book.get(CURRENT), self._read_book)
+            found = self._states[current.number]
+            states = {key: found.get(key, ABSENT) for key in keys}
             record = self._records.get(record_id)
-            return Snapshot(self._generation, states, record, record_id not in self._outbox)
+            return Snapshot(current.number, current.imports, states, record, record_id not in self._outbox)
 
     def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
         """Write states, record and outbox entry, or nothing."""
         with self._lock:
+            current = self._current(self._book.get(CURRENT), self._read_book)
             if (known := self._records.get(message.record_id)) is not None:
                 return AlreadyKnown(known)
-            moved = {fold.key for fold in folds if self._states.get(fold.key, ABSENT).number != fold.read}
-            if generation != self._generation:
+            states = self._states[current.number]
+            moved = {fold.key for fold in folds if states.get(fold.key, ABSENT).number != fold.read}
+            if generation != current.number:
                 moved.add(GENERATION_KEY)
             if moved:
                 return Raced(frozenset(moved))
-            self._states.update((fold.key, Stored(fold.got, fold.blob)) for fold in folds)
+            states.update((fold.key, Stored(fold.got, fold.blob)) for fold in folds)
             self._records[message.record_id] = message.value
             self._outbox[message.record_id] = message
             return Committed()
@@ -65,29 +84,52 @@ class MemoryStore:
     def force_to_disk(self) -> None:
         """Nothing here survives its process anyway."""
 
-    def load_base(self, generation: int, states: Iterable[tuple[str, int, bytes]]) -> int:
-        """Take folded history as the base of keys that had no live fold yet."""
+    def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
+        """Put back records that the store lost."""
         with self._lock:
+            before = len(self._records)
+            for record_id, record, committed_at_ms in records:
+                if committed_at_ms > now_ms - RECORD_LIFE_MS:
+                    self._records.setdefault(record_id, record)
+            return len(self._records) - before
+
+    def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
+        """States of one generation."""
+        with self._lock:
+            found = self._states.get(number, {})
+            return {key: found.get(key, ABSENT) for key in keys}
+
+    def write_states(self, number: int, states: Iterable[tuple[str, int, bytes]]) -> int:
+        """Put states into a generation that is being built."""
+        with self._lock:
+            found = self._states.setdefault(number, {})
             written = 0
-            for key, number, blob in states:
-                if self._states.get(key, ABSENT).number < LIVE_NUMBERS:
-                    self._states[key] = Stored(number, blob)
-                    written += 1
-            self._generation = generation
+            for written, (key, fold, blob) in enumerate(states, 1):  # noqa: B007 - the last one is the count
+                found[key] = Stored(fold, blob)
             return written
 
-    def generation(self) -> int:
-        """How many history imports the store's base holds."""
-        return self._generation
+    def drop_states(self, number: int, limit: int) -> bool:
+        """Delete up to ``limit`` states of a generation; whether some are left."""
+        with self._lock:
+            found = self._states.get(number, {})
+            for key in list(islice(found, limit)):
+                del found[key]
+            return bool(found)
 
     def count(self) -> int:
-        """How many keys have a state."""
-        return len(self._states)
+        """How many keys have a state in the generation in use."""
+        return len(self.states())
 
-    def states(self) -> dict[str, Stored]:
-        """Every state."""
+    def states(self, number: int | None = None) -> dict[str, Stored]:
+        """Every state of a generation."""
         with self._lock:
-            return dict(self._states)
+            if number is None:
+                active = self.active()
+                number = active.number if active else 0
+            return dict(self._states.get(number, {}))
+
+    def trust(self) -> None:
+        """There is no server to doubt."""
 
     def close(self) -> None:
         """Nothing to release."""

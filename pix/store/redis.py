@@ -1,47 +1,49 @@
 """The store on Redis or Valkey: one primary, shared by the services of several hosts.
 
 One pipeline reads what a payment needs, one script compares and sets. Records expire after the
-idempotency period. Keys of one database belong to one Sentinela.
+idempotency period. Keys of one database belong to one Sentinela; a state's key holds its generation's number.
+
+With replicas, a commit waits until one of them has it. Whoever answers after a lost connection may be a
+promoted replica that misses the last commits, so another server is not believed until ``trust`` is called.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import msgpack
 import redis
 
-from pix.contracts import DAY_MS
+from pix.store.errors import StoreDoubtful, StoreError
+from pix.store.generation import CURRENT, Change, Current, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
-    LAYOUT_KEY,
-    LIVE_NUMBERS,
+    RECORD_LIFE_MS,
     AlreadyKnown,
     CommitResult,
     Committed,
     Fold,
-    LayoutMismatch,
     Message,
     Raced,
     Snapshot,
     Stored,
-    StoreLoading,
 )
 
 NUMBER = struct.Struct("<q")
-RECORD_LIFE_MS = 8 * DAY_MS
-LOADING = b"loading"
-BASE_CHUNK = 500
+BOOK_KEY, OUTBOX_KEY = "book", "outbox"
+CHUNK = 500
+REPLICATION_MS = 500
+"""How long a commit waits for its replicas before it is published all the same."""
 
 COMMIT = """
--- KEYS: meta, record, outbox, then states.  ARGV: generation, record, envelope, record id, life,
+-- KEYS: book, record, outbox, then states.  ARGV: generation, record, envelope, record id, life,
 -- then per state the expected number and the new value.
 local known = redis.call('GET', KEYS[2])
 if known then return {'known', known} end
 local moved = {'raced'}
-if (redis.call('HGET', KEYS[1], 'generation') or '0') ~= ARGV[1] then moved[#moved + 1] = 'generation' end
+if (redis.call('HGET', KEYS[1], 'current') or '0') ~= ARGV[1] then moved[#moved + 1] = 'generation' end
 for i = 4, #KEYS do
   local found = redis.call('GETRANGE', KEYS[i], 0, 7)
   if found ~= ARGV[2 * i - 2] then moved[#moved + 1] = KEYS[i] end
@@ -53,80 +55,141 @@ redis.call('HSET', KEYS[3], ARGV[4], ARGV[3])
 return {'committed'}
 """
 
-LOAD = """
--- KEYS: states.  ARGV: the first live number, then the new value per state.
-local written = 0
-for i = 1, #KEYS do
-  local found = redis.call('GETRANGE', KEYS[i], 0, 7)
-  if found == '' or struct.unpack('<i8', found) < tonumber(ARGV[1]) then
-    redis.call('SET', KEYS[i], ARGV[i + 1])
-    written = written + 1
-  end
-end
-return written
-"""
 
-
-class RedisStore:
+class RedisStore(GenerationBook):
     """See ``Store``."""
 
-    def __init__(self, url: str, layout: str) -> None:
+    def __init__(self, url: str, layout: str, replicas: int = 0) -> None:
         """Connect.
 
-        Raises:
-            LayoutMismatch: The database holds blobs of another layout.
+        Args:
+            url: Address of the primary.
+            layout: Version of the state blobs that this build reads.
+            replicas: How many replicas must have a commit before it is published.
         """
-        self._redis: Any = redis.Redis.from_url(url)
-        self._commit = self._redis.register_script(COMMIT)
-        self._load = self._redis.register_script(LOAD)
-        self._redis.hsetnx("meta", LAYOUT_KEY, layout)
-        found = self._redis.hget("meta", LAYOUT_KEY)
-        if found != layout.encode():
-            raise LayoutMismatch(
-                f"{url} holds states of layout {found!r}, this build reads {layout}; "
-                "use an empty database and import the history again"
-            )
+        super().__init__(layout)
+        self._trusted: str | None = None
+        self._believe_next = True
+        self._redis: Any = redis.Redis.from_url(url, redis_connect_func=self._greet)
+        self._replicas = replicas
+        self._commit_sha = self._redis.script_load(COMMIT)
+        self._expected = 0
+
+    def _greet(self, connection: Any) -> None:
+        """On every new connection: is it still the server that was compared with the logs?"""
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        answer = connection.read_response()
+        text = answer.decode() if isinstance(answer, bytes) else str(answer)
+        run_id = next(line.partition(":")[2] for line in text.splitlines() if line.startswith("run_id:"))
+        if self._believe_next or self._trusted is None:
+            self._trusted, self._believe_next = run_id, False
+        if run_id != self._trusted:
+            # Left connected, it would be used unasked the next time.
+            connection.disconnect()
+            raise StoreDoubtful("another server answers for the online store; it is compared with the logs first")
+
+    def trust(self) -> None:
+        """Take the server that answers now for the one that was meant."""
+        self._believe_next = True
+        self._redis.connection_pool.disconnect()
+        self._redis.ping()
+        self._commit_sha = self._redis.script_load(COMMIT)
+
+    def _read_book(self) -> Mapping[str, bytes]:
+        return {name.decode(): value for name, value in self._redis.hgetall(BOOK_KEY).items()}
+
+    def _change_book(self, change: Change) -> None:
+        def apply(pipeline: Any) -> None:
+            book = {name.decode(): value for name, value in pipeline.hgetall(BOOK_KEY).items()}
+            changes = change(book)
+            pipeline.multi()
+            for name, value in changes.items():
+                if value is None:
+                    pipeline.hdel(BOOK_KEY, name)
+                else:
+                    pipeline.hset(BOOK_KEY, name, value)
+
+        self._redis.transaction(apply, BOOK_KEY)
+        self._replicate()
+
+    def _replicate(self) -> None:
+        if self._replicas:
+            self._redis.execute_command("WAIT", self._replicas, REPLICATION_MS)
+
+    def _seen(self, raw: bytes | None) -> Current:
+        current = self._current(raw, self._read_book)
+        self._expected = current.number
+        return current
 
     def snapshot(self, record_id: str, keys: Sequence[str]) -> Snapshot:
-        """Record and states in one round trip.
+        """Record and states in one round trip; in two just after a flip.
 
         Raises:
-            StoreLoading: A new base is being written.
+            StoreError: The server does not answer, or see ``Store``.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hget("meta", GENERATION_KEY)
-        pipeline.hexists("outbox", record_id)
-        pipeline.mget([_record_key(record_id), *map(_state_key, keys)])
-        generation, waiting, (record, *values) = pipeline.execute()
-        if generation == LOADING:
-            raise StoreLoading("the online store is taking a new base; try again in a second")
-        states = {key: _stored(value) for key, value in zip(keys, values, strict=True)}
-        return Snapshot(int(generation or 0), states, record, not waiting)
+        while True:
+            expected = self._expected
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hget(BOOK_KEY, CURRENT)
+            pipeline.hexists(OUTBOX_KEY, record_id)
+            pipeline.mget([_record_key(record_id), *(_state_key(expected, key) for key in keys)])
+            try:
+                raw, waiting, (record, *values) = pipeline.execute()
+            except (redis.ConnectionError, redis.TimeoutError) as away:
+                raise StoreError(f"the online store does not answer: {away}") from away
+            current = self._seen(raw)
+            if current.number == expected:
+                states = {key: _stored(value) for key, value in zip(keys, values, strict=True)}
+                return Snapshot(current.number, current.imports, states, record, not waiting)
 
     def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
-        """Write states, record and outbox entry in one script, or nothing."""
+        """Write states, record and outbox entry in one script, or nothing.
+
+        Raises:
+            StoreError: The server does not answer (whether it committed is unknown), or see ``Store``.
+        """
         envelope = msgpack.packb([message.topic, message.key, message.committed_at_ms])
         arguments: list[Any] = [generation, message.value, envelope, message.record_id, RECORD_LIFE_MS]
         for fold in folds:
             arguments.append(NUMBER.pack(fold.read) if fold.read else b"")
             arguments.append(NUMBER.pack(fold.got) + fold.blob)
-        keys = ["meta", _record_key(message.record_id), "outbox", *(_state_key(fold.key) for fold in folds)]
-        answer, *rest = self._commit(keys=keys, args=arguments)
+        states = (_state_key(generation, fold.key) for fold in folds)
+        keys = [BOOK_KEY, _record_key(message.record_id), OUTBOX_KEY, *states]
+        answer, *rest = self._run_commit(keys, arguments)
         if answer == b"committed":
             return Committed()
         if answer == b"known":
             return AlreadyKnown(rest[0])
-        return Raced(frozenset(name.decode().removeprefix("state|") for name in rest))
+        moved = {name.decode() for name in rest}
+        if GENERATION_KEY in moved:
+            self._seen(self._redis.hget(BOOK_KEY, CURRENT))
+        return Raced(frozenset(name.removeprefix(f"state|{generation}|") for name in moved))
+
+    def _run_commit(self, keys: list[str], arguments: list[Any]) -> list[Any]:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.evalsha(self._commit_sha, len(keys), *keys, *arguments)
+        if self._replicas:
+            # In the same round trip, before anything is published: what Kafka knows, a replica knows.
+            pipeline.execute_command("WAIT", self._replicas, REPLICATION_MS)
+        try:
+            answer: list[Any] = pipeline.execute()[0]
+        except redis.exceptions.NoScriptError:
+            self._commit_sha = self._redis.script_load(COMMIT)
+            return self._run_commit(keys, arguments)
+        except (redis.ConnectionError, redis.TimeoutError) as away:
+            raise StoreError(f"the online store does not answer: {away}") from away
+        return answer
 
     def published(self, record_ids: Sequence[str]) -> None:
         """Take messages out of the outbox."""
         if record_ids:
-            self._redis.hdel("outbox", *record_ids)
+            self._redis.hdel(OUTBOX_KEY, *record_ids)
 
     def unpublished(self, committed_before_ms: int, limit: int) -> list[Message]:
         """Messages still in the outbox that were committed before a time."""
         found: list[Message] = []
-        for raw_id, envelope in sorted(self._redis.hgetall("outbox").items()):
+        for raw_id, envelope in sorted(self._redis.hgetall(OUTBOX_KEY).items()):
             topic, key, committed_at_ms = msgpack.unpackb(envelope)
             if committed_at_ms < committed_before_ms and len(found) < limit:
                 value = self._redis.get(_record_key(raw_id.decode()))
@@ -138,33 +201,55 @@ class RedisStore:
         if self._redis.config_get("appendonly").get("appendonly") == "yes":
             self._redis.execute_command("WAITAOF", 1, 0, 1000)
 
-    def load_base(self, generation: int, states: Iterable[tuple[str, int, bytes]]) -> int:
-        """Fence the store, write the base in pieces, open it as the new generation."""
-        self._redis.hset("meta", GENERATION_KEY, LOADING)
+    def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
+        """Put back records that the store lost, each for the rest of its life."""
+        restored = 0
+        for chunk in _chunks(records, CHUNK):
+            pipeline = self._redis.pipeline(transaction=False)
+            for record_id, record, committed_at_ms in chunk:
+                left_ms = committed_at_ms + RECORD_LIFE_MS - now_ms
+                if left_ms > 0:
+                    pipeline.set(_record_key(record_id), record, px=left_ms, nx=True)
+            restored += sum(bool(done) for done in pipeline.execute())
+        return restored
+
+    def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
+        """States of one generation."""
+        values = self._redis.mget([_state_key(number, key) for key in keys]) if keys else []
+        return {key: _stored(value) for key, value in zip(keys, values, strict=True)}
+
+    def write_states(self, number: int, states: Iterable[tuple[str, int, bytes]]) -> int:
+        """Put states into a generation that is being built."""
         written = 0
-        for chunk in _chunks(states, BASE_CHUNK):
-            keys = [_state_key(key) for key, _, _ in chunk]
-            values = [NUMBER.pack(number) + blob for _, number, blob in chunk]
-            written += self._load(keys=keys, args=[LIVE_NUMBERS, *values])
-        self._redis.hset("meta", GENERATION_KEY, generation)
+        for chunk in _chunks(states, CHUNK):
+            self._redis.mset({_state_key(number, key): NUMBER.pack(fold) + blob for key, fold, blob in chunk})
+            written += len(chunk)
+        self._replicate()
         return written
 
-    def generation(self) -> int:
-        """How many history imports the store's base holds."""
-        found = self._redis.hget("meta", GENERATION_KEY)
-        return 0 if found in (None, LOADING) else int(found)
+    def drop_states(self, number: int, limit: int) -> bool:
+        """Delete up to ``limit`` states of a generation; whether some are left."""
+        found = list(islice(self._redis.scan_iter(_state_key(number, "*"), count=1000), limit))
+        if found:
+            self._redis.unlink(*found)
+        return len(found) == limit
 
     def count(self) -> int:
-        """How many keys have a state."""
-        return sum(1 for _ in self._redis.scan_iter("state|*", count=1000))
+        """How many keys have a state in the generation in use."""
+        return sum(1 for _ in self._redis.scan_iter(_state_key(self._number_in_use(), "*"), count=1000))
 
-    def states(self) -> dict[str, Stored]:
-        """Every state."""
-        found = {}
-        for chunk in _chunks(self._redis.scan_iter("state|*", count=1000), 1000):
+    def states(self, number: int | None = None) -> dict[str, Stored]:
+        """Every state of a generation."""
+        chosen = self._number_in_use() if number is None else number
+        prefix, found = _state_key(chosen, ""), {}
+        for chunk in _chunks(self._redis.scan_iter(f"{prefix}*", count=1000), 1000):
             for key, value in zip(chunk, self._redis.mget(chunk), strict=True):
-                found[key.decode().removeprefix("state|")] = _stored(value)
+                found[key.decode().removeprefix(prefix)] = _stored(value)
         return found
+
+    def _number_in_use(self) -> int:
+        active = self.active()
+        return active.number if active else 0
 
     def close(self) -> None:
         """Close the connections."""
@@ -175,8 +260,8 @@ def _record_key(record_id: str) -> str:
     return f"record|{record_id}"
 
 
-def _state_key(key: str) -> str:
-    return f"state|{key}"
+def _state_key(number: int, key: str) -> str:
+    return f"state|{number}|{key}"
 
 
 def _stored(value: bytes | None) -> Stored:

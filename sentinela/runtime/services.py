@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT, SIGTERM
+from typing import Any
 from urllib.parse import urlparse
 
 from pix import locks
@@ -57,6 +58,7 @@ class Service:
         after: Services that it is better started after, whether they became healthy or not.
         ports: Settings of the ports it listens on.
         reads: Prefix of the settings that it depends on; a change of them restarts it.
+        working: What it is busy with before it can be healthy, and how far; it is waited for as long as it says so.
         prepare: Done before it is started.
         finish: Done once it is healthy.
     """
@@ -71,6 +73,7 @@ class Service:
     after: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     reads: str = ""
+    working: Probe = lambda: None
     prepare: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
 
@@ -151,7 +154,8 @@ def _tracking(settings: Settings, home: Home) -> Service | External:
 
 def _serving(settings: Settings, home: Home) -> Service | External:
     def probe() -> str | None:
-        return http_problem(f"{settings.service}/readyz")
+        problem = http_problem(f"{settings.service}/readyz")
+        return problem and (_told_of_store(settings).get("problem") or problem)
 
     if settings.serving_url:
         return External(name=SERVING, probe=probe, url=settings.service)
@@ -167,8 +171,26 @@ def _serving(settings: Settings, home: Home) -> Service | External:
         environment={"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(home.folder("bentoml"))},
         needs=(BROKER, TRACKING),
         ports=("serving_port",),
+        working=lambda: _store_progress(settings),
         prepare=lambda: _prepare_serving(settings, home),
     )
+
+
+def _told_of_store(settings: Settings) -> dict[str, Any]:
+    """What the service says of its store; nothing while it does not answer."""
+    from serving.operator import NotDone, Operator
+
+    try:
+        return Operator(settings.service, (settings.secrets / "api-key").read_text().strip()).store()
+    except (NotDone, OSError):
+        return {}
+
+
+def _store_progress(settings: Settings) -> str | None:
+    from serving.operator import progress
+
+    building = [each for each in _told_of_store(settings).get("generations", []) if each["state"] == "building"]
+    return f"building the online store, {progress(building[-1])}" if building else None
 
 
 def _prepare_serving(settings: Settings, home: Home) -> None:

@@ -32,6 +32,7 @@ LOCK_WAIT_SECONDS = 300.0
 POLL_SECONDS = 0.3
 # A service that has been up for long may miss one probe on a busy machine and is not half-dead.
 PATIENCE_SECONDS = 12.0
+WORK_SECONDS = 2.0
 TAIL_LINES = 15
 STREAM_STEPS = (Step(SIGINT, everyone=False, wait_seconds=20), Step(SIGTERM, everyone=True, wait_seconds=5))
 
@@ -117,6 +118,8 @@ class _Start:
         self.failed: dict[str, str] = {}
         self.give_up_at: dict[str, float] = {}
         self.fresh: set[str] = set()
+        self.asked_at: dict[str, float] = {}
+        self.told: dict[str, str] = {}
 
     def run(self) -> None:
         parts = services.parts(self.settings, self.home)
@@ -190,7 +193,7 @@ class _Start:
         problem = service.probe() if alive else "its process ended"
         if problem is None:
             self._finish(service)
-        elif alive and time.monotonic() < self.give_up_at[service.name]:
+        elif alive and (self._works(service) or time.monotonic() < self.give_up_at[service.name]):
             return
         elif service.name in self.fresh:
             why = problem if not alive else f"not healthy within {service.deadline_seconds:.0f} s: {problem}"
@@ -198,6 +201,22 @@ class _Start:
         else:
             self.say(f"{service.name}: half-dead ({problem}); starting it again")
             self._start(service)
+
+    def _works(self, service: Service) -> bool:
+        """Whether it says that it is busy; its time begins anew, and what it says is shown."""
+        now = time.monotonic()
+        if now < self.asked_at.get(service.name, 0.0):
+            return service.name in self.told
+        self.asked_at[service.name] = now + WORK_SECONDS
+        line = service.working()
+        if line is None:
+            self.told.pop(service.name, None)
+            return False
+        if self.told.get(service.name) != line:
+            self.say(f"{service.name}: {line}")
+        self.told[service.name] = line
+        self.give_up_at[service.name] = now + service.deadline_seconds
+        return True
 
     def _finish(self, part: Service | External) -> None:
         try:

@@ -179,6 +179,8 @@ def test_the_store_and_the_model_are_shown(client: TestClient) -> None:
         "layout": client.get("/store").json()["layout"],
         "states": 4,
         "unpublished": 0,
+        "problem": None,
+        "generations": [],
     }
     assert client.get("/model").json()["model"]["version"] == "1"
 

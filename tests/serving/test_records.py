@@ -121,7 +121,8 @@ def test_the_model_sees_a_changed_record(change: dict[str, object]) -> None:
     assert isinstance(done, Done)
     with pytest.raises(ValidationError):
         DecisionRecord.model_validate_json(canonical_json({**json.loads(done.record), **change}))
-    for name in json.loads(done.record):
+    # Records from before the store had generations lack its number.
+    for name in json.loads(done.record).keys() - {"store_generation"}:
         without = {key: value for key, value in json.loads(done.record).items() if key != name}
         with pytest.raises(ValidationError):
             DecisionRecord.model_validate_json(canonical_json(without))

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from pix.store.errors import BuildBusy, LayoutMismatch, StoreError, StoreLoading, StoreLost
+from pix.store.generation import LEASE_MS, Generation, Identity
 from pix.store.interface import (
     GENERATION_KEY,
     LIVE_NUMBERS,
+    RECORD_LIFE_MS,
     AlreadyKnown,
     Committed,
     Fold,
-    LayoutMismatch,
     Message,
     Raced,
     Store,
@@ -88,7 +90,7 @@ def test_a_lost_race_changes_nothing_and_names_the_keys(store: Store) -> None:
 
 
 def test_another_generation_is_a_lost_race(store: Store) -> None:
-    store.load_base(1, [])
+    assert store.load_base(1, []) == 0
     assert store.commit(message("id-1"), [], 0) == Raced(frozenset({GENERATION_KEY}))
 
 
@@ -104,14 +106,123 @@ def test_the_outbox_keeps_what_is_not_published(store: Store) -> None:
     store.force_to_disk()
 
 
-def test_a_base_fills_keys_without_live_folds_only(store: Store) -> None:
-    store.commit(message("id-1"), [Fold("live", 0, LIVE, b"live")], 0)
-    assert store.load_base(1, [("old", 3, b"base"), ("live", 9, b"base")]) == 1
-    assert store.load_base(2, [("old", 4, b"newer")]) == 1
-    assert store.generation() == 2
-    states = store.states()
-    assert (states["old"].number, states["old"].blob) == (4, b"newer")
-    assert (states["live"].number, states["live"].blob) == (LIVE, b"live")
+def identity(imports: int = 1, layout: str = "layout-1") -> Identity:
+    return Identity(imports=imports, base_version=3, layout=layout, token_key_version=1)
+
+
+def flipped(store: Store, states: list[tuple[str, int, bytes]], builder: str = "me") -> Generation:
+    built = store.begin(identity(), builder, 0)
+    store.write_states(built.number, states)
+    store.fence(built)
+    store.flip(built, {"pix.decisions": {"0": 7}})
+    return built
+
+
+def test_generations_lie_beside_each_other(store: Store) -> None:
+    store.commit(message("id-1"), [Fold("a", 0, LIVE, b"old")], 0)
+    flipped(store, [("a", 4, b"new"), ("b", 1, b"only here")])
+    found = store.snapshot("id-1", ["a", "b"])
+    assert (found.generation, found.imports, found.record) == (1, 1, b"{}")
+    assert [(found.states[key].number, found.states[key].blob) for key in "ab"] == [(4, b"new"), (1, b"only here")]
+    assert store.read_states(0, ["a"])["a"].blob == b"old"
+    assert (store.count(), set(store.states()), set(store.states(0))) == (2, {"a", "b"}, {"a"})
+    assert store.commit(message("id-2"), [Fold("a", 4, LIVE, b"newer")], 1) == Committed()
+    assert store.states(0)["a"].blob == b"old"
+
+
+def test_a_building_generation_is_seen_by_nobody(store: Store) -> None:
+    built = store.begin(identity(), "me", 0)
+    store.write_states(built.number, [("a", 4, b"new")])
+    store.note(built, "base", 1, 2, 0)
+    assert (store.snapshot("x", ["a"]).states["a"].number, store.active()) == (0, None)
+    (listed,) = store.generations()
+    assert (listed.state, listed.step, listed.done, listed.total) == ("building", "base", 1, 2)
+
+
+def test_a_fence_refuses_reads_and_commits_until_it_is_lifted(store: Store) -> None:
+    flipped(store, [])
+    built = store.begin(identity(2), "other", 0)
+    store.fence(built)
+    assert [each.state for each in store.generations()] == ["fenced", "building"]
+    with pytest.raises(StoreLoading):
+        store.snapshot("id-1", ["a"])
+    with pytest.raises(StoreLoading):
+        store.commit(message("id-1"), [], 1)
+    assert not store.lift("somebody else")
+    assert store.lift("other")
+    assert store.commit(message("id-1"), [], 1) == Committed()
+
+
+def test_a_flip_fails_when_somebody_lifted_its_fence(store: Store) -> None:
+    built = store.begin(identity(), "me", 0)
+    store.fence(built)
+    assert store.lift_of_the_dead(LEASE_MS - 1) is None
+    assert store.lift_of_the_dead(LEASE_MS) == "me"
+    with pytest.raises(BuildBusy, match="fence"):
+        store.flip(built, {})
+    assert store.snapshot("x", []).generation == 0
+
+
+def test_one_builder_at_a_time_and_a_dead_one_is_replaced(store: Store) -> None:
+    first = store.begin(identity(), "first", 0)
+    store.write_states(first.number, [("a", 1, b"x")])
+    with pytest.raises(BuildBusy, match="first is building generation 1"):
+        store.begin(identity(), "second", LEASE_MS - 1)
+    second = store.begin(identity(), "second", LEASE_MS)
+    assert second.number == 2
+    with pytest.raises(BuildBusy, match="no longer built by first"):
+        store.note(first, "base", 0, 0, LEASE_MS)
+    assert store.states(1) == {}
+
+
+def test_the_generation_before_is_kept_until_the_next_build(store: Store) -> None:
+    flipped(store, [("a", 1, b"one")])
+    flipped(store, [("a", 2, b"two")])
+    assert [(each.number, each.state) for each in store.generations()] == [(1, "retired"), (2, "active")]
+    assert store.generations()[0].complete_to == {"pix.decisions": {"0": 7}}
+    assert store.states(1)["a"].blob == b"one"
+    back = store.resume(1, "me", 0)
+    store.fence(back)
+    store.flip(back, {})
+    assert store.snapshot("x", ["a"]).states["a"].blob == b"one"
+    flipped(store, [("a", 3, b"three")])
+    assert [(each.number, each.state) for each in store.generations()] == [(1, "retired"), (3, "active")]
+    assert (store.states(2), store.states(1)["a"].blob) == ({}, b"one")
+    with pytest.raises(StoreError, match="no retired generation 2"):
+        store.resume(2, "me", 0)
+
+
+def test_a_build_that_failed_says_why_and_leaves_no_states(store: Store) -> None:
+    flipped(store, [("a", 1, b"one")])
+    built = store.begin(identity(2), "me", 0)
+    store.write_states(built.number, [(f"k{number}", 1, b"x") for number in range(30)])
+    assert store.drop_states(built.number, 10)
+    store.give_up(built, "no such base")
+    assert (store.generations()[-1].state, store.generations()[-1].problem) == ("failed", "no such base")
+    assert (store.states(2), store.states()["a"].blob) == ({}, b"one")
+
+
+def test_lost_records_are_put_back_and_others_stay(store: Store) -> None:
+    store.commit(message("id-1", b"here"), [], 0)
+    now_ms = RECORD_LIFE_MS + 100
+    records = [("id-1", b"other", now_ms), ("id-2", b"back", now_ms - 5), ("id-3", b"too old", 100)]
+    assert store.restore_records(records, now_ms) == 1
+    found = [store.snapshot(name, []) for name in ("id-1", "id-2", "id-3")]
+    assert [(each.record, each.is_published) for each in found] == [(b"here", False), (b"back", True), (None, True)]
+
+
+def test_content_that_is_gone_is_never_an_empty_beginning(url: str, store: Store) -> None:
+    if not url.startswith("redis"):
+        pytest.skip("an open LMDB file cannot be emptied from outside")
+    import redis
+
+    flipped(store, [("a", 1, b"one")])
+    assert store.snapshot("x", ["a"]).generation == 1
+    redis.Redis.from_url(url).flushall()
+    with pytest.raises(StoreLost):
+        store.snapshot("x", ["a"])
+    with pytest.raises(StoreLost):
+        store.commit(message("id-1"), [Fold("a", 1, LIVE, b"two")], 1)
 
 
 def test_numbers_of_live_folds_never_repeat() -> None:
@@ -138,12 +249,26 @@ def test_concurrent_commits_on_one_key_leave_no_gap(store: Store) -> None:
     assert store.states()["hot"].number == LIVE + 99
 
 
-def test_another_layout_is_refused(url: str) -> None:
+def test_states_of_another_layout_are_not_read(url: str) -> None:
     if url == "memory://":
         pytest.skip("a memory store is always new")
-    open_store(url, "layout-1").close()
+    before = open_store(url, "layout-1")
+    flipped(before, [("a", 1, b"one")])
+    before.close()
+    later = open_store(url, "layout-2")
     with pytest.raises(LayoutMismatch, match="layout-2"):
-        open_store(url, "layout-2")
+        later.snapshot("x", ["a"])
+    built = later.begin(identity(layout="layout-2"), "later", 0)
+    later.fence(built)
+    later.flip(built, {})
+    assert later.snapshot("x", ["a"]).generation == 2
+    with pytest.raises(StoreError, match="deploy the build"):
+        later.resume(1, "later", 0)
+    later.close()
+    again = open_store(url, "layout-1")
+    with pytest.raises(LayoutMismatch, match="layout-1"):
+        again.snapshot("x", ["a"])
+    again.close()
 
 
 def test_an_unknown_address_is_refused() -> None:
