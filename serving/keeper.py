@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pix.store.errors import BuildBusy, StoreDoubtful, StoreError, StoreLoading
+from pix.store.errors import BuildBusy, StoreError, StoreLoading
 from pix.store.generation import Generation
 from pix.store.interface import Store
 from serving.base import Base, BaseRefused, read_base
@@ -92,33 +92,35 @@ class StoreKeeper:
 
     def look(self) -> None:
         """Notice what happened to the store, and build it anew where that is needed."""
-        if (dead := self._store.lift_of_the_dead(self._now_ms())) is not None:
-            log.warning("builder %s died behind its fence; the store is open again", dead)
         if not self._busy.acquire(blocking=False):
             return
         try:
-            number = self._number()
-            if number is not None and number == self._examined:
-                return
-            if self._examined is not None:
-                # Another worker flipped, the content is gone, or another server answers.
-                self._examined, self.problem = None, NOT_EXAMINED
-            if time.monotonic() >= self._not_before:
-                self._examine()
+            self._look()
+        except StoreError as away:
+            self._examined, self.problem = None, str(away)
         finally:
             self._busy.release()
 
+    def _look(self) -> None:
+        server = self._store.other_server()
+        if (dead := self._store.lift_of_the_dead(self._now_ms())) is not None:
+            log.warning("builder %s died behind its fence; the store is open again", dead)
+        number = self._number()
+        if server is None and number is not None and number == self._examined:
+            return
+        if self._examined is not None:
+            # Another worker flipped, the content is gone, or another server answers.
+            self._examined, self.problem = None, NOT_EXAMINED
+        if time.monotonic() >= self._not_before and self._examine(server) and server is not None:
+            log.warning("another server answers for the online store; payments reach it from now on")
+            self._store.trust(server)
+
     def _number(self) -> int | None:
-        try:
-            active = self._store.active()
-        except StoreDoubtful as doubt:
-            log.warning("%s", doubt)
-            self._examined, self.problem = None, str(doubt)
-            self._store.trust()
-            active = self._store.active()
+        active = self._store.active()
         return active.number if active else None
 
-    def _examine(self) -> None:
+    def _examine(self, server: str | None) -> bool:
+        """Compare with the logs, and build anew where that is needed; whether the store can be used now."""
         try:
             reason = self._why()
             if reason is not None:
@@ -127,17 +129,24 @@ class StoreKeeper:
                 self._build(Order())
         except LogsAway as away:
             self._not_before = time.monotonic() + TRY_AGAIN_SECONDS
-            if self._number() is None:
-                self.problem = f"the online store is empty, and whether it must be cannot be known: {away}"
-            else:
-                # A restart while Kafka is away must not stop payments; the comparison is made up for later.
-                self.problem = None
-            return
+            self.problem = self._problem_without_logs(server, away)
+            return False
         except (BaseRefused, BuildFailed, BuildBusy, LogLost) as refused:
             self._not_before = time.monotonic() + TRY_AGAIN_SECONDS
             self.problem = str(refused)
-            return
+            return False
         self._examined, self.problem = self._number(), None
+        return True
+
+    def _problem_without_logs(self, server: str | None, away: LogsAway) -> str | None:
+        if server is not None:
+            return (
+                f"another server answers for the online store, and whether it has all commits cannot be known: {away}"
+            )
+        if self._number() is None:
+            return f"the online store is empty, and whether it must be cannot be known: {away}"
+        # A restart while Kafka is away must not stop payments; the comparison is made up for later.
+        return None
 
     def _why(self) -> str | None:
         """Why the store must be built; None if it can be used."""
