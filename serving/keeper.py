@@ -78,6 +78,7 @@ class StoreKeeper:
         self._builder = Builder(store=store, logs=logs, flush=flush, now_ms=now_ms, name=name)
         self._now_ms = now_ms
         self._examined: int | None = None
+        self._has_served = False
         self._not_before = 0.0
         self._busy = threading.Lock()
 
@@ -135,7 +136,7 @@ class StoreKeeper:
             self._not_before = time.monotonic() + TRY_AGAIN_SECONDS
             self.problem = str(refused)
             return False
-        self._examined, self.problem = self._number(), None
+        self._examined, self.problem, self._has_served = self._number(), None, True
         return True
 
     def _problem_without_logs(self, server: str | None, away: LogsAway) -> str | None:
@@ -153,6 +154,16 @@ class StoreKeeper:
         active = self._store.active()
         if active is None:
             return self._why_not_empty()
+        foreign = self._foreign(active)
+        if foreign is not None and self._has_served:
+            # Taking it back would make the two builds change over for ever.
+            raise StoreError(
+                f"another service changed the online store to generation {active.number}: {foreign}; restart this "
+                "service with that build and key, or end the other one"
+            )
+        return foreign or self._behind(active)
+
+    def _foreign(self, active: Generation) -> str | None:
         if active.identity.layout != self._layout:
             return f"its states are of layout {active.identity.layout}, this build reads {self._layout}"
         if active.identity.token_key_version != self._token_key_version:
@@ -160,7 +171,7 @@ class StoreKeeper:
                 f"its keys are tokens of key {active.identity.token_key_version}, this service makes those of key "
                 f"{self._token_key_version}"
             )
-        return self._behind(active)
+        return None
 
     def _why_not_empty(self) -> str | None:
         base = self._base(None)

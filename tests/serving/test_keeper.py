@@ -6,13 +6,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
-from site_by_hand import Site, past
+from site_by_hand import Lake, Site, keeper, past
 from starlette.testclient import TestClient
 from traffic import NOW_MS, Clock, body
 from written_logs import WrittenLogs, flushed
@@ -34,23 +31,6 @@ BACKUP_BYTES = 10**7
 KEY = {"Authorization": "Bearer key"}
 
 
-@dataclass
-class Lake:
-    """A lake with nothing but features/base_states."""
-
-    root: Path
-
-    def write(self, rows: tuple[tuple[str, int, bytes], ...], imports: int, layout: str | None = STATE_LAYOUT) -> None:
-        keys, numbers, blobs = zip(*rows, strict=True)
-        columns = {"key": keys, "number": numbers, "blob": pa.array(blobs, pa.binary())}
-        columns |= {"import_number": pa.array([imports] * len(keys), pa.int32())}
-        if layout is not None:
-            columns["layout"] = [layout] * len(keys)
-        write_deltalake(
-            f"{self.root}/features/base_states", pa.table(columns), mode="overwrite", schema_mode="overwrite"
-        )
-
-
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake")
@@ -68,19 +48,6 @@ class AwayLogs(WrittenLogs):
 
     def newest(self, count: int) -> Messages:  # noqa: ARG002
         raise LogsAway("Kafka does not answer")
-
-
-def keeper(site: Site, lake: Lake, *, layout: str = STATE_LAYOUT, token_key: int = 1, name: str = "me") -> StoreKeeper:
-    return StoreKeeper(
-        store=site.store,
-        logs=site.logs,
-        lake_root=str(lake.root),
-        layout=layout,
-        token_key_version=token_key,
-        flush=lambda: flushed(site.store, site.logs),
-        now_ms=site.clock,
-        name=name,
-    )
 
 
 def test_a_new_home_is_usable_at_once_and_not_before(site: Site, lake: Lake) -> None:
