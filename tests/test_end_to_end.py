@@ -171,8 +171,8 @@ def test_a_label_is_folded_once_and_reaches_the_lake(instance: Instance) -> None
     label = canonical_json({**fields, "label_id": label_id(fields)})
     posted = time.monotonic()
     send_to_kafka([label, label], None, settings.kafka, topic=topics.LABELS)
-    bootstrap = settings.kafka["bootstrap.servers"]
-    wait_until(lambda: len(read_all(bootstrap, topics.FOLDS)) > 0, seconds=5)
+    place = (settings.kafka["bootstrap.servers"], topics.FOLDS, settings.kafka_partitions)
+    wait_until(lambda: len(read_all(*place)) > 0, seconds=5)
     assert instance.post(NEXT_PAYMENT).status_code == 200
     assert time.monotonic() - posted < 5
     deadline = time.monotonic() + 60

@@ -1,8 +1,11 @@
 """A second import, a new layout, a lost store while payments go on: nothing lost, nothing decided wrongly."""
 
 import json
+import multiprocessing
+import os
 import random
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,13 +25,17 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.engines.online import Desk, pack
 from pix.logged import ReferenceChange, folds_of_decision, folds_of_label
 from pix.store.errors import LayoutMismatch, StoreLoading, StoreLost
+from pix.store.generation import LEASE_MS
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
+from pix.store.memory import MemoryStore
+from serving.build import Builder
 from serving.keeper import Order
 from serving.pipeline import Done
 
 NEWER = "newer"
 FIRST, SECOND = past(1, 400), past(2, 700, seed=8)
 WORKERS = 3
+KILLS = 10
 
 
 class Traffic:
@@ -160,6 +167,61 @@ def test_payments_go_on_while_the_store_changes(sites: tuple[Site, Site], empty:
     assert sum(found.number >= LIVE_NUMBERS for found in before.values()) >= 1_000
     for identity, record in list(decided.items())[::50]:
         assert newer.store.snapshot(f"default|decision|{identity}", []).record == record
+
+
+def build_until_killed(url: str, logs: WrittenLogs, now_ms: int) -> None:
+    """A builder in a process of its own that stays behind its fence if it gets so far."""
+    site = Site(open_store(url, STATE_LAYOUT), logs, Clock(now_ms))
+    builder = Builder(
+        store=site.store,
+        logs=logs,
+        flush=lambda: bool(time.sleep(60)),
+        now_ms=site.clock,
+        name=f"builder-{os.getpid()}",
+    )
+    builder.build(builder.begin(SECOND, layout=STATE_LAYOUT, token_key_version=1), SECOND)
+
+
+@pytest.mark.faults
+def test_builders_are_killed_again_and_again_under_traffic(
+    sites: tuple[Site, Site], empty: str, tmp_path: Path
+) -> None:
+    """kill -9 while the base is written, the logs are read, and behind the fence."""
+    site, _ = sites
+    draw, fences = random.Random(5), 0
+    lake = Lake(tmp_path / "lake")
+    lake.write(FIRST.rows, 1)
+    kept = keeper(site, lake)
+    kept.look()
+    site.live(1, 0, 300)
+    flushed(site.store, site.logs)
+    spawn = multiprocessing.get_context("spawn")
+    with Traffic([site.store], site.clock.now_ms) as traffic:
+        for _ in range(KILLS):
+            builder = spawn.Process(target=build_until_killed, args=(empty, site.logs, site.clock.now_ms))
+            builder.start()
+            while all(each.state != "building" for each in site.store.generations()):
+                time.sleep(0.005)
+            time.sleep(draw.choice([0, 0.02, 0.1, 0.4]))
+            builder.kill()
+            builder.join()
+            fences += any(each.state == "fenced" for each in site.store.generations())
+            site.clock.now_ms += LEASE_MS
+            kept.look()
+            kept.require()
+            traffic.goes_on(20)
+        lake.write(SECOND.rows, 2)
+        _, work = kept.begin(Order(is_forced=False))
+        assert work is not None
+        work()
+        traffic.goes_on(20)
+    assert 0 < fences < KILLS
+    flushed(site.store, site.logs)
+    assert traffic.records.items() <= _decided(site.logs).items()
+    assert _wrongly_decided(site.logs, {1: FIRST, 2: SECOND}) == []
+    fresh = Site(MemoryStore(STATE_LAYOUT), site.logs, site.clock)
+    fresh.build(SECOND)
+    assert site.store.states() == fresh.store.states()
 
 
 def _decided(logs: WrittenLogs) -> dict[str, bytes]:
