@@ -30,6 +30,7 @@ from pix.offline.tables import (
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+Result = dg.MaterializeResult[Any]
 WITHOUT_TOKENS = (PAYMENT_FEATURES, HISTORIES, RUNS)
 FOLDED = (HISTORY_PAYMENTS, HISTORY_LABELS, DECISIONS_SILVER, BRONZE_FOLDS)
 
@@ -51,7 +52,7 @@ class TrainingSetConfig(dg.Config):
     pool="features_payment_features",
 )
 @told
-def offline_features(lake: LakeResource) -> tuple[dg.MaterializeResult[Any], ...]:
+def offline_features(lake: LakeResource) -> tuple[Result, Result, Result, Result, Result, Result]:
     """Feature vectors of all payments, and the states that the online store and the next run start from.
 
     A history is folded when an import changed it. Of the live log only what came since the last run is folded, on
@@ -60,7 +61,10 @@ def offline_features(lake: LakeResource) -> tuple[dg.MaterializeResult[Any], ...
     folding.prepare(lake)
     histories = folding.fold_histories(lake)
     run = folding.fold_log(lake)
-    return tuple(lake.unchanged(table).result(histories_folded=histories, **run) for table in folding.TABLES)
+    features, base, folded, states, unanswered, log = (
+        lake.unchanged(table).result(histories_folded=histories, **run) for table in folding.TABLES
+    )
+    return features, base, folded, states, unanswered, log
 
 
 @dg.asset(**table_asset(FEATURE_STATISTICS, pii="none"), deps=keys_of(PAYMENT_FEATURES))
