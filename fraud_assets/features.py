@@ -12,6 +12,7 @@ from fraud_assets.lake import LakeError, LakeResource, Written
 from fraud_assets.resources import ServiceResource
 from fraud_assets.silver import BRONZE_FOLDS
 from pix.contracts import DAY_MS, LIVE_HISTORY
+from pix.features import FINGERPRINT
 from pix.offline.names import usable
 from pix.offline.tables import (
     BASE_STATES,
@@ -108,8 +109,14 @@ def training_set(config: TrainingSetConfig, lake: LakeResource) -> dg.Materializ
     written = _not_empty(lake, frame, config.history)
     made = lake.read(TRAINING_SET.name).where(of_history(config.history))
     payments, frauds = made.count(), made.where("is_fraud").count()
+    aside = lake.ask(PAYMENT_FEATURES.name, f"select count(*) as n from asked where fingerprint <> '{FINGERPRINT}'")  # noqa: S608
     return written.result(
-        history=config.history, payments=payments, as_of_ms=as_of_ms, frauds=frauds, base_rate=frauds / payments
+        history=config.history,
+        payments=payments,
+        as_of_ms=as_of_ms,
+        frauds=frauds,
+        base_rate=frauds / payments,
+        of_other_declarations=aside[0]["n"],
     )
 
 
