@@ -137,7 +137,7 @@ class _Sides:
         from pix.offline.features import of_history
 
         past, labels = self._read("history"), self._spark.createDataFrame([], LABELS)
-        found = of_history(past, labels, past.limit(0), partitions=PARTITIONS)
+        found = of_history(past, labels, past.limit(0), with_states=False, partitions=PARTITIONS)
         try:
             found.features.write.mode("overwrite").parquet(str(self._folder / "ours"))
         finally:

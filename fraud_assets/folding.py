@@ -64,6 +64,7 @@ def fold_histories(lake: LakeResource) -> list[str]:
             payments.where(where),
             labels.where(where),
             lake.read_or_empty(DECISIONS_SILVER),
+            with_states=name == LIVE_HISTORY,
             partitions=tasks_for(count),
         )
         try:
