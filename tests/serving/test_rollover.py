@@ -1,4 +1,4 @@
-"""A second import, a new layout and the loss of the store while payments go on: nothing lost, nothing decided wrongly."""
+"""A second import, a new layout and a lost store while payments go on: nothing lost, nothing decided wrongly."""
 
 import json
 import random
