@@ -34,8 +34,9 @@ from pix.store.interface import (
 )
 
 NUMBER = struct.Struct("<q")
-BOOK_KEY, OUTBOX_KEY = "book", "outbox"
+BOOK_KEY, OUTBOX_KEY, FORCED_KEY = "book", "outbox", "forced"
 CHUNK = 500
+SYNC_MS = 1_000
 REPLICATION_MS = 500
 """How long a commit waits for its replicas before it is published all the same."""
 
@@ -204,10 +205,21 @@ class RedisStore(GenerationBook):
         return found
 
     def force_to_disk(self) -> None:
-        """Wait until the append-only file is synced, where the server keeps one."""
+        """Wait until the append-only file is synced, where the server keeps one.
+
+        Raises:
+            StoreError: It is not after a second.
+        """
         with _answering():
-            if self._redis.config_get("appendonly").get("appendonly") == "yes":
-                self._redis.execute_command("WAITAOF", 1, 0, 1000)
+            if self._redis.config_get("appendonly").get("appendonly") != "yes":
+                return
+            # WAITAOF speaks of what its own connection wrote, and of everything before that.
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.set(FORCED_KEY, b"")
+            pipeline.execute_command("WAITAOF", 1, 0, SYNC_MS)
+            _, (is_synced, _) = pipeline.execute()
+        if not is_synced:
+            raise StoreError(f"the online store was not forced to disk within {SYNC_MS} ms")
 
     def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
         """Put back records that the store lost, each for the rest of its life."""
