@@ -16,7 +16,9 @@ from pathlib import Path
 from benchmarks.contracts import parse_over_naive
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
+from benchmarks.offline import offline_rows
 from benchmarks.simulator import lines_over_row_by_row
+from benchmarks.windows import windows_over_sql
 from pix.contracts import canonical_json, parse_payment
 from pix.store.interface import Fold, Message, Store, open_store
 from pix.tokens import Keyring
@@ -38,6 +40,8 @@ def main() -> None:
         parse_over_naive(),
         import_over_plain_write(),
         lines_over_row_by_row(),
+        *windows_over_sql(),
+        *offline_rows(),
     ]
     machine = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
     RESULTS.write_text(json.dumps({"machine": machine, "results": rows}, indent=2) + "\n")

@@ -12,6 +12,7 @@ from fraud_assets.lake import LakeError, LakeResource, Written
 from fraud_assets.resources import ServiceResource
 from fraud_assets.silver import BRONZE_FOLDS
 from pix.contracts import DAY_MS, LIVE_HISTORY
+from pix.features import FINGERPRINT
 from pix.offline.names import usable
 from pix.offline.tables import (
     BASE_STATES,
@@ -30,6 +31,7 @@ from pix.offline.tables import (
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+Result = dg.MaterializeResult[Any]
 WITHOUT_TOKENS = (PAYMENT_FEATURES, HISTORIES, RUNS)
 FOLDED = (HISTORY_PAYMENTS, HISTORY_LABELS, DECISIONS_SILVER, BRONZE_FOLDS)
 
@@ -51,7 +53,7 @@ class TrainingSetConfig(dg.Config):
     pool="features_payment_features",
 )
 @told
-def offline_features(lake: LakeResource) -> tuple[dg.MaterializeResult[Any], ...]:
+def offline_features(lake: LakeResource) -> tuple[Result, Result, Result, Result, Result, Result]:
     """Feature vectors of all payments, and the states that the online store and the next run start from.
 
     A history is folded when an import changed it. Of the live log only what came since the last run is folded, on
@@ -60,7 +62,10 @@ def offline_features(lake: LakeResource) -> tuple[dg.MaterializeResult[Any], ...
     folding.prepare(lake)
     histories = folding.fold_histories(lake)
     run = folding.fold_log(lake)
-    return tuple(lake.unchanged(table).result(histories_folded=histories, **run) for table in folding.TABLES)
+    features, base, folded, states, unanswered, log = (
+        lake.unchanged(table).result(histories_folded=histories, **run) for table in folding.TABLES
+    )
+    return features, base, folded, states, unanswered, log
 
 
 @dg.asset(**table_asset(FEATURE_STATISTICS, pii="none"), deps=keys_of(PAYMENT_FEATURES))
@@ -104,8 +109,14 @@ def training_set(config: TrainingSetConfig, lake: LakeResource) -> dg.Materializ
     written = _not_empty(lake, frame, config.history)
     made = lake.read(TRAINING_SET.name).where(of_history(config.history))
     payments, frauds = made.count(), made.where("is_fraud").count()
+    aside = lake.ask(PAYMENT_FEATURES.name, f"select count(*) as n from asked where fingerprint <> '{FINGERPRINT}'")  # noqa: S608
     return written.result(
-        history=config.history, payments=payments, as_of_ms=as_of_ms, frauds=frauds, base_rate=frauds / payments
+        history=config.history,
+        payments=payments,
+        as_of_ms=as_of_ms,
+        frauds=frauds,
+        base_rate=frauds / payments,
+        of_other_declarations=aside[0]["n"],
     )
 
 

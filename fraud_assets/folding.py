@@ -39,7 +39,7 @@ IDENTITY = ["tenant", "end_to_end_id"]
 
 def prepare(lake: LakeResource) -> None:
     """Empty the tables if one of them is of another build's shape: rows of two shapes cannot stand together."""
-    if any(lake.exists(t.name) and dict(lake.read(t.name).dtypes) != _types(t) for t in TABLES):
+    if any(lake.exists(t.name) and lake.types(t.name) != _types(t) for t in TABLES):
         for table in reversed(TABLES):
             lake.overwrite(table, lake.empty(table))
     for table in TABLES:
@@ -56,7 +56,7 @@ def fold_histories(lake: LakeResource) -> list[str]:
 
     payments, labels = lake.read_or_empty(HISTORY_PAYMENTS), lake.read_or_empty(HISTORY_LABELS)
     found = payments.groupBy("history").agg({"import_number": "max", "*": "count"}).collect()
-    done = {(r.history, r.import_number, r.layout, r.fingerprint) for r in lake.read(HISTORIES.name).collect()}
+    done = lake.distinct(HISTORIES.name, "history", "import_number", "layout", "fingerprint")
     stale = [tuple(row) for row in found if (row[0], row[1], STATE_LAYOUT, FINGERPRINT) not in done]
     for name, newest, count in stale:
         where = f"history = '{name}'"
@@ -64,6 +64,7 @@ def fold_histories(lake: LakeResource) -> list[str]:
             payments.where(where),
             labels.where(where),
             lake.read_or_empty(DECISIONS_SILVER),
+            with_states=name == LIVE_HISTORY,
             partitions=tasks_for(count),
         )
         try:
@@ -91,8 +92,8 @@ def fold_log(lake: LakeResource) -> dict[str, Any]:
     base = decided.agg({"generation": "max"}).collect()[0][0] or 0
     last = newest_run(lake)
     planned = runs.plan(last, decisions_to=decisions_to, folds_to=_ends(folds, "partition", "offset"), base=base)
-    waiting = lake.read(UNANSWERED.name).where(f"batch = {last.batch if last else 0}")
-    if planned.since and not _is_news(planned) and waiting.isEmpty():
+    waiting = _waiting(lake, last)
+    if planned.since and not _is_news(planned) and not waiting:
         return {"run": planned.since.batch, "news": False}
     batch = planned.run.batch
     whole = features.Log(decisions=decided, folds=folds)
@@ -127,17 +128,18 @@ def fold_log(lake: LakeResource) -> dict[str, Any]:
 
 def newest_run(lake: LakeResource) -> runs.Run | None:
     """The last finished run over the live log."""
-    row = lake.read_or_empty(RUNS).orderBy("batch", ascending=False).first()
-    if row is None:
+    newest = lake.ask(RUNS.name, "select * from asked order by batch desc limit 1")
+    if not newest:
         return None
+    (row,) = newest
     return runs.Run(
-        batch=row.batch,
-        decisions_to=runs.read(row.decisions_to),
-        folds_to=runs.read(row.folds_to),
-        base=row.base,
-        layout=row.layout,
-        fingerprint=row.fingerprint,
-        states_from=row.states_from,
+        batch=row["batch"],
+        decisions_to=runs.read(row["decisions_to"]),
+        folds_to=runs.read(row["folds_to"]),
+        base=row["base"],
+        layout=row["layout"],
+        fingerprint=row["fingerprint"],
+        states_from=row["states_from"],
     )
 
 
@@ -150,7 +152,16 @@ def _is_news(planned: runs.Plan) -> bool:
     return since is None or (since.decisions_to, since.folds_to) != (run.decisions_to, run.folds_to)
 
 
-def _asked(whole: "Log", planned: runs.Plan, last: runs.Run | None, waiting: "DataFrame") -> "Log":
+Waiting = list[tuple[str, str, bool]]
+"""Tenant and EndToEndId of what had to wait, and whether a read of it did."""
+
+
+def _waiting(lake: LakeResource, last: runs.Run | None) -> Waiting:
+    query = "select tenant, end_to_end_id, bool_or(is_read) as waits from asked where batch = {} group by 1, 2"
+    return [tuple(row.values()) for row in lake.ask(UNANSWERED.name, query.format(last.batch if last else 0))]
+
+
+def _asked(whole: "Log", planned: runs.Plan, last: runs.Run | None, waiting: Waiting) -> "Log":
     """What is to be folded, and of which decisions the vector is wanted: new ones, and those that waited for one."""
     from pyspark.sql import functions as f
 
@@ -158,12 +169,13 @@ def _asked(whole: "Log", planned: runs.Plan, last: runs.Run | None, waiting: "Da
 
     if planned.asks_all or last is None:
         return Log(decisions=whole.decisions.withColumn("asked", f.lit(True)), folds=whole.folds)
-    ids = waiting.groupBy(*IDENTITY).agg(f.max("is_read").alias("waits")).collect()
     is_new = runs.beyond(last.decisions_to, "decision_partition", "decision_offset")
     decisions = whole.decisions.withColumn("asked", f.expr(is_new))
     folds, of_new = whole.folds, runs.beyond(last.folds_to, "partition", "offset")
-    if ids:
-        known = whole.decisions.sparkSession.createDataFrame(ids, "tenant string, end_to_end_id string, waits boolean")
+    if waiting:
+        known = whole.decisions.sparkSession.createDataFrame(
+            waiting, "tenant string, end_to_end_id string, waits boolean"
+        )
         decisions = decisions.join(f.broadcast(known), IDENTITY, "left")
         decisions = decisions.withColumn("asked", f.col("asked") | f.coalesce("waits", f.lit(False)))
         is_new = f"{is_new} or waits is not null"
@@ -220,13 +232,9 @@ def _write_states(lake: LakeResource, planned: runs.Plan, states: "DataFrame") -
 
 
 def _counts(lake: LakeResource, batch: int, reopened: int) -> dict[str, int]:
-    of_run = f"batch = {batch}"
-    waits = lake.read(UNANSWERED.name).where(f"{of_run} and is_read").select(*IDENTITY).distinct()
-    return {
-        "answered": lake.read(PAYMENT_FEATURES.name).where(of_run).count(),
-        "unanswered": waits.count(),
-        "reopened": reopened,
-    }
+    (answered,) = lake.ask(PAYMENT_FEATURES.name, f"select count(*) as n from asked where batch = {batch}")  # noqa: S608
+    waits = lake.distinct(UNANSWERED.name, *IDENTITY, where=f"batch = {batch} and is_read")
+    return {"answered": answered["n"], "unanswered": len(waits), "reopened": reopened}
 
 
 def describe_days(lake: LakeResource) -> int:

@@ -89,6 +89,10 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
+_SPARK_NAMES = {"long": "bigint", "integer": "int", "byte": "tinyint"}
+"""Delta's names of types -> Spark's, as tables are declared in."""
+
+
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Reads and writes the lake's Delta tables."""
 
@@ -183,15 +187,29 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """How many rows a table has; 0 if it does not exist."""
         return self._log(table).count() if self.exists(table) else 0
 
-    def distinct(self, table: str, *columns: str, where: str = "true") -> set[tuple[Any, ...]]:
-        """Distinct values of some columns, without Spark; none if the table does not exist."""
+    def ask(self, table: str, query: str) -> list[dict[str, Any]]:
+        """The few rows that SQL over ``asked`` says of a table, without Spark; none if the table does not exist."""
         from deltalake import QueryBuilder
 
         if not self.exists(table):
-            return set()
-        query = f"select distinct {', '.join(columns)} from asked where {where}"  # noqa: S608 - names of our own code
+            return []
         rows = QueryBuilder().register("asked", self._log(table)).execute(query).read_all()
-        return {tuple(row[name] for name in columns) for row in pa.table(rows).to_pylist()}
+        found: list[dict[str, Any]] = pa.table(rows).to_pylist()
+        return found
+
+    def distinct(self, table: str, *columns: str, where: str = "true") -> set[tuple[Any, ...]]:
+        """Distinct values of some columns, without Spark; none if the table does not exist."""
+        query = f"select distinct {', '.join(columns)} from asked where {where}"  # noqa: S608 - names of our own code
+        return {tuple(row[name] for name in columns) for row in self.ask(table, query)}
+
+    def types(self, table: str) -> dict[str, str]:
+        """Column -> type as the table has them, without Spark.
+
+        Raises:
+            MissingTable: Nothing was written there yet.
+        """
+        fields = json.loads(self._log(table).schema().to_json())["fields"]
+        return {field["name"]: _SPARK_NAMES.get(str(field["type"]), str(field["type"])) for field in fields}
 
     def version(self, table: str) -> int:
         """A table's newest Delta version.

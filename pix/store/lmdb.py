@@ -193,7 +193,11 @@ class LmdbStore(GenerationBook):
         active = self.active()
         return active.number if active else 0
 
-    def trust(self) -> None:
+    def other_server(self) -> str | None:
+        """There is no server to doubt."""
+        return None
+
+    def trust(self, server: str) -> None:
         """There is no server to doubt."""
 
     def close(self) -> None:

@@ -175,7 +175,9 @@ def next_generation(base: Iterable[Any], imports: int, records: list[bytes], fol
         for number in sorted(events):
             blob = kernel.fold(blob, kind_of(key), events[number])
         made.append(Fold(key, stored.number if stored else 0, max(events), blob or b""))
-    store.commit(Message("generation", "t", "k", b"", 0), made, store.generation())
+    active = store.active()
+    assert active is not None
+    store.commit(Message("generation", "t", "k", b"", 0), made, active.number)
     return store
 
 

@@ -140,7 +140,8 @@ class Base:
 
     def _label(self, step: Labelling) -> None:
         key = reference_key("default", step.label.end_to_end_id)
-        reference, change = apply_label(unpack_reference(self.states[key][1]), step.label.kind, step.label.known_at)
+        label, before = step.label, unpack_reference(self.states[key][1])
+        reference, change = apply_label(before, label.label_id, label.kind, label.known_at)
         self._put(key, reference.pack())
         for state, event in (change.events(reference.keys) if change else {}).items():
             self._put(state, kernel.fold(self._blob(state), kind_of(state), event))

@@ -228,7 +228,7 @@ def check(parts: Parts, sent: Traffic) -> None:
         folds = [logs.folds[label_id] for label_id in label_ids]
         assert [fold["time_ms"] for fold in folds] == sorted(fold["time_ms"] for fold in folds)
         for fold in folds:
-            reference, _ = apply_label(reference, fold["label_kind"], fold["time_ms"])
+            reference, _ = apply_label(reference, fold["fold_id"], fold["label_kind"], fold["time_ms"])
         assert unpack_reference(stored) == reference
     check_letters(parts, sent)
 
