@@ -1,13 +1,11 @@
 """Every feature tells something, and none says what another one says already."""
 
-from collections.abc import Iterator
-from heapq import merge
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pix.contracts import DAY_MS, Payment, behind_the_door, label_from, payment_from
+from pix.contracts import DAY_MS, LabelMessage, Payment, behind_the_door, label_from, payment_from
 from pix.engines import kernel
 from pix.engines.events import entity_keys, kind_of
 from pix.engines.online import Desk, pack
@@ -18,15 +16,11 @@ from pix.simulator.simulation import simulate
 from pix.tokens import Keyring
 
 KEYRING = Keyring(1, {1: b"q" * 32})
-JUDGED_DAYS, PAST_DAYS = 30, 95
-PLAN = SimulationPlan(
-    seed=3,
-    start_ms=1_780_000_000_000 // DAY_MS * DAY_MS,
-    days=PAST_DAYS + JUDGED_DAYS,
-    accounts=60,
-    payments=6_000,
-    fraud_per_100k=1_500,
-)
+START_MS = 1_780_000_000_000 // DAY_MS * DAY_MS
+LIVE = SimulationPlan(seed=6, start_ms=START_MS, days=30, accounts=60, payments=4_000, fraud_per_100k=1_500)
+STRETCH = 16
+PAST = replace(LIVE, start_ms=START_MS - 6 * DAY_MS, days=6, payments=1_500, run="past")
+"""What the same accounts did before, drawn out over 96 days: longer than the longest window, and soon simulated."""
 
 
 class Life:
@@ -47,36 +41,49 @@ class Life:
         self.references[payment.end_to_end_id] = PaymentReference(keys)
         return vector
 
-    def label(self, identity: str, kind: str, known_ms: int) -> None:
-        self.references[identity], change = apply_label(self.references[identity], kind, known_ms)
+    def label(self, what: LabelMessage, known_ms: int) -> None:
+        identity = what.end_to_end_id
+        self.references[identity], change = apply_label(self.references[identity], what.label_id, what.kind, known_ms)
         for key, event in (change.events(self.references[identity].keys) if change else {}).items():
             self.blobs[key] = kernel.fold(self.blobs[key], kind_of(key), event)
 
 
-def lived() -> Iterator[tuple[int, np.ndarray]]:
-    """Event time and vector of every payment; half of the frauds and one payment in forty are blocked."""
-    simulated = simulate(PLAN)
+Happened = tuple[int, str, Payment | LabelMessage, bool]
+"""Time, id, what it was, and whether it goes on (of a payment)."""
+
+
+def happened(plan: SimulationPlan, stretch: int) -> list[Happened]:
+    """Payments and labels in time order; half of the frauds and one payment in forty are blocked."""
+
+    def drawn_out(at_ms: int) -> int:
+        return START_MS - (START_MS - at_ms) * stretch if at_ms < START_MS else at_ms
+
+    simulated = simulate(plan)
     frauds = {row["end_to_end_id"] for row in simulated.truth if row["is_fraud"]}
-    paid = [behind_the_door(payment_from(message), KEYRING) for message in simulated.payments]
-    labels = [label_from(message) for message in simulated.labels]
-    happened: Iterator[tuple[int, int, Any]] = merge(
-        ((payment.initiated_at_ms, number, payment) for number, payment in enumerate(paid)),
-        sorted((label.known_at, len(paid) + number, label) for number, label in enumerate(labels)),
-    )
-    life = Life()
-    for at_ms, number, what in happened:
-        if isinstance(what, Payment):
-            is_blocked = number % 40 == 0 or (what.end_to_end_id in frauds and number % 2 == 0)
-            yield at_ms, life.pay(what, is_allowed=not is_blocked)
-        else:
-            life.label(what.end_to_end_id, what.kind, at_ms)
+    found: list[Happened] = []
+    for number, message in enumerate(simulated.payments):
+        payment = behind_the_door(payment_from(message), KEYRING)
+        payment = replace(payment, initiated_at_ms=drawn_out(payment.initiated_at_ms))
+        is_blocked = number % 40 == 0 or (payment.end_to_end_id in frauds and number % 2 == 0)
+        found.append((payment.initiated_at_ms, payment.end_to_end_id, payment, not is_blocked))
+    for label in map(label_from, simulated.labels):
+        found.append((drawn_out(label.known_at), label.label_id, label, True))
+    return sorted(found, key=lambda each: each[:2])
 
 
 @pytest.fixture(scope="module")
 def judged() -> np.ndarray:
-    """Vectors of the last thirty days, after a past that is longer than the longest window."""
-    from_ms = PLAN.window[0] + PAST_DAYS * DAY_MS
-    return np.stack([vector for at_ms, vector in lived() if at_ms >= from_ms])
+    """Vectors of thirty simulated days after the past (payments x features)."""
+    life, vectors = Life(), []
+    before, now = happened(PAST, STRETCH), happened(LIVE, 1)
+    for at_ms, _, what, is_allowed in sorted([*before, *now], key=lambda each: each[:2]):
+        if isinstance(what, LabelMessage):
+            life.label(what, at_ms)
+            continue
+        vector = life.pay(what, is_allowed=is_allowed)
+        if at_ms >= START_MS:
+            vectors.append(vector)
+    return np.stack(vectors)
 
 
 def constant(values: np.ndarray) -> list[str]:

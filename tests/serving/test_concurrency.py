@@ -149,7 +149,7 @@ def test_four_processes_on_hot_accounts(tmp_path: Path, valkey: str, record_prop
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(290)
+@pytest.mark.timeout(900)
 def test_four_processes_on_hot_accounts_for_long(tmp_path: Path, valkey: str, record_property: Figures) -> None:
     record_property("seed", 22)
     record_property("runs", "20,000 payments on LMDB, 20,000 on Valkey")
