@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench simulator-docs contracts features features-worth ui down
+.PHONY: help setup demo test test-faults check format bench simulator-docs contracts features features-worth ui down
 
 VENV := .venv/bin
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Find or install what is missing (seconds when nothing changed)
 	@scripts/setup.sh
@@ -17,6 +17,9 @@ demo: setup ## Run the whole platform on simulated payments
 
 test: setup ## Run every test but the long runs under faults, in two processes
 	@$(VENV)/pytest -m "not faults" -n 2 --dist loadgroup --no-loadscope-reorder
+
+test-faults: setup ## Run the long tests under faults and write docs/faults.md anew
+	@$(VENV)/pytest -m faults --faults-report docs/faults.md
 
 check: setup ## Format, lint, types, import boundaries, Dagster definitions
 	@$(VENV)/ruff format --check

@@ -18,6 +18,7 @@ from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
 from benchmarks.offline import offline_rows
 from benchmarks.simulator import lines_over_row_by_row
+from benchmarks.stores import store_rows
 from benchmarks.windows import windows_over_sql
 from pix.contracts import canonical_json, parse_payment
 from pix.store.interface import Fold, Message, Store, open_store
@@ -36,6 +37,7 @@ def main() -> None:
     """Run every benchmark, print the table, write ``benchmarks/results.json``."""
     rows = [
         *feature_rows(paired),
+        *store_rows(paired),
         decision_over_bare_store(),
         parse_over_naive(),
         import_over_plain_write(),

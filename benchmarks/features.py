@@ -5,10 +5,23 @@ import statistics
 import time
 from collections.abc import Callable
 
-from pix.contracts import DAY_MS, Payment
+import numpy as np
+
+from pix.contracts import DAY_MS, MINUTE_MS, Payment
 from pix.engines import compiled, kernel, oracle
 from pix.engines.events import IN, NOTHING_CARRIED, OUT, Event, Paid, entity_keys, kind_of, payment_events
-from pix.engines.layout import ALL_PLANS, PLACES, PROGRAM
+from pix.engines.layout import (
+    ALL_PLANS,
+    HEADER_READS,
+    HEADER_WORDS,
+    LIST_CAP,
+    PLACES,
+    PROGRAM,
+    RING_WORDS,
+    Bank,
+    Layout,
+    _plan,
+)
 from pix.engines.online import Desk, pack
 from pix.features import FEATURES, ROLES
 
@@ -53,7 +66,55 @@ def feature_rows(paired: Paired) -> list[dict[str, object]]:
     packing = paired(
         "pack one payment / its features and folds", _timed(pack_payment), _timed(lambda: whole_payment(hot))
     )
-    return [{**whole, "blobs": sizes}, core, packing]
+    return [{**whole, "blobs": sizes}, core, packing, long_over_short_window(paired)]
+
+
+def long_over_short_window(paired: Paired) -> dict[str, object]:
+    """Fold and read one saturated key with nothing but a window of 30 days, against one of five minutes."""
+    sides = [Window(30 * DAY_MS, 2 * DAY_MS), Window(5 * MINUTE_MS, 25_000)]
+    for side in sides:
+        side.run()
+        side.refereed()
+    return paired("fold and read one window: 30 days / 5 minutes", *(side.run for side in sides))
+
+
+class Window:
+    """One key's ring of one window: count and sum of what it paid, about one event a second."""
+
+    EVENTS = 20_000
+
+    def __init__(self, window_ms: int, hop_ms: int) -> None:
+        self._measures = ["sum", "count"]
+        shape = Layout({Bank("out", -window_ms, hop_ms): self._measures})
+        shape.reads = [*((name,) for name in HEADER_READS), *(("out", window_ms, m) for m in (*self._measures, "seen"))]
+        self._plan = np.array(_plan(shape), np.int64)
+        self._window_ms, self._hop_ms = window_ms, hop_ms
+        draw = random.Random(9)  # noqa: S311
+        at_ms = START_MS
+        self._events = []
+        for _ in range(self.EVENTS):
+            at_ms += draw.randint(0, 2_000)
+            self._events.append(Paid(at_ms, OUT, draw.randint(1, 10**6), 7, is_allowed=True))
+        rows = [(0, kernel.READ | kernel.FOLD, *event.words(), 0) for event in self._events]
+        self._steps = np.array(rows, np.int64)
+        self._reads = np.empty((self.EVENTS, len(shape.reads)), np.int64)
+
+    def run(self) -> float:
+        """Microseconds per event: read, then fold."""
+        room = max(int(self._plan[RING_WORDS]), HEADER_WORDS + 3 * LIST_CAP)
+        states, lengths = np.zeros(room, np.int64), np.zeros(1, np.int64)
+        start = time.perf_counter()
+        compiled.replay(self._plan, self._steps, np.zeros(1, np.int64), lengths, states, self._reads)
+        return (time.perf_counter() - start) / self.EVENTS * 1e6
+
+    def refereed(self) -> None:
+        """Stop if some reads are not what a sum over the events says."""
+        for n in range(0, self.EVENTS, 997):
+            now_ms = self._events[n].time_ms
+            first_ms = now_ms // self._hop_ms * self._hop_ms - self._window_ms
+            inside = [event.amount_cents for event in self._events[:n] if event.time_ms >= first_ms]
+            if self._reads[n, len(HEADER_READS) :][:2].tolist() != [sum(inside), len(inside)]:
+                raise SystemExit("a window and its definition disagree; nothing is measured")
 
 
 def pack_payment() -> None:

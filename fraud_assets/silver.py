@@ -60,12 +60,12 @@ def payments(lake: LakeResource) -> dg.MaterializeResult[Any]:
     return lake.overwrite(PAYMENTS_SILVER, frame).result()
 
 
-@dg.asset(**table_asset(LABELS_SILVER, pii="none"), deps=keys_of(BRONZE_LABELS, HISTORY_LABELS))
+@dg.asset(**table_asset(LABELS_SILVER, pii="none"), deps=keys_of(BRONZE_LABELS, BRONZE_DLQ, HISTORY_LABELS))
 @told
 def labels(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One label of a payment, live or imported: what it says, since when that is true, since when it is known."""
-    read = lake.versions(BRONZE_LABELS, HISTORY_LABELS.name)
-    frame = silver.labels(bronze(lake, BRONZE_LABELS), lake.read_or_empty(HISTORY_LABELS))
+    read = lake.versions(BRONZE_LABELS, BRONZE_DLQ, HISTORY_LABELS.name)
+    frame = silver.labels(bronze(lake, BRONZE_LABELS), lake.read_or_empty(HISTORY_LABELS), bronze(lake, BRONZE_DLQ))
     return lake.overwrite(LABELS_SILVER, frame, note=read).result()
 
 

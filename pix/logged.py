@@ -4,7 +4,7 @@ The log is the truth; whoever rebuilds states reads it here. Pure: a record in, 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pix.contracts import Payment
@@ -23,11 +23,13 @@ class ReferenceChange:
 
     Attributes:
         keys: Role -> key of the state, for the reference that a decision made; None for a label.
-        change: What a label changed; None if it changed nothing.
+        label_id: Id of the label; empty for a decision.
+        change: What the label changed; None if it changed nothing.
     """
 
     keys: dict[str, str] | None
-    change: LabelChange | None
+    label_id: str = ""
+    change: LabelChange | None = None
 
     def applied(self, blob: bytes | None) -> bytes:
         """The reference's blob after this.
@@ -39,13 +41,7 @@ class ReferenceChange:
             return PaymentReference(self.keys).pack()
         if blob is None:
             raise ValueError("a label of a payment that nobody knows")
-        if self.change is None:
-            return blob
-        counted = self.change.counted_at_ms if self.change.change > 0 else None
-        reference = unpack_reference(blob)
-        if self.change.measure == "contests":
-            return replace(reference, contested_at_ms=counted).pack()
-        return replace(reference, counted_at_ms=counted).pack()
+        return unpack_reference(blob).after(self.label_id, self.change).pack()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ def folds_of_decision(record: dict[str, Any]) -> Iterator[LoggedFold]:
         # The read is that of the score: a payee may have moved on since, but never from history to live.
         yield LoggedFold(key, got, got == at_ms and read < LIVE_NUMBERS, events[key].words())
     reference = reference_key(payment.tenant, payment.end_to_end_id)
-    yield LoggedFold(reference, at_ms, True, ReferenceChange(keys, None))
+    yield LoggedFold(reference, at_ms, True, ReferenceChange(keys))
 
 
 def carried_of(record: dict[str, Any]) -> Carried:
@@ -110,7 +106,7 @@ def folds_of_label(record: dict[str, Any]) -> Iterator[LoggedFold]:
         for key, got, read in _by_key(record):
             yield LoggedFold(key, got, got == at_ms and read < LIVE_NUMBERS, events[key].words())
     is_first = found["got"] == at_ms and found["read"] < LIVE_NUMBERS
-    yield LoggedFold(found["key"], found["got"], is_first, ReferenceChange(None, change))
+    yield LoggedFold(found["key"], found["got"], is_first, ReferenceChange(None, record["fold_id"], change))
 
 
 def _by_key(record: dict[str, Any]) -> Iterator[tuple[str, int, int]]:

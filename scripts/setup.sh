@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 STAMP=.venv/.setup-stamp
+KERNEL_STAMP=.venv/.kernel-stamp
 TOOLS=.venv/tools
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -111,8 +112,16 @@ python_packages() {
     export VIRTUAL_ENV="$PWD/.venv" UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
     "$UV" pip sync -q --require-hashes requirements.lock
     "$UV" pip install -q --no-deps -e .
+}
+
+# Whenever its sources changed: a service must not compile while it starts.
+kernel() {
+    local sources
+    sources=$(cat pix/engines/*.py pix/features/*.py pix/offline/packing.py | sha256sum)
+    [ -f "$KERNEL_STAMP" ] && [ "$(cat "$KERNEL_STAMP")" = "$sources" ] && return
     say "compiling the kernel"
-    .venv/bin/python -c 'import pix.engines.compiled'
+    .venv/bin/python -c 'import pix.engines.compiled, pix.offline.packing'
+    printf '%s\n' "$sources" >"$KERNEL_STAMP"
 }
 
 # A folder is replaced as a whole: a half-filled one would look finished.
@@ -130,15 +139,17 @@ jars() {
 }
 
 if unchanged; then
+    kernel
     exit 0
 fi
-rm -f "$STAMP"
+rm -f "$STAMP" "$KERNEL_STAMP"
 need_python
 need_java
 need_maven
 make_venv
 need_uv
 python_packages
+kernel
 mkdir -p .jars
 jars spark
 jars kafka

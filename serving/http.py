@@ -21,14 +21,17 @@ from pix.contracts import (
     FieldError,
     InvalidFields,
     InvalidMessage,
+    LabelMessage,
     NotJson,
     canonical_json,
+    check_label_live,
     check_live,
     label_from,
     parse_json_object,
     parse_payment,
     payment_from,
 )
+from pix.contracts.label import MAX_AHEAD_MS
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.errors import StoreError
 from pix.store.generation import Generation
@@ -37,7 +40,16 @@ from pix.tokens import body_sha256
 from serving.base import BaseRefused
 from serving.keeper import Order, StoreKeeper
 from serving.logs import LogsAway
-from serving.pipeline import Arrival, Conflict, DecisionPipeline, Done, TooManyRaces, UnknownPayment, answer
+from serving.pipeline import (
+    Arrival,
+    Conflict,
+    DecisionPipeline,
+    Done,
+    FoldedBefore,
+    TooManyRaces,
+    UnknownPayment,
+    answer,
+)
 from serving.problems import problem, problem_response
 from serving.publisher import Publisher
 
@@ -276,18 +288,35 @@ async def fold_labels(request: Request) -> Response:
 
 def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
     try:
-        content, received_at_ms = item.get("label"), item.get("received_at_ms")
-        if not isinstance(content, dict) or type(received_at_ms) is not int:
-            raise InvalidFields(FieldError("labels", "each must hold label, an object, and received_at_ms, an integer"))
+        label, received_at_ms = _arrived(item, running.pipeline.now_ms())
         running.require_store()
-        outcome = running.pipeline.fold_label(label_from(content), received_at_ms)
+        outcome = running.pipeline.fold_label(label, received_at_ms)
     except InvalidMessage as broken:
         return {"status": 422, "problem": problem(422, str(broken), broken.errors)}
     except (StoreError, TooManyRaces) as away:
         return {"status": 503, "problem": problem(503, str(away))}
     if isinstance(outcome, UnknownPayment):
         return {"status": 404, "problem": problem(404, "no payment with this end_to_end_id is known")}
+    if isinstance(outcome, FoldedBefore):
+        return {"status": 200, "fold": None}
     return outcome
+
+
+def _arrived(item: dict[str, Any], now_ms: int) -> tuple[LabelMessage, int]:
+    """A label and when it arrived; neither may be from the future, where a fold would move clocks to.
+
+    Raises:
+        InvalidMessage: It is no label, or known ahead of its time.
+    """
+    content, received_at_ms = item.get("label"), item.get("received_at_ms")
+    if not isinstance(content, dict) or type(received_at_ms) is not int:
+        raise InvalidFields(FieldError("labels", "each must hold label, an object, and received_at_ms, an integer"))
+    label = label_from(content)
+    check_label_live(label, received_at_ms)
+    if received_at_ms > now_ms + MAX_AHEAD_MS:
+        ahead = FieldError("received_at_ms", f"is more than {MAX_AHEAD_MS // 1000} s ahead of this service's clock")
+        raise InvalidFields(ahead, end_to_end_id=label.end_to_end_id)
+    return label, received_at_ms
 
 
 async def rebuild_store(request: Request) -> Response:

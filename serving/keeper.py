@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pix.store.errors import BuildBusy, StoreDoubtful, StoreError, StoreLoading
+from pix.store.errors import BuildBusy, StoreError, StoreLoading
 from pix.store.generation import Generation
 from pix.store.interface import Store
 from serving.base import Base, BaseRefused, read_base
@@ -78,6 +78,7 @@ class StoreKeeper:
         self._builder = Builder(store=store, logs=logs, flush=flush, now_ms=now_ms, name=name)
         self._now_ms = now_ms
         self._examined: int | None = None
+        self._has_served = False
         self._not_before = 0.0
         self._busy = threading.Lock()
 
@@ -92,33 +93,35 @@ class StoreKeeper:
 
     def look(self) -> None:
         """Notice what happened to the store, and build it anew where that is needed."""
-        if (dead := self._store.lift_of_the_dead(self._now_ms())) is not None:
-            log.warning("builder %s died behind its fence; the store is open again", dead)
         if not self._busy.acquire(blocking=False):
             return
         try:
-            number = self._number()
-            if number is not None and number == self._examined:
-                return
-            if self._examined is not None:
-                # Another worker flipped, the content is gone, or another server answers.
-                self._examined, self.problem = None, NOT_EXAMINED
-            if time.monotonic() >= self._not_before:
-                self._examine()
+            self._look()
+        except StoreError as away:
+            self._examined, self.problem = None, str(away)
         finally:
             self._busy.release()
 
+    def _look(self) -> None:
+        server = self._store.other_server()
+        if (dead := self._store.lift_of_the_dead(self._now_ms())) is not None:
+            log.warning("builder %s died behind its fence; the store is open again", dead)
+        number = self._number()
+        if server is None and number is not None and number == self._examined:
+            return
+        if self._examined is not None:
+            # Another worker flipped, the content is gone, or another server answers.
+            self._examined, self.problem = None, NOT_EXAMINED
+        if time.monotonic() >= self._not_before and self._examine(server) and server is not None:
+            log.warning("another server answers for the online store; payments reach it from now on")
+            self._store.trust(server)
+
     def _number(self) -> int | None:
-        try:
-            active = self._store.active()
-        except StoreDoubtful as doubt:
-            log.warning("%s", doubt)
-            self._examined, self.problem = None, str(doubt)
-            self._store.trust()
-            active = self._store.active()
+        active = self._store.active()
         return active.number if active else None
 
-    def _examine(self) -> None:
+    def _examine(self, server: str | None) -> bool:
+        """Compare with the logs, and build anew where that is needed; whether the store can be used now."""
         try:
             reason = self._why()
             if reason is not None:
@@ -127,23 +130,40 @@ class StoreKeeper:
                 self._build(Order())
         except LogsAway as away:
             self._not_before = time.monotonic() + TRY_AGAIN_SECONDS
-            if self._number() is None:
-                self.problem = f"the online store is empty, and whether it must be cannot be known: {away}"
-            else:
-                # A restart while Kafka is away must not stop payments; the comparison is made up for later.
-                self.problem = None
-            return
+            self.problem = self._problem_without_logs(server, away)
+            return False
         except (BaseRefused, BuildFailed, BuildBusy, LogLost) as refused:
             self._not_before = time.monotonic() + TRY_AGAIN_SECONDS
             self.problem = str(refused)
-            return
-        self._examined, self.problem = self._number(), None
+            return False
+        self._examined, self.problem, self._has_served = self._number(), None, True
+        return True
+
+    def _problem_without_logs(self, server: str | None, away: LogsAway) -> str | None:
+        if server is not None:
+            return (
+                f"another server answers for the online store, and whether it has all commits cannot be known: {away}"
+            )
+        if self._number() is None:
+            return f"the online store is empty, and whether it must be cannot be known: {away}"
+        # A restart while Kafka is away must not stop payments; the comparison is made up for later.
+        return None
 
     def _why(self) -> str | None:
         """Why the store must be built; None if it can be used."""
         active = self._store.active()
         if active is None:
             return self._why_not_empty()
+        foreign = self._foreign(active)
+        if foreign is not None and self._has_served:
+            # Taking it back would make the two builds change over for ever.
+            raise StoreError(
+                f"another service changed the online store to generation {active.number}: {foreign}; restart this "
+                "service with that build and key, or end the other one"
+            )
+        return foreign or self._behind(active)
+
+    def _foreign(self, active: Generation) -> str | None:
         if active.identity.layout != self._layout:
             return f"its states are of layout {active.identity.layout}, this build reads {self._layout}"
         if active.identity.token_key_version != self._token_key_version:
@@ -151,7 +171,7 @@ class StoreKeeper:
                 f"its keys are tokens of key {active.identity.token_key_version}, this service makes those of key "
                 f"{self._token_key_version}"
             )
-        return self._behind(active)
+        return None
 
     def _why_not_empty(self) -> str | None:
         base = self._base(None)

@@ -119,6 +119,11 @@ class UnknownPayment:
 
 
 @dataclass(frozen=True, slots=True)
+class FoldedBefore:
+    """The label was folded so long ago that its record has expired; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What was concluded from one reading of the states."""
 
@@ -264,7 +269,7 @@ class DecisionPipeline:
             "trace_id": arrival.trace_id,
         }
 
-    def fold_label(self, label: LabelMessage, received_at_ms: int) -> Done | UnknownPayment:
+    def fold_label(self, label: LabelMessage, received_at_ms: int) -> Done | UnknownPayment | FoldedBefore:
         """Fold one label into the states of its payment's entities, or return what was folded before.
 
         Raises:
@@ -281,8 +286,10 @@ class DecisionPipeline:
             found = snapshot.states[reference]
             if found.blob is None:
                 return UnknownPayment()
-            keys = unpack_reference(found.blob).keys
-            snapshot = self.store.snapshot(record_id, [reference, *dict.fromkeys(keys.values())])
+            known = unpack_reference(found.blob)
+            if known.knows(label.label_id):
+                return FoldedBefore()
+            snapshot = self.store.snapshot(record_id, [reference, *dict.fromkeys(known.keys.values())])
             done = self._commit_label(label, known_ms, reference, snapshot)
             if done is not None:
                 return done
@@ -293,7 +300,7 @@ class DecisionPipeline:
         found = snapshot.states[reference_id]
         if found.blob is None:
             return None
-        reference, change = apply_label(unpack_reference(found.blob), label.kind, known_ms)
+        reference, change = apply_label(unpack_reference(found.blob), label.label_id, label.kind, known_ms)
         folds: dict[str, Fold] = {}
         states: dict[str, object] = {}
         if change is not None:

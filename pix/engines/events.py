@@ -168,6 +168,8 @@ def flows_by_key(keys: Mapping[str, str]) -> dict[str, int]:
 class Outline(NamedTuple):
     """What is certain of an entity's event before the payment is decided.
 
+    Its fields are those of a slot of ``pix.engines.layout``, after the kind.
+
     Attributes:
         word: The amount below the flags that are certain (the event's second word).
         counterpart: Hash of the other side.

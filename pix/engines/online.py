@@ -4,7 +4,6 @@ What is certain of a payment before its states are known is packed once; between
 the decision. ``pix.engines.kernel`` does the same for many events at once.
 """
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
@@ -47,7 +46,8 @@ _NO_LENGTHS = [(0,) * (SLOTS - slots) for slots in range(SLOTS + 1)]
 _PACKED = slice(PACKED_AT * WORD, INTEGERS_AT * WORD)
 _KIND_OF_ROLE = {role: KINDS.index(kind) for role, kind in ROLES.items()}
 _CARRIED = [[Carried(payer, payee) for payee in (False, True)] for payer in (False, True)]
-_NO_SLOT = (-1, *[0] * (SLOT_FIELDS - 1))
+_NO_SLOTS = [(-1, *[0] * (SLOT_FIELDS - 1)) * (SLOTS - slots) for slots in range(SLOTS + 1)]
+_PACK = Struct(f"={INTEGERS_AT - PACKED_AT}q").pack
 _PAYER_FLAGGED = INTEGERS_AT + READ_AT["payer_account"] + FLAGGED_BY
 _PAYEE_FLAGGED = INTEGERS_AT + READ_AT["payee_account"] + FLAGGED_BY
 
@@ -84,14 +84,15 @@ def pack(payment: Payment, keys: Mapping[str, str]) -> Packed:
         keys: Role -> key of its state (``pix.engines.events.entity_keys``).
     """
     found = outlines(payment, keys)
+    slots = tuple(found)
     kinds = {key: _KIND_OF_ROLE[role] for role, key in keys.items()}
-    places = {key: slot for slot, key in enumerate(found)}
-    words = array("q", timeless(payment))
+    words = timeless(payment)
     for key, outline in found.items():
-        words.extend((kinds[key], outline.word, outline.counterpart, outline.opened_at_ms, outline.is_receiving))
-    words.extend(_NO_SLOT * (SLOTS - len(found)))
-    words.extend([places[keys[role]] if role in keys else -1 for role in ROLES])
-    return Packed(keys, tuple(found), words.tobytes())
+        words.append(kinds[key])
+        words += outline
+    words += _NO_SLOTS[len(slots)]
+    words += [slots.index(keys[role]) if role in keys else -1 for role in ROLES]
+    return Packed(keys, slots, _PACK(*words))
 
 
 class Desk:

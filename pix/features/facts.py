@@ -47,7 +47,6 @@ SINCE = (
 
 CODES: dict[str, tuple[str, ...]] = {
     "initiation": ("MANU", "DICT", "QRDN", "QRES", "AUTO", "INIC", "APES", "APDN"),
-    "purpose": ("IPAY", "GSCB", "OTHR"),
     "priority": ("HIGH", "NORM"),
     "pix_key_type": ("CPF", "CNPJ", "PHONE", "EMAIL", "EVP"),
     "payer_person_type": ("PF", "PJ"),
@@ -65,8 +64,6 @@ DERIVED = (
     "is_key_claimed",
     "is_tax_id_key",
     "is_contactless",
-    "is_cash_withdrawal",
-    "is_own_transfer",
     "is_away_from_home",
     "is_away_region",
     "is_device_unregistered",
@@ -141,8 +138,7 @@ def _derived(payment: Payment) -> tuple[int, ...]:
     """``DERIVED``: facts that follow from several fields or from one in another form."""
     created, owned = payment.key_created_at_ms, payment.key_owned_since_ms
     here, home = payment.device_municipality, payment.payer_municipality
-    payer, payee = payment.payer_tax_id, payment.payee_tax_id
-    key_type, initiation, purpose = payment.pix_key_type, payment.initiation, payment.purpose
+    key_type, initiation = payment.pix_key_type, payment.initiation
     has_places = here is not None and home is not None
     marked = payment.payee_fraud_markers_d90
     return (
@@ -151,8 +147,6 @@ def _derived(payment: Payment) -> tuple[int, ...]:
         MISSING if created is None or owned is None else owned > created,
         MISSING if key_type is None else key_type in ("CPF", "CNPJ"),
         MISSING if initiation is None else initiation in ("APES", "APDN"),
-        MISSING if purpose is None else purpose != "IPAY",
-        MISSING if payer is None or payee is None else payer == payee,
         here != home if has_places else MISSING,
         here[0] != home[0] if has_places else MISSING,  # type: ignore[index]
         MISSING if payment.device_id is None else payment.device_registered_at_ms is None,

@@ -83,13 +83,11 @@ REQUEST = (
     _is("is_phone_key", "pix_key_type", "PHONE", "the Pix key is a telephone number"),
     _is("is_email_key", "pix_key_type", "EMAIL", "the Pix key is an e-mail address"),
     _flag("is_tax_id_key", "the Pix key is a CPF or CNPJ"),
-    _flag("is_cash_withdrawal", "the purpose is Pix Saque or Pix Troco"),
     _is("is_scheduled_or_held", "priority", "NORM", "the payment was scheduled or held (priority NORM)"),
     _is("payer_is_company", "payer_person_type", "PJ", "the payer is a company"),
     _is("payee_is_company", "payee_person_type", "PJ", "the payee is a company"),
     _is("payee_has_payment_account", "payee_account_type", "TRAN", "the payee's account is a payment account (TRAN)"),
     _is("payee_has_savings_account", "payee_account_type", "SVGS", "the payee's account is a savings account"),
-    _flag("is_own_transfer", "payer and payee have the same tax id"),
     _is("is_password_approved", "authentication", "PASSWORD", "the payer approved with a password"),
     _is("is_biometry_approved", "authentication", "BIOMETRY", "the payer approved with biometry"),
     _value(

@@ -162,8 +162,6 @@ def _derived(payments: pa.Table, facts: Mapping[str, Integers]) -> dict[str, Int
         "is_tax_id_key": integers(pc.is_in(payments["pix_key_type"], pa.array(["CPF", "CNPJ"])))
         + np.where(known(payments["pix_key_type"]), 0, MISSING),
         "is_contactless": _where_known(payments["initiation"], pc.is_in(payments["initiation"], _CONTACT)),
-        "is_cash_withdrawal": _where_known(payments["purpose"], pc.not_equal(payments["purpose"], "IPAY")),
-        "is_own_transfer": integers(pc.equal(payments["payer_tax_id"], payments["payee_tax_id"])),
         "is_away_from_home": integers(pc.not_equal(here, home)),
         "is_away_region": integers(pc.not_equal(_region(here), _region(home))),
         "is_device_unregistered": np.where(has_device, ~known(payments["device_registered_at_ms"]), MISSING),

@@ -6,6 +6,7 @@ Pure: frames in, a lazy frame out. Whole tables; the storage and the order of ru
 
 from typing import TYPE_CHECKING
 
+from pix import topics
 from pix.contracts import FRAUD_KINDS
 from pix.labels import CLEARING_KINDS
 from pix.offline.tables import (
@@ -39,6 +40,7 @@ DEAD_LETTER = (
     "end_to_end_id string, body_token string, payload string"
 )
 LIVE, HISTORY = "live", "history"
+PAYMENT_UNKNOWN = "payment_unknown"
 
 
 def decisions(bronze: "DataFrame") -> "DataFrame":
@@ -109,18 +111,29 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
     return PAYMENTS_SILVER.shape(live.unionByName(past).select("payment.*", "*"))
 
 
-def labels(bronze: "DataFrame", history: "DataFrame") -> "DataFrame":
+def labels(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame") -> "DataFrame":
     """Live and imported labels, each once, with what they make of their payment.
 
     Args:
         bronze: bronze/pix_labels.
         history: silver/history_labels.
+        dead_letters: bronze/pix_dlq.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
-    read = bronze.where("value is not null").select(
-        f.from_json("value", LABEL).alias("label"), "timestamp_ms", "ingested_at_ms"
+    place = ["topic", "partition", "offset"]
+    # What the label job refused was never folded. A label without its payment is one all the same.
+    refused = (
+        dead_letters.select(f.from_json("value", DEAD_LETTER).alias("letter"))
+        .where(f"letter.origin.topic = '{topics.LABELS}' and letter.reason <> '{PAYMENT_UNKNOWN}'")
+        .select("letter.origin.*")
+        .distinct()
+    )
+    read = (
+        bronze.where("value is not null")
+        .join(f.broadcast(refused), place, "left_anti")
+        .select(f.from_json("value", LABEL).alias("label"), "timestamp_ms", "ingested_at_ms")
     )
     live = read.where("label.label_id is not null").select(
         *[f.col(f"label.{name}") for name in ("label_id", "end_to_end_id", "kind", "fraud_type", "source")],

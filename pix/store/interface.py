@@ -11,7 +11,7 @@ milliseconds, later ones add one, so numbers never repeat and never fall.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pix.contracts import DAY_MS
 from pix.store.generation import Generation, Identity, Offsets
@@ -24,9 +24,8 @@ RECORD_LIFE_MS = 8 * DAY_MS
 """How long a record answers for its id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One key's newest state.
+class Stored(NamedTuple):
+    """One key's newest state; a tuple, because a payment makes many and a dataclass takes three times as long.
 
     Attributes:
         number: Number of its newest fold, 0 if there is none.
@@ -59,8 +58,7 @@ class Snapshot:
     is_published: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(NamedTuple):
     """A new state of one key; valid only if the key's number is still ``read``."""
 
     key: str
@@ -195,8 +193,11 @@ class Store(Protocol):
     def states(self, number: int | None = None) -> dict[str, Stored]:
         """Every state of a generation, by default of the one in use; not for the request path."""
 
-    def trust(self) -> None:
-        """Take the server that answers now for the one that was meant; its content was compared with the logs."""
+    def other_server(self) -> str | None:
+        """Name of the server that answers now, if payments may not reach it: it may lack the last commits."""
+
+    def trust(self, server: str) -> None:
+        """Let payments reach this server, and no other; its content was compared with the logs."""
 
     def close(self) -> None:
         """Release files and connections."""

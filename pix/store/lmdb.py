@@ -96,7 +96,7 @@ class LmdbStore(GenerationBook):
                 return AlreadyKnown(known)
             prefix = PREFIX.pack(current.number)
             placed = [(prefix + fold.key.encode(), fold) for fold in folds]
-            moved = {fold.key for key, fold in placed if _stored(txn.get(key, db=self._states)).number != fold.read}
+            moved = {fold.key for key, fold in placed if _number(txn.get(key, db=self._states)) != fold.read}
             if generation != current.number:
                 moved.add(GENERATION_KEY)
             if moved:
@@ -193,12 +193,20 @@ class LmdbStore(GenerationBook):
         active = self.active()
         return active.number if active else 0
 
-    def trust(self) -> None:
+    def other_server(self) -> str | None:
+        """There is no server to doubt."""
+        return None
+
+    def trust(self, server: str) -> None:
         """There is no server to doubt."""
 
     def close(self) -> None:
         """Close the files."""
         self._env.close()
+
+
+def _number(value: bytes | None) -> int:
+    return 0 if value is None else int(NUMBER.unpack_from(value)[0])
 
 
 def _stored(value: bytes | None) -> Stored:

@@ -128,7 +128,11 @@ class MemoryStore(GenerationBook):
                 number = active.number if active else 0
             return dict(self._states.get(number, {}))
 
-    def trust(self) -> None:
+    def other_server(self) -> str | None:
+        """There is no server to doubt."""
+        return None
+
+    def trust(self, server: str) -> None:
         """There is no server to doubt."""
 
     def close(self) -> None:

@@ -4,11 +4,13 @@ One pipeline reads what a payment needs, one script compares and sets. Records e
 idempotency period. Keys of one database belong to one Sentinela; a state's key holds its generation's number.
 
 With replicas, a commit waits until one of them has it. Whoever answers after a lost connection may be a
-promoted replica that misses the last commits, so another server is not believed until ``trust`` is called.
+promoted replica that misses the last commits, so payments do not reach another server until ``trust`` names it;
+builders, comparisons and the outbox do, because they are how one finds out.
 """
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -69,35 +71,43 @@ class RedisStore(GenerationBook):
         """
         super().__init__(layout)
         self._trusted: str | None = None
-        self._believe_next = True
         self._redis: Any = redis.Redis.from_url(url, redis_connect_func=self._greet)
+        self._whoever: Any = redis.Redis.from_url(url)
         self._replicas = replicas
-        self._commit_sha = self._redis.script_load(COMMIT)
+        with _answering():
+            self._commit_sha = self._redis.script_load(COMMIT)
         self._expected = 0
 
     def _greet(self, connection: Any) -> None:
-        """On every new connection: is it still the server that was compared with the logs?"""
+        """On every new connection of the payments: is it still the server that was compared with the logs?"""
         connection.on_connect()
         connection.send_command("INFO", "server")
         answer = connection.read_response()
-        text = answer.decode() if isinstance(answer, bytes) else str(answer)
-        run_id = next(line.partition(":")[2] for line in text.splitlines() if line.startswith("run_id:"))
-        if self._believe_next or self._trusted is None:
-            self._trusted, self._believe_next = run_id, False
-        if run_id != self._trusted:
+        server = _run_id(answer.decode() if isinstance(answer, bytes) else str(answer))
+        self._trusted = self._trusted or server
+        if server != self._trusted:
             # Left connected, it would be used unasked the next time.
             connection.disconnect()
             raise StoreDoubtful("another server answers for the online store; it is compared with the logs first")
 
-    def trust(self) -> None:
-        """Take the server that answers now for the one that was meant."""
-        self._believe_next = True
+    def other_server(self) -> str | None:
+        """Name of the server that answers now, if it is not the trusted one.
+
+        Raises:
+            StoreError: None answers.
+        """
+        with _answering():
+            server = str(self._whoever.info("server")["run_id"])
+        return None if server == self._trusted else server
+
+    def trust(self, server: str) -> None:
+        """Let payments reach this server, and no other."""
+        self._trusted = server
         self._redis.connection_pool.disconnect()
-        self._redis.ping()
-        self._commit_sha = self._redis.script_load(COMMIT)
 
     def _read_book(self) -> Mapping[str, bytes]:
-        return {name.decode(): value for name, value in self._redis.hgetall(BOOK_KEY).items()}
+        with _answering():
+            return {name.decode(): value for name, value in self._whoever.hgetall(BOOK_KEY).items()}
 
     def _change_book(self, change: Change) -> None:
         def apply(pipeline: Any) -> None:
@@ -110,12 +120,9 @@ class RedisStore(GenerationBook):
                 else:
                     pipeline.hset(BOOK_KEY, name, value)
 
-        self._redis.transaction(apply, BOOK_KEY)
-        self._replicate()
-
-    def _replicate(self) -> None:
-        if self._replicas:
-            self._redis.execute_command("WAIT", self._replicas, REPLICATION_MS)
+        # Replicas take everything in one order, so whoever has a commit has the book that it was made under.
+        with _answering():
+            self._whoever.transaction(apply, BOOK_KEY)
 
     def _seen(self, raw: bytes | None) -> Current:
         current = self._current(raw, self._read_book)
@@ -134,10 +141,8 @@ class RedisStore(GenerationBook):
             pipeline.hget(BOOK_KEY, CURRENT)
             pipeline.hexists(OUTBOX_KEY, record_id)
             pipeline.mget([_record_key(record_id), *(_state_key(expected, key) for key in keys)])
-            try:
+            with _answering():
                 raw, waiting, (record, *values) = pipeline.execute()
-            except (redis.ConnectionError, redis.TimeoutError) as away:
-                raise StoreError(f"the online store does not answer: {away}") from away
             current = self._seen(raw)
             if current.number == expected:
                 states = {key: _stored(value) for key, value in zip(keys, values, strict=True)}
@@ -163,7 +168,8 @@ class RedisStore(GenerationBook):
             return AlreadyKnown(rest[0])
         moved = {name.decode() for name in rest}
         if GENERATION_KEY in moved:
-            self._seen(self._redis.hget(BOOK_KEY, CURRENT))
+            with _answering():
+                self._seen(self._redis.hget(BOOK_KEY, CURRENT))
         return Raced(frozenset(name.removeprefix(f"state|{generation}|") for name in moved))
 
     def _run_commit(self, keys: list[str], arguments: list[Any]) -> list[Any]:
@@ -172,79 +178,87 @@ class RedisStore(GenerationBook):
         if self._replicas:
             # In the same round trip, before anything is published: what Kafka knows, a replica knows.
             pipeline.execute_command("WAIT", self._replicas, REPLICATION_MS)
-        try:
-            answer: list[Any] = pipeline.execute()[0]
-        except redis.exceptions.NoScriptError:
-            self._commit_sha = self._redis.script_load(COMMIT)
-            return self._run_commit(keys, arguments)
-        except (redis.ConnectionError, redis.TimeoutError) as away:
-            raise StoreError(f"the online store does not answer: {away}") from away
+        with _answering():
+            try:
+                answer: list[Any] = pipeline.execute()[0]
+            except redis.exceptions.NoScriptError:
+                self._commit_sha = self._redis.script_load(COMMIT)
+                return self._run_commit(keys, arguments)
         return answer
 
     def published(self, record_ids: Sequence[str]) -> None:
         """Take messages out of the outbox."""
         if record_ids:
-            self._redis.hdel(OUTBOX_KEY, *record_ids)
+            with _answering():
+                self._whoever.hdel(OUTBOX_KEY, *record_ids)
 
     def unpublished(self, committed_before_ms: int, limit: int) -> list[Message]:
         """Messages still in the outbox that were committed before a time."""
         found: list[Message] = []
-        for raw_id, envelope in sorted(self._redis.hgetall(OUTBOX_KEY).items()):
-            topic, key, committed_at_ms = msgpack.unpackb(envelope)
-            if committed_at_ms < committed_before_ms and len(found) < limit:
-                value = self._redis.get(_record_key(raw_id.decode()))
-                found.append(Message(raw_id.decode(), topic, key, value, committed_at_ms))
+        with _answering():
+            for raw_id, envelope in sorted(self._whoever.hgetall(OUTBOX_KEY).items()):
+                topic, key, committed_at_ms = msgpack.unpackb(envelope)
+                if committed_at_ms < committed_before_ms and len(found) < limit:
+                    value = self._whoever.get(_record_key(raw_id.decode()))
+                    found.append(Message(raw_id.decode(), topic, key, value, committed_at_ms))
         return found
 
     def force_to_disk(self) -> None:
         """Wait until the append-only file is synced, where the server keeps one."""
-        if self._redis.config_get("appendonly").get("appendonly") == "yes":
-            self._redis.execute_command("WAITAOF", 1, 0, 1000)
+        with _answering():
+            if self._redis.config_get("appendonly").get("appendonly") == "yes":
+                self._redis.execute_command("WAITAOF", 1, 0, 1000)
 
     def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
         """Put back records that the store lost, each for the rest of its life."""
         restored = 0
         for chunk in _chunks(records, CHUNK):
-            pipeline = self._redis.pipeline(transaction=False)
+            pipeline = self._whoever.pipeline(transaction=False)
             for record_id, record, committed_at_ms in chunk:
                 left_ms = committed_at_ms + RECORD_LIFE_MS - now_ms
                 if left_ms > 0:
                     pipeline.set(_record_key(record_id), record, px=left_ms, nx=True)
-            restored += sum(bool(done) for done in pipeline.execute())
+            with _answering():
+                restored += sum(bool(done) for done in pipeline.execute())
         return restored
 
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""
-        values = self._redis.mget([_state_key(number, key) for key in keys]) if keys else []
+        with _answering():
+            values = self._whoever.mget([_state_key(number, key) for key in keys]) if keys else []
         return {key: _stored(value) for key, value in zip(keys, values, strict=True)}
 
     def write_states(self, number: int, states: Iterable[tuple[str, int, bytes]]) -> int:
         """Put states into a generation that is being built."""
         written = 0
         for chunk in _chunks(states, CHUNK):
-            self._redis.mset({_state_key(number, key): NUMBER.pack(fold) + blob for key, fold, blob in chunk})
+            with _answering():
+                self._whoever.mset({_state_key(number, key): NUMBER.pack(fold) + blob for key, fold, blob in chunk})
             written += len(chunk)
-        self._replicate()
         return written
 
     def drop_states(self, number: int, limit: int) -> bool:
         """Delete up to ``limit`` states of a generation; whether some are left."""
-        found = list(islice(self._redis.scan_iter(_state_key(number, "*"), count=1000), limit))
-        if found:
-            self._redis.unlink(*found)
+        with _answering():
+            found = list(islice(self._whoever.scan_iter(_state_key(number, "*"), count=1000), limit))
+            if found:
+                self._whoever.unlink(*found)
         return len(found) == limit
 
     def count(self) -> int:
         """How many keys have a state in the generation in use."""
-        return sum(1 for _ in self._redis.scan_iter(_state_key(self._number_in_use(), "*"), count=1000))
+        prefix = _state_key(self._number_in_use(), "*")
+        with _answering():
+            return sum(1 for _ in self._whoever.scan_iter(prefix, count=1000))
 
     def states(self, number: int | None = None) -> dict[str, Stored]:
         """Every state of a generation."""
         chosen = self._number_in_use() if number is None else number
         prefix, found = _state_key(chosen, ""), {}
-        for chunk in _chunks(self._redis.scan_iter(f"{prefix}*", count=1000), 1000):
-            for key, value in zip(chunk, self._redis.mget(chunk), strict=True):
-                found[key.decode().removeprefix(prefix)] = _stored(value)
+        with _answering():
+            for chunk in _chunks(self._whoever.scan_iter(f"{prefix}*", count=1000), 1000):
+                for key, value in zip(chunk, self._whoever.mget(chunk), strict=True):
+                    found[key.decode().removeprefix(prefix)] = _stored(value)
         return found
 
     def _number_in_use(self) -> int:
@@ -254,6 +268,26 @@ class RedisStore(GenerationBook):
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
+        self._whoever.close()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Say it as a store does when the server is away, or writes nothing (memory full, made a replica).
+
+    Raises:
+        StoreError: The server does not answer, or refuses.
+    """
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as away:
+        raise StoreError(f"the online store does not answer: {away}") from away
+    except (redis.OutOfMemoryError, redis.ReadOnlyError) as refused:
+        raise StoreError(f"the online store takes no commits: {refused}") from refused
+
+
+def _run_id(server: str) -> str:
+    return next(line.partition(":")[2].strip() for line in server.splitlines() if line.startswith("run_id:"))
 
 
 def _record_key(record_id: str) -> str:

@@ -1,8 +1,13 @@
-"""Ports on loopback: keep the default, else choose a free one, else say who is in the way."""
+"""Ports on loopback: keep the default, else choose a free one, else say who is in the way.
+
+Between the choice of a port and the moment its server listens there are seconds, in which another instance's ``up``
+must not choose it too: so a port is claimed before it is looked at, until the servers are up.
+"""
 
 import random
 import socket
 from collections.abc import Callable, Collection, Mapping
+from typing import Self
 
 import psutil
 
@@ -12,6 +17,35 @@ HOST = "127.0.0.1"
 # Below the range that kernels hand out for outgoing connections, so a chosen port stays free.
 CHOICE = range(20_000, 32_000)
 TRIES = 500
+
+
+class Claims:
+    """Ports that this process has chosen and may not have a listener yet; freed with the block or the process."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for claim in self._held.values():
+            claim.close()
+        self._held.clear()
+
+    def take(self, port: int) -> bool:
+        """Claim a port; False if another process has."""
+        if port in self._held:
+            return True
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # A name without a file: it is the network's as the port is, and goes with its process however that ends.
+            claim.bind(f"\0sentinela-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+        self._held[port] = claim
+        return True
 
 
 def is_free(port: int) -> bool:
@@ -38,6 +72,8 @@ def listener(port: int) -> int | None:
 def describe(port: int) -> str:
     """Who holds the port, in words."""
     pid = listener(port)
+    if pid is None:
+        return "a process that does not listen yet, such as another `sentinela up`"
     if not pid:
         return "a process that cannot be seen from here"
     try:
@@ -53,6 +89,7 @@ def choose(
     configured: Collection[str],
     ours: Callable[[str, int], bool],
     randomness: random.Random,
+    claims: Claims,
 ) -> dict[str, int]:
     """The ports to use, by setting name.
 
@@ -61,6 +98,7 @@ def choose(
         configured: Names that somebody set by hand; these are never changed.
         ours: Whether the listener of a port is the very process that this setting is for.
         randomness: Where a replacement is drawn from.
+        claims: Where the chosen ports are claimed; keep it until their servers listen.
 
     Raises:
         BadUse: a configured port is taken, or given twice.
@@ -69,24 +107,28 @@ def choose(
     # Configured ones first: a default gives way to them.
     for name in sorted(wanted, key=lambda name: name not in configured):
         port = wanted[name]
-        usable = port not in chosen.values() and (is_free(port) or ours(name, port))
+        is_claimed = port not in chosen.values() and claims.take(port)
+        usable = is_claimed and (is_free(port) or ours(name, port))
         if not usable and name in configured:
-            raise BadUse(_conflict(name, port, chosen))
-        chosen[name] = port if usable else _draw(chosen, randomness)
+            raise BadUse(_conflict(name, port, chosen, is_claimed=is_claimed))
+        chosen[name] = port if usable else _draw(chosen, randomness, claims)
     return chosen
 
 
-def _conflict(name: str, port: int, chosen: Mapping[str, int]) -> str:
+def _conflict(name: str, port: int, chosen: Mapping[str, int], *, is_claimed: bool) -> str:
     variable = f"SENTINELA_{name.upper()}"
     twin = next((other for other, taken in chosen.items() if taken == port), None)
     if twin:
         return f"{variable}={port} is also SENTINELA_{twin.upper()}; give them different ports"
+    if not is_claimed:
+        told = f"another `sentinela up` is just taking port {port}"
+        return f"{variable}={port}: {told}; set another port, or unset {variable}"
     return f"{variable}={port}: port {port} is held by {describe(port)}; end it, set another port, or unset {variable}"
 
 
-def _draw(chosen: Mapping[str, int], randomness: random.Random) -> int:
+def _draw(chosen: Mapping[str, int], randomness: random.Random, claims: Claims) -> int:
     for _ in range(TRIES):
         port = randomness.choice(CHOICE)
-        if port not in chosen.values() and is_free(port):
+        if port not in chosen.values() and claims.take(port) and is_free(port):
             return port
     raise BadUse(f"no free port found between {CHOICE.start} and {CHOICE.stop} in {TRIES} tries")

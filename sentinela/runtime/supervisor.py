@@ -86,23 +86,24 @@ def up(say: Say) -> Settings:
     home = configuration.find_home()
     prepare(home)
     ensure_keys(home.secrets)
-    with changing(home, LOCK_WAIT_SECONDS, say):
+    with changing(home, LOCK_WAIT_SECONDS, say), ports.Claims() as claims:
         settings, home, configured = configuration.for_start()
-        settings = _with_ports(settings, home, configured, say)
+        settings = _with_ports(settings, home, configured, claims, say)
         write_runtime(home, settings=configuration.to_record(settings, configured))
         _Start(settings, home, say).run()
     return settings
 
 
-def _with_ports(settings: Settings, home: Home, configured: frozenset[str], say: Say) -> Settings:
+def _with_ports(settings: Settings, home: Home, configured: frozenset[str], claims: ports.Claims, say: Say) -> Settings:
     owner = {port: service.name for service in services.local(settings, home) for port in service.ports}
 
     def ours(name: str, port: int) -> bool:
         return ports.listener(port) in {process.pid for process in processes.of_service(home, owner[name])}
 
     wanted = {name: getattr(settings, name) for name in owner}
-    # Seeded by the home: two homes draw different ports even when they start at the same moment.
-    chosen = ports.choose(wanted, configured=configured, ours=ours, randomness=random.Random(str(home.root)))  # noqa: S311
+    # Seeded by the home, so that a home draws the same ports again.
+    randomness = random.Random(str(home.root))  # noqa: S311
+    chosen = ports.choose(wanted, configured=configured, ours=ours, randomness=randomness, claims=claims)
     for name, port in chosen.items():
         if port != wanted[name]:
             say(f"port {wanted[name]} is held by {ports.describe(wanted[name])}; {name} is {port} instead")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
+from pix.features import FEATURE_NAMES
 from pix.offline import inbox
 from pix.offline.tables import TABLES
 
@@ -87,7 +88,7 @@ def test_the_challenger_stands_beside_the_base_rate_and_raw_fields(trained):
 
 def test_small_tables_are_stored_by_the_io_manager(trained):
     assert DeltaTable(trained.lake.path("model/evaluation")).count() == 19
-    assert DeltaTable(trained.lake.path("monitoring/drift_report")).count() == 25
+    assert DeltaTable(trained.lake.path("monitoring/drift_report")).count() == len(FEATURE_NAMES)
     assert DeltaTable(trained.lake.path("gold/daily_kpis")).count() == 0
 
 

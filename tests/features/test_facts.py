@@ -42,8 +42,6 @@ def feature(name: str, at_ms: int = START_MS, **fields: object) -> float:
         ("is_contactless", {"initiation": "APDN"}, 1.0),
         ("is_tax_id_key", {"pix_key_type": "CNPJ"}, 1.0),
         ("payee_is_company", {"payee_person_type": "PJ"}, 1.0),
-        ("is_own_transfer", {"payer_tax_id": "k1:x", "payee_tax_id": "k1:x"}, 1.0),
-        ("is_own_transfer", {"payer_tax_id": "k1:x"}, None),
         ("is_active_call", {"active_call": False}, 0.0),
         ("is_away_from_home", {"device_municipality": "3550308", "payer_municipality": "3304557"}, 1.0),
         ("is_away_region", {"device_municipality": "3550308", "payer_municipality": "3304557"}, 0.0),

@@ -114,9 +114,10 @@ def test_an_id_that_has_a_decision_is_not_history(spark, bronze, messages):
     assert found[1]["payer_account"].startswith("k1:")
 
 
-def labels_frame(spark, bronze, messages, *live, history=()):
+def labels_frame(spark, bronze, messages, *live, letters=()):
     topic = bronze(*[messages.bronze_row(topics.LABELS, n, value) for n, value in enumerate(live)])
-    return silver.labels(topic, spark.createDataFrame(list(history), HISTORY_LABELS.ddl))
+    refused = bronze(*[messages.bronze_row(topics.DLQ, n, value) for n, value in enumerate(letters)])
+    return silver.labels(topic, spark.createDataFrame([], HISTORY_LABELS.ddl), refused)
 
 
 def test_a_label_is_known_when_it_was_received_at_the_earliest(spark, bronze, messages):
@@ -128,6 +129,22 @@ def test_a_label_is_known_when_it_was_received_at_the_earliest(spark, bronze, me
         ("accepted", messages.NOON_MS, True),
         ("reversed", messages.NOON_MS + messages.DAY_MS, False),
     ]
+
+
+def test_a_label_that_the_job_refused_is_no_label_and_an_orphan_is_one(spark, bronze, messages):
+    said = [messages.label(n, "accepted", messages.NOON_MS) for n in (1, 2, 3, 4)]
+    reasons = ["invalid_fields", "payment_unknown", "not_json"]
+    origins = [(topics.LABELS, 0), (topics.LABELS, 1), (topics.TRANSACTIONS, 2)]
+    letters = [
+        json.dumps({"reason": reason, "errors": [], "origin": {"topic": topic, "partition": 0, "offset": offset}})
+        for reason, (topic, offset) in zip(reasons, origins, strict=True)
+    ]
+    # The refused one was delivered again later, and taken.
+    frame = labels_frame(spark, bronze, messages, *said, said[0], letters=letters[:1])
+    assert len(rows(frame, "end_to_end_id")) == len(said)
+    frame = labels_frame(spark, bronze, messages, *said, letters=[*letters, None])
+    kept = [row["end_to_end_id"] for row in rows(frame, "end_to_end_id")]
+    assert kept == [messages.identity(n) for n in (2, 3, 4)]
 
 
 def test_contested_changes_nothing(spark, bronze, messages):
@@ -182,6 +199,6 @@ def test_daily_kpis_count_by_the_day_in_brasilia(spark, bronze, messages):
 def test_an_empty_lake_gives_empty_tables(spark, bronze):
     decided = silver.decisions(bronze())
     history = spark.createDataFrame([], HISTORY_PAYMENTS.ddl)
-    labels = silver.labels(bronze(), spark.createDataFrame([], HISTORY_LABELS.ddl))
+    labels = silver.labels(bronze(), spark.createDataFrame([], HISTORY_LABELS.ddl), bronze())
     assert silver.payments(decided, history).count() == 0
     assert gold.daily_kpis(gold.decisions(decided, labels)).count() == 0

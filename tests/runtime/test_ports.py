@@ -1,5 +1,6 @@
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -16,9 +17,14 @@ def nobody(name: str, port: int) -> bool:  # noqa: ARG001
 
 
 def choose(
-    wanted: dict[str, int], configured: tuple[str, ...] = (), ours: Callable[..., bool] = nobody
+    wanted: dict[str, int],
+    configured: tuple[str, ...] = (),
+    ours: Callable[..., bool] = nobody,
+    claims: ports.Claims | None = None,
 ) -> dict[str, int]:
-    return ports.choose(wanted, configured=configured, ours=ours, randomness=random.Random(7))
+    with ports.Claims() as own:
+        randomness = random.Random(7)
+        return ports.choose(wanted, configured=configured, ours=ours, randomness=randomness, claims=claims or own)
 
 
 def listening(server: Server, port: int) -> "subprocess.Popen[bytes]":
@@ -59,3 +65,33 @@ def test_a_default_gives_way_to_a_configured_port_of_the_same_number(port: int) 
 def test_one_number_configured_twice_is_refused(port: int) -> None:
     with pytest.raises(BadUse, match="give them different ports"):
         choose({"kafka_port": port, "mlflow_port": port}, configured=("kafka_port", "mlflow_port"))
+
+
+def test_two_that_choose_at_once_choose_different_ports(port: int) -> None:
+    wanted = {"kafka_port": port, "mlflow_port": port}
+    with ports.Claims() as claims, ports.Claims() as others:
+        chosen, elsewhere = choose(wanted, claims=claims), choose(wanted, claims=others)
+        assert len({*chosen.values(), *elsewhere.values()}) == 4
+        assert chosen["kafka_port"] == port
+        with pytest.raises(BadUse, match=f"another `sentinela up` is just taking port {port}"):
+            choose(wanted, configured=("kafka_port",), claims=others)
+    assert choose({"kafka_port": port}) == {"kafka_port": port}
+
+
+def test_the_claims_of_a_killed_process_are_free(port: int) -> None:
+    code = (
+        "import sys; from sentinela.runtime.ports import Claims; claims = Claims(); "
+        f"print(claims.take({port}), flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"True\n"
+    with ports.Claims() as claims:
+        assert not claims.take(port)
+        holder.kill()
+        holder.wait()
+        assert claims.take(port)

@@ -1,10 +1,13 @@
-"""A service's parts around a store, with logs by hand behind them and a base by hand beneath."""
+"""A service's parts around a store, with logs by hand behind them and a base by hand beneath, in a lake or not."""
 
 import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pyarrow as pa
+from deltalake import write_deltalake
 from traffic import KEYRING, NOW_MS, Clock, StubbornModel, arrival, label, pipeline, random_message
 from written_logs import WrittenLogs, flushed
 
@@ -16,6 +19,7 @@ from pix.labels import PaymentReference, reference_key
 from pix.store.interface import Store
 from serving.base import Base
 from serving.build import Builder
+from serving.keeper import StoreKeeper
 from serving.pipeline import DecisionPipeline, Done
 
 ACCOUNTS = 40
@@ -96,3 +100,33 @@ class Site:
     def _kept(self, outcome: object) -> None:
         assert isinstance(outcome, Done)
         self.decided.append(outcome.record)
+
+
+@dataclass
+class Lake:
+    """A lake with nothing but features/base_states."""
+
+    root: Path
+
+    def write(self, rows: tuple[tuple[str, int, bytes], ...], imports: int, layout: str | None = STATE_LAYOUT) -> None:
+        keys, numbers, blobs = zip(*rows, strict=True)
+        columns = {"key": keys, "number": numbers, "blob": pa.array(blobs, pa.binary())}
+        columns |= {"import_number": pa.array([imports] * len(keys), pa.int32())}
+        if layout is not None:
+            columns["layout"] = [layout] * len(keys)
+        write_deltalake(
+            f"{self.root}/features/base_states", pa.table(columns), mode="overwrite", schema_mode="overwrite"
+        )
+
+
+def keeper(site: Site, lake: Lake, *, layout: str = STATE_LAYOUT, token_key: int = 1, name: str = "me") -> StoreKeeper:
+    return StoreKeeper(
+        store=site.store,
+        logs=site.logs,
+        lake_root=str(lake.root),
+        layout=layout,
+        token_key_version=token_key,
+        flush=lambda: flushed(site.store, site.logs),
+        now_ms=site.clock,
+        name=name,
+    )

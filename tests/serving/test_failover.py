@@ -1,5 +1,6 @@
 """A real primary with a real replica: kill -9 of the one, promotion of the other."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -8,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_by_hand import Site
-from test_keeper import Lake, keeper
+from site_by_hand import Lake, Site, keeper
 from written_logs import flushed
 
 from pix.engines.layout import STATE_LAYOUT
@@ -104,8 +104,6 @@ def test_a_promoted_replica_that_misses_commits_is_store_loss(pair: Pair, site: 
 
 
 def _record_id(record: bytes) -> str:
-    import json
-
     content = json.loads(record)
     if "fold_id" in content:
         return f"default|label|{content['fold_id']}"

@@ -172,6 +172,29 @@ def test_labels_fold_through_the_service(client: TestClient, broker: HandBroker)
     assert broker.taken[-1].topic == "pix.folds"
 
 
+@pytest.mark.parametrize(
+    ("known_ms", "received_ms", "field"),
+    [
+        (NOW_MS + 60_001, NOW_MS, "known_at"),
+        (NOW_MS, NOW_MS + 60_001, "received_at_ms"),
+        (NOW_MS + 60_000, NOW_MS, None),
+        (NOW_MS, NOW_MS + 60_000, None),
+    ],
+)
+def test_a_label_from_the_future_is_refused(
+    client: TestClient, broker: HandBroker, known_ms: int, received_ms: int, field: str | None
+) -> None:
+    """It would move the clocks of its payment's accounts there, and they would forget everything before."""
+    client.post("/decisions", json=body(1))
+    fields = label(str(body(1)["end_to_end_id"]), "accepted", known_ms).model_dump(exclude={"tenant", "fraud_type"})
+    content = fields | {name: rfc3339(fields[name]) for name in ("effective_at", "known_at")}
+    (result,) = client.post(
+        "/labels:fold", json={"labels": [{"label": content, "received_at_ms": received_ms}]}
+    ).json()["results"]
+    assert [error["field"] for error in result.get("problem", {"errors": []})["errors"]] == ([field] if field else [])
+    assert [taken.topic for taken in broker.taken[1:]] == ([] if field else ["pix.folds"])
+
+
 def test_the_store_and_the_model_are_shown(client: TestClient) -> None:
     client.post("/decisions", json=body(1))
     assert client.get("/store").json() == {

@@ -2,15 +2,14 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
-from site_by_hand import Site, past
+from site_by_hand import Lake, Site, keeper, past
 from starlette.testclient import TestClient
 from traffic import NOW_MS, Clock, body
 from written_logs import WrittenLogs, flushed
@@ -28,24 +27,8 @@ from serving.logs import LogsAway, Messages
 
 BASE = past(1, 60)
 LATER = past(2, 90, seed=8)
+BACKUP_BYTES = 10**7
 KEY = {"Authorization": "Bearer key"}
-
-
-@dataclass
-class Lake:
-    """A lake with nothing but features/base_states."""
-
-    root: Path
-
-    def write(self, rows: tuple[tuple[str, int, bytes], ...], imports: int, layout: str | None = STATE_LAYOUT) -> None:
-        keys, numbers, blobs = zip(*rows, strict=True)
-        columns = {"key": keys, "number": numbers, "blob": pa.array(blobs, pa.binary())}
-        columns |= {"import_number": pa.array([imports] * len(keys), pa.int32())}
-        if layout is not None:
-            columns["layout"] = [layout] * len(keys)
-        write_deltalake(
-            f"{self.root}/features/base_states", pa.table(columns), mode="overwrite", schema_mode="overwrite"
-        )
 
 
 @pytest.fixture
@@ -65,19 +48,6 @@ class AwayLogs(WrittenLogs):
 
     def newest(self, count: int) -> Messages:  # noqa: ARG002
         raise LogsAway("Kafka does not answer")
-
-
-def keeper(site: Site, lake: Lake, *, layout: str = STATE_LAYOUT, token_key: int = 1, name: str = "me") -> StoreKeeper:
-    return StoreKeeper(
-        store=site.store,
-        logs=site.logs,
-        lake_root=str(lake.root),
-        layout=layout,
-        token_key_version=token_key,
-        flush=lambda: flushed(site.store, site.logs),
-        now_ms=site.clock,
-        name=name,
-    )
 
 
 def test_a_new_home_is_usable_at_once_and_not_before(site: Site, lake: Lake) -> None:
@@ -112,8 +82,7 @@ def test_a_store_that_misses_the_last_commits_is_built_anew(site: Site, lake: La
     """A backup was put back: every state is sound, and older than what was answered."""
     keeper(site, lake).look()
     site.live(1, 0, 30)
-    site.store.force_to_disk()
-    shutil.copytree(tmp_path / "store", tmp_path / "backup")
+    back_up(tmp_path / "store", tmp_path / "backup")
     site.live(2, 1_000, 30)
     flushed(site.store, site.logs)
     before = site.store.states()
@@ -124,6 +93,14 @@ def test_a_store_that_misses_the_last_commits_is_built_anew(site: Site, lake: La
     kept.look()
     kept.require()
     assert (site.store.states(), site.store.snapshot("x", []).generation) == (before, 2)
+
+
+def back_up(store: Path, copy: Path) -> None:
+    """As an operator does it, beside the process that has the file open; the file is sparse, its copy is not."""
+    copy.mkdir()
+    code = "import lmdb, sys; lmdb.open(sys.argv[1], readonly=True).copy(sys.argv[2], compact=True)"
+    subprocess.run([sys.executable, "-c", code, store, copy], check=True)
+    assert sum(file.stat().st_size for file in copy.iterdir()) < BACKUP_BYTES
 
 
 def test_a_new_layout_needs_a_base_of_that_layout(site: Site, lake: Lake, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from traffic import KEYRING, NOW_MS, Clock, StubbornModel, arrival, label, pipeline, random_message
 
 from pix.contracts import DAY_MS, HOUR_MS, MINUTE_MS, behind_the_door, canonical_json
@@ -108,8 +107,18 @@ def as_starts(past_of: HistoryFeatures, base: int) -> Any:
     return past_of.base_states.selectExpr("key", f"{base} as base", "number", "blob")
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_spark_recomputes_every_logged_vector(spark: Any, tmp_path: Path, workers: int) -> None:
+def live_states(store: Store) -> dict[str, tuple[int, bytes | None]]:
+    """Key -> number and blob of the entities that something happened to live."""
+    return {
+        key: (stored.number, stored.blob)
+        for key, stored in store.states().items()
+        if stored.number >= LIVE_NUMBERS and kind_of(key) != "payment"
+    }
+
+
+def test_spark_recomputes_every_logged_vector(spark: Any, tmp_path: Path) -> None:
+    """Of three workers at once; one alone is in ``test_law``."""
+    workers = 3
     payments, labels = past(random.Random(5), 400)
     base = offline(spark, payments, labels, [], [])
     store = open_store(f"lmdb://{tmp_path / 'store'}", "test")
@@ -125,18 +134,14 @@ def test_spark_recomputes_every_logged_vector(spark: Any, tmp_path: Path, worker
         thread.start()
     for thread in threads:
         thread.join()
-    live_states = {
-        key: (stored.number, stored.blob)
-        for key, stored in store.states().items()
-        if stored.number >= LIVE_NUMBERS and kind_of(key) != "payment"
-    }
+    states = live_states(store)
     store.close()
 
     found = offline(spark, payments, labels, records, folds)
     assert len(found.live) == len(records) == 300 // workers * workers
     logged = {record["end_to_end_id"]: tuple(record["features"]) for record in map(json.loads, records)}
     assert [identity for identity, vector in found.live.items() if vector != logged[identity]] == []
-    assert found.states == live_states
+    assert found.states == states
     values = [value for vector in found.live.values() for value in vector]
     assert sum(value not in (None, 0.0) for value in values) > len(values) / 3
     assert any(json.loads(record)["outcome"] == "attempted" for record in records)

@@ -9,10 +9,12 @@ from traffic import NOW_MS, Clock, StubbornModel, account, arrival, label, messa
 
 from pix.contracts import DAY_MS
 from pix.engines.events import account_key
+from pix.engines.layout import STATE_LAYOUT
 from pix.features import FEATURE_NAMES, FINGERPRINT
-from pix.store.interface import LIVE_NUMBERS, open_store
+from pix.store.interface import LIVE_NUMBERS, Store, open_store
 from pix.store.memory import MemoryStore
-from serving.pipeline import Conflict, Done, UnknownPayment, answer
+from serving.pipeline import Conflict, Done, FoldedBefore, UnknownPayment, answer
+from serving.replay import Replay
 
 
 def decided(outcome: object) -> dict[str, object]:
@@ -154,6 +156,38 @@ def test_a_label_folds_once() -> None:
     assert isinstance(first, Done)
     assert isinstance(again, Done)
     assert first.record == again.record
+
+
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_a_label_delivered_again_after_its_record_expired_folds_nothing(is_rebuilt: bool) -> None:
+    """``pix.labels`` is read from its beginning."""
+    store, clock = MemoryStore(STATE_LAYOUT), Clock()
+    decider = pipeline(store, clock)
+    logged = [decider.decide(message(1), arrival(NOW_MS))]
+    identity = str(decided(logged[0])["end_to_end_id"])
+    known = [label(identity, kind, NOW_MS + at) for at, kind in enumerate(["accepted", "reversed", "contested"])]
+    logged += [decider.fold_label(each, each.known_at) for each in known]
+    before = store.states()
+    clock.now_ms += 9 * DAY_MS
+    without = _without_records(store, logged, is_rebuilt=is_rebuilt)
+    assert without.states() == before
+    later = pipeline(without, clock)
+    for each in [*known, *known]:
+        assert isinstance(later.fold_label(each, each.known_at), FoldedBefore)
+    assert without.states() == before
+    assert isinstance(later.fold_label(label(identity, "accepted", NOW_MS + 9), NOW_MS + 9), Done)
+
+
+def _without_records(store: Store, logged: list[object], *, is_rebuilt: bool) -> Store:
+    """The same states in a store of its own, where no record is kept any more."""
+    fresh = MemoryStore(STATE_LAYOUT)
+    if not is_rebuilt:
+        fresh.load_base(0, [(key, found.number, found.blob or b"") for key, found in store.states().items()])
+        return fresh
+    replay = Replay(fresh, 0)
+    replay.take([(done.message.topic, done.record) for done in logged if isinstance(done, Done) and done.message])
+    assert replay.fold() > len(logged)
+    return fresh
 
 
 def test_a_label_without_its_payment_is_told_apart() -> None:

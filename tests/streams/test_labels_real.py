@@ -228,7 +228,7 @@ def check(parts: Parts, sent: Traffic) -> None:
         folds = [logs.folds[label_id] for label_id in label_ids]
         assert [fold["time_ms"] for fold in folds] == sorted(fold["time_ms"] for fold in folds)
         for fold in folds:
-            reference, _ = apply_label(reference, fold["label_kind"], fold["time_ms"])
+            reference, _ = apply_label(reference, fold["fold_id"], fold["label_kind"], fold["time_ms"])
         assert unpack_reference(stored) == reference
     check_letters(parts, sent)
 
@@ -246,7 +246,7 @@ def check_letters(parts: Parts, sent: Traffic) -> None:
     assert sum(reasons.values()) - reasons["payment_unknown"] == sent.broken
 
 
-def run_under_kills(parts: Parts, *, payments: int, seconds: float, kills: int) -> None:
+def run_under_kills(parts: Parts, *, payments: int, seconds: float, kills: int) -> str:
     """Let labels flow while the job is killed at least so often; then everything must be finished and right."""
     sent = traffic(random.Random(11), payments)
     service = parts.service()
@@ -263,6 +263,7 @@ def run_under_kills(parts: Parts, *, payments: int, seconds: float, kills: int) 
     service.wait()
     assert killed >= kills
     check(parts, sent)
+    return f"{len(sent.steps)} steps, job killed {killed} times, every label folded once"
 
 
 @pytest.mark.timeout(120)
@@ -272,8 +273,12 @@ def test_every_label_is_folded_once_while_the_job_is_killed(parts: Parts) -> Non
 
 @pytest.mark.faults
 @pytest.mark.timeout(280)
-def test_every_label_is_folded_once_while_the_job_is_killed_again_and_again(parts: Parts) -> None:
-    run_under_kills(parts, payments=240, seconds=30, kills=8)
+def test_every_label_is_folded_once_while_the_job_is_killed_again_and_again(
+    parts: Parts, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("seed", "11, 12")
+    record_property("runs", "240 payments in 30 s")
+    record_property("figures", run_under_kills(parts, payments=240, seconds=30, kills=8))
 
 
 @pytest.mark.timeout(120)
