@@ -11,9 +11,14 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.windows import Spent, session, spent
 from fraud_assets import folding
@@ -22,6 +27,7 @@ from fraud_assets.lake import LakeResource
 from fraud_assets.silver import BRONZE_FOLDS
 from pix.contracts import behind_the_door, canonical_json, parse_payment
 from pix.features import FEATURES
+from pix.offline import assembling, eventing, replaying
 from pix.offline.tables import (
     BRONZE_COLUMNS,
     DECISIONS_SILVER,
@@ -43,22 +49,60 @@ DAYS = int(os.environ.get("SENTINELA_BENCH_OFFLINE_DAYS", "40"))
 A_DAY = int(os.environ.get("SENTINELA_BENCH_OFFLINE_A_DAY", "4000"))
 START_MS = 1_780_282_800_000
 ROUNDS = 3
+PASSED = 20_000
 KEYRING = Keyring(1, {1: b"k" * 32})
 POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
 FOLDS = Table(BRONZE_FOLDS, "One message.", BRONZE_COLUMNS)
 
 
 def offline_rows() -> list[dict[str, object]]:
-    """Both measurements."""
+    """Every measurement of this file."""
     with tempfile.TemporaryDirectory() as name, session(Path(name)):
-        return [into_delta(Path(name) / "history"), one_more_day(Path(name) / "days")]
+        return [passes(), into_delta(Path(name) / "history"), one_more_day(Path(name) / "days")]
+
+
+def passes() -> dict[str, object]:
+    """Processor time of the three passes over simulated payments of 30 days, in this process and without Spark."""
+    rows = list(_history(_plan(PASSED)))
+    table = pa.table({name: [row[name] for row in rows] for name in ("payment", "event_time_ms")})
+    table = table.append_column("import_number", pa.array([1] * len(rows), pa.int32()))
+    batches = table.append_column("labels", pa.nulls(len(rows), pa.string())).to_batches(max_chunksize=10_000)
+    rounds = [_passed(batches) for _ in range(ROUNDS + 1)][1:]
+    parts = [statistics.median(part) / len(rows) * 1e6 for part in zip(*rounds, strict=True)]
+    names = ("JSON to events", "fold and read by key", "vectors by payment")
+    return {
+        "name": f"offline: the passes over {len(rows):,} payments in one process, without Spark, CPU",
+        "ours_us": sum(parts),
+        "reference_us": 2e6 / 40_000,
+        "ratio": sum(parts) * 40_000 / 2e6,
+        "note": ", ".join(f"{name} {part:.1f} us" for name, part in zip(names, parts, strict=True))
+        + "; the reference is what two cores may spend at 40,000 payments/s",
+    }
+
+
+def _passed(batches: list[pa.RecordBatch]) -> tuple[float, float, float]:
+    """Processor seconds of each pass."""
+    times = [time.process_time()]
+    events = list(eventing.of_history(batches, {}))
+    times.append(time.process_time())
+    stage = list(replaying.history_by_key(events, with_states=False))
+    times.append(time.process_time())
+    vectors = sum(batch.num_rows for batch in assembling.features_by_payment(stage))
+    times.append(time.process_time())
+    if vectors != sum(batch.num_rows for batch in batches):
+        raise SystemExit(f"{vectors} vectors; nothing is measured")
+    first, second, third = (after - before for before, after in pairwise(times))
+    return first, second, third
+
+
+def _plan(count: int) -> SimulationPlan:
+    return SimulationPlan(seed=3, start_ms=START_MS, days=30, accounts=max(1_000, count // 50), payments=count)
 
 
 def into_delta(folder: Path) -> dict[str, object]:
     """All features of simulated payments of 30 days, from silver into ``features/payment_features``, warm."""
     lake = _lake(folder)
-    plan = SimulationPlan(seed=3, start_ms=START_MS, days=30, accounts=max(1_000, PAYMENTS // 50), payments=PAYMENTS)
-    _write(lake, HISTORY_PAYMENTS, _history(plan))
+    _write(lake, HISTORY_PAYMENTS, _history(_plan(PAYMENTS)))
     _write(lake, HISTORY_LABELS, [])
     folding.prepare(lake)
 
@@ -128,9 +172,6 @@ def _lake(folder: Path) -> LakeResource:
 
 def _write(lake: LakeResource, table: Table, rows: "Iterator[dict[str, Any]] | list[dict[str, Any]]") -> None:
     """Rows by way of Parquet, a file each so many, so that neither side holds them twice."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     kinds = {"string": pa.string(), "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_()}
     columns = [column for column in table.columns if column.type in kinds]
     shape = pa.schema([(column.name, kinds[column.type]) for column in columns])

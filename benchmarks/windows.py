@@ -31,8 +31,8 @@ from pix.offline.session import end_session, spark_config, use_this_python
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-ROWS = int(os.environ.get("SENTINELA_BENCH_WINDOW_ROWS", "100000"))
-ACCOUNTS = 2_000
+ROWS = int(os.environ.get("SENTINELA_BENCH_WINDOW_ROWS", "120000"))
+ACCOUNTS = 100
 WARM_ROWS, REFEREED_ROWS = 2_000, 3_000
 ROUNDS = 3
 PARTITIONS = 8
