@@ -180,7 +180,7 @@ def _decided_days() -> list[list[bytes]]:
         records = []
         while len(records) < A_DAY:
             message = parse_payment(next(payments))
-            clock[0] = message.initiated_at_ms
+            clock[0] = message.initiated_at
             number += 1
             outcome = decider.decide(message, Arrival(clock[0], "0" * 64, {"kind": "rest"}, "0" * 32))
             if not isinstance(outcome, Done):

@@ -23,12 +23,14 @@ import pytest
 
 from pix import topics
 from pix.contracts import LIVE_HISTORY, canonical_json, label_id
+from pix.features import FEATURE_NAMES
 from pix.settings import Settings
 from pix.simulator.simulation import SimulationPlan, simulate, write
 from sentinela.dagster_runs import launch
 from sentinela.history import deposit
 from sentinela.sender import send_to_kafka
 from sentinela.verify import read_table
+from tests.streams.support import read_all, wait_until
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -45,6 +47,7 @@ REST_PAYMENT: dict[str, Any] = {
     "payer_account": "12345678-0001-1234567",
     "payee_account": "87654321-0001-7654321",
 }
+NEXT_PAYMENT = {**REST_PAYMENT, "end_to_end_id": f"{REST_PAYMENT['end_to_end_id'][:-1]}z"}
 MALFORMED = [
     b"not json",
     b'{"amount_cents": NaN}',
@@ -166,7 +169,12 @@ def test_a_label_is_folded_once_and_reaches_the_lake(instance: Instance) -> None
     fields = {"end_to_end_id": REST_PAYMENT["end_to_end_id"], "kind": "confirmed", "source": "analyst"}
     fields |= {"effective_at": REST_PAYMENT["initiated_at"], "known_at": REST_PAYMENT["initiated_at"]}
     label = canonical_json({**fields, "label_id": label_id(fields)})
+    posted = time.monotonic()
     send_to_kafka([label, label], None, settings.kafka, topic=topics.LABELS)
+    place = (settings.kafka["bootstrap.servers"], topics.FOLDS, settings.kafka_partitions)
+    wait_until(lambda: len(read_all(*place)) > 0, seconds=5)
+    assert instance.post(NEXT_PAYMENT).status_code == 200
+    assert time.monotonic() - posted < 5
     deadline = time.monotonic() + 60
     folds = read_table(settings.lake, "bronze/pix_folds", ["value"])
     while folds is None or not len(folds):
@@ -225,13 +233,19 @@ def test_quarantine_names_the_reason_and_hides_the_payload(instance: Instance) -
 def test_every_logged_vector_is_recomputed_offline(instance: Instance) -> None:
     """I3 on the whole instance: the blocking check of this job compares bit for bit."""
     instance.launch("features_job")
-    columns = ["source", "features", "logged", "carried", "logged_carried"]
+    columns = ["end_to_end_id", "source", "features", "logged", "carried", "logged_carried"]
     features = read_table(instance.settings().lake, "features/payment_features", columns)
     live = features[features["source"] == "live"]
-    assert len(live) == LIVE + 1
+    assert len(live) == LIVE + 2
     assert (live["carried"] == live["logged_carried"]).all()
     recomputed, logged = (np.stack([np.frombuffer(v) for v in live[name]]) for name in ("features", "logged"))
     assert np.array_equal(recomputed, logged, equal_nan=True)
+    # The label that was posted between two payments to one account.
+    frauds = [
+        logged[list(live["end_to_end_id"]).index(payment["end_to_end_id"])][FEATURE_NAMES.index("payee_frauds_7d")]
+        for payment in (REST_PAYMENT, NEXT_PAYMENT)
+    ]
+    assert frauds == [0.0, 1.0]
 
 
 def test_a_second_stream_process_says_who_holds_the_lock(instance: Instance) -> None:
@@ -326,6 +340,22 @@ def test_a_store_that_is_deleted_under_traffic_is_rebuilt_equal(instance: Instan
     code, counts = instance.verify("--sent", str(log))
     assert (counts["sent"], counts["duplicated"], counts["mismatched"]) == (100, 0, 0)
     assert code == 0, counts
+
+
+def test_the_store_is_rebuilt_and_rolled_back_by_command(instance: Instance) -> None:
+    found = json.loads(instance.run("store", "status", "--json").stdout)
+    number = found["generation"]
+    rebuilt = instance.run("store", "rebuild", "--json")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert json.loads(rebuilt.stdout)["generation"] == number + 1
+    refused = instance.run("store", "rollback", "99")
+    assert refused.returncode == 1
+    assert "no retired generation 99" in refused.stderr
+    back = instance.run("store", "rollback")
+    assert (back.returncode, back.stdout) == (0, f"generation {number} is in use\n"), back.stderr
+    compared = instance.run("store", "compare")
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert compared.stdout.startswith(f"generation {number}: keys=")
 
 
 def _statuses_until_ready(instance: Instance) -> list[int]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 PARTITIONS = 8
+FEW_PARTITIONS = 4
+"""So few are asked for where there are few events, about a day's."""
 FILES_OF_DAYS = 64
 LIVE, HISTORY = "live", "history"
 IDENTITY = ("tenant", "end_to_end_id")
@@ -229,8 +231,11 @@ def _reopened(whole: Log, new: Log, keys: "DataFrame") -> "DataFrame":
 
 def _folded(events: "DataFrame", starts: "DataFrame", current: int, partitions: int) -> "DataFrame":
     """Events and the states that they begin with, folded by key; kept on disk, because several frames come of it."""
-    # Only the states of keys that something happened to are moved.
-    needed = starts.join(events.select("key").distinct(), "key", "left_semi")
+    from pyspark.sql import functions as f
+
+    keys = events.select("key").distinct()
+    # Only the states of keys that something happened to are moved; those of a day fit beside every task.
+    needed = starts.join(f.broadcast(keys) if partitions <= FEW_PARTITIONS else keys, "key", "left_semi")
     begin = needed.select(*[_start_column(name) for name, _ in EVENTS.columns])
     fold = partial(replaying.live_by_key, current=current)
     everything = events.unionByName(begin)

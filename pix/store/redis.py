@@ -278,15 +278,17 @@ class RedisStore(GenerationBook):
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """Say it as a store does when the server is away.
+    """Say it as a store does when the server is away, or writes nothing (memory full, made a replica).
 
     Raises:
-        StoreError: The server does not answer.
+        StoreError: The server does not answer, or refuses.
     """
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as away:
         raise StoreError(f"the online store does not answer: {away}") from away
+    except (redis.OutOfMemoryError, redis.ReadOnlyError) as refused:
+        raise StoreError(f"the online store takes no commits: {refused}") from refused
 
 
 def _run_id(server: str) -> str:

@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sentinela.runtime.home import Home
     from serving.operator import Operator
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -79,18 +80,20 @@ def _done(used: dict[str, Any], as_json: bool) -> None:
 def compare(as_json: AsJson = False) -> None:
     """Fold base and logs beside the store and compare key by key, while it is used; exit 1 on any difference."""
     from pix.store.errors import StoreError
-    from pix.tokens import load_keyring
+    from pix.tokens import MissingKeys, load_keyring
     from sentinela import configuration
     from sentinela.errors import NotRunning, SentinelaError
     from serving.base import BaseRefused
     from serving.comparison import compare_online
     from serving.logs import LogLost, LogsAway
 
-    settings, _ = configuration.current()
+    settings, home = configuration.current()
     try:
         found = compare_online(
             settings.store, lake_root=settings.lake, kafka=settings.kafka, keyring=load_keyring(settings.secrets)
         )
+    except MissingKeys as missing:
+        raise NotRunning(_never_started(home)) from missing
     except LogsAway as away:
         raise NotRunning(str(away)) from away
     except (StoreError, BaseRefused, LogLost) as refused:
@@ -116,12 +119,18 @@ def _asked(question: "Callable[[Operator], dict[str, Any]]") -> dict[str, Any]:
     from sentinela.errors import NotRunning, SentinelaError
     from serving.operator import NoAnswer, NotDone, Operator
 
-    settings, _ = configuration.current()
+    settings, home = configuration.current()
     try:
-        operator = Operator(settings.service, (settings.secrets / "api-key").read_text().strip())
-        answer = question(operator)
-    except (NoAnswer, OSError) as away:
+        api_key = (settings.secrets / "api-key").read_text().strip()
+    except OSError as missing:
+        raise NotRunning(_never_started(home)) from missing
+    try:
+        return question(Operator(settings.service, api_key))
+    except NoAnswer as away:
         raise NotRunning(str(away)) from away
     except NotDone as refused:
         raise SentinelaError(str(refused)) from refused
-    return answer
+
+
+def _never_started(home: "Home") -> str:
+    return f"nothing was ever started in {home.root}; run `sentinela up`, or set SENTINELA_HOME to where it runs"

@@ -178,3 +178,23 @@ def test_the_command_line_imports_nothing_heavy() -> None:
 def test_prepare_is_repeatable(runtime_home: Home) -> None:
     prepare(runtime_home)
     prepare(runtime_home)
+
+
+@pytest.mark.parametrize("command", ["status", "compare"])
+def test_the_store_of_a_home_never_started_is_told_apart_from_an_empty_one(
+    environment: dict[str, str], command: str
+) -> None:
+    done = run(environment, "store", command, "--json")
+    assert (done.returncode, done.stdout) == (3, "")
+    told = f"nothing was ever started in {environment['SENTINELA_HOME']}; run `sentinela up`"
+    assert told in done.stderr
+    assert not Path(environment["SENTINELA_HOME"]).exists()
+
+
+def test_a_service_that_does_not_answer_is_named_with_its_address(environment: dict[str, str], port: int) -> None:
+    home = Home(Path(environment["SENTINELA_HOME"]))
+    prepare(home)
+    done = run(environment, "store", "rebuild", SENTINELA_SERVING_PORT=str(port))
+    assert done.returncode == 3
+    assert f"127.0.0.1:{port} does not answer" in done.stderr
+    assert "`sentinela up`" in done.stderr

@@ -16,10 +16,9 @@ from fraud_assets import folding
 from fraud_assets.feature_checks import every_decision_has_its_features, features_are_fresh, online_equals_offline
 from fraud_assets.lake import LakeResource
 from fraud_assets.silver import BRONZE_FOLDS
-from pix.contracts import Payment
 from pix.engines import kernel
-from pix.engines.events import Carried, kind_of, payment_events
-from pix.labels import LabelChange
+from pix.engines.events import event_of, kind_of
+from pix.logged import ReferenceChange, folds_of_decision, folds_of_label
 from pix.offline import vectors
 from pix.offline.tables import (
     BASE_STATES,
@@ -153,27 +152,18 @@ def test_run_after_run_equals_all_at_once(lake: LakeResource) -> None:
 def next_generation(base: Iterable[Any], imports: int, records: list[bytes], folds: list[bytes]) -> MemoryStore:
     """The referee: the next generation of the store, folded event by event over the new base."""
     happened: defaultdict[str, dict[int, Any]] = defaultdict(dict)
-    for record in map(json.loads, records):
-        payment = Payment(**record["payment"])
-        keys = {role: state["key"] for role, state in record["states"].items()}
-        carried = Carried(**{side: fact["value"] for side, fact in record["carried"].items()})
-        allowed = record["outcome"] == "allowed"
-        events = payment_events(payment, keys, record["event_time_ms"], carried, is_allowed=allowed, is_imported=False)
-        for state in record["states"].values():
-            happened[state["key"]][state["got"]] = events[state["key"]]
-    for fold in map(json.loads, folds):
-        keys = {role: state["key"] for role, state in fold["states"].items()}
-        if keys:
-            change = LabelChange(fold["time_ms"], fold["measure"], fold["change"], fold["counted_at_ms"])
-            for state in fold["states"].values():
-                happened[state["key"]][state["got"]] = change.events(keys)[state["key"]]
+    of_labels = (fold for text in folds for fold in folds_of_label(json.loads(text)))
+    for fold in (*(fold for text in records for fold in folds_of_decision(json.loads(text))), *of_labels):
+        happened[fold.key][fold.got] = fold.what
     store = store_on(base, imports)
     begun, made = store.states(), []
     for key, events in happened.items():
         stored = begun.get(key)
         blob = stored.blob if stored else None
         for number in sorted(events):
-            blob = kernel.fold(blob, kind_of(key), events[number])
+            what = events[number]
+            is_reference = isinstance(what, ReferenceChange)
+            blob = what.applied(blob) if is_reference else kernel.fold(blob, kind_of(key), event_of(what))
         made.append(Fold(key, stored.number if stored else 0, max(events), blob or b""))
     active = store.active()
     assert active is not None
@@ -242,10 +232,10 @@ def test_an_interrupted_run_leaves_nothing_behind(lake: LakeResource, monkeypatc
 
 
 def test_vectors_are_columns_for_who_wants_them(lake: LakeResource) -> None:
-    store, records = MemoryStore(), []
-    decide_live(store, 8, 0, 12, records, [])
+    store, records, folds = MemoryStore(), [], []
+    decide_live(store, 8, 0, 12, records, folds)
     put_history(lake, [], [])
-    put_log(lake, list(enumerate(records)), [])
+    put_log(lake, list(enumerate(records)), list(enumerate(folds)))
     run(lake)
     frame = vectors.as_columns(lake.read(PAYMENT_FEATURES.name), ["end_to_end_id"])
     logged = {record["end_to_end_id"]: tuple(record["features"]) for record in map(json.loads, records)}

@@ -1,9 +1,11 @@
-"""A second import, a new layout and a lost store while payments go on: nothing lost, nothing decided wrongly."""
+"""A second import, a new layout, a lost store while payments go on: nothing lost, nothing decided wrongly."""
 
 import json
 import random
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,13 +24,16 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.engines.online import Desk, pack
 from pix.logged import ReferenceChange, folds_of_decision, folds_of_label
 from pix.store.errors import LayoutMismatch, StoreLoading, StoreLost
+from pix.store.generation import LEASE_MS
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
+from pix.store.memory import MemoryStore
 from serving.keeper import Order
 from serving.pipeline import Done
 
 NEWER = "newer"
 FIRST, SECOND = past(1, 400), past(2, 700, seed=8)
 WORKERS = 3
+RETRY_SECONDS = 0.005
 
 
 class Traffic:
@@ -92,6 +97,7 @@ class Traffic:
                 continue
             except StoreLoading:
                 self.refused.add("fence")
+                time.sleep(RETRY_SECONDS)
                 continue
             assert isinstance(outcome, Done)
             self.records[paid.end_to_end_id] = outcome.record
@@ -160,6 +166,60 @@ def test_payments_go_on_while_the_store_changes(sites: tuple[Site, Site], empty:
     assert sum(found.number >= LIVE_NUMBERS for found in before.values()) >= 1_000
     for identity, record in list(decided.items())[::50]:
         assert newer.store.snapshot(f"default|decision|{identity}", []).record == record
+
+
+class Killed(BaseException):
+    """The builder ends where it stands and cleans nothing up, as by kill -9."""
+
+
+def build_until_killed(site: Site, lives: int) -> None:
+    """Build until the clock was looked at so often; at the latest behind the fence."""
+    left = iter(range(lives))
+
+    def now_ms() -> int:
+        if next(left, None) is None:
+            raise Killed
+        return site.clock.now_ms
+
+    def flush() -> bool:
+        raise Killed
+
+    builder = replace(site.builder(), now_ms=now_ms, flush=flush)
+    with pytest.raises(Killed):
+        builder.build(builder.begin(SECOND, layout=STATE_LAYOUT, token_key_version=1), SECOND)
+
+
+@pytest.mark.faults
+def test_builders_are_killed_again_and_again_under_traffic(sites: tuple[Site, Site], tmp_path: Path) -> None:
+    """While the base is written, while the logs are read, and behind the fence."""
+    site, _ = sites
+    fences = 0
+    lake = Lake(tmp_path / "lake")
+    lake.write(FIRST.rows, 1)
+    kept = keeper(site, lake)
+    kept.look()
+    site.live(1, 0, 300)
+    flushed(site.store, site.logs)
+    with Traffic([site.store], site.clock.now_ms) as traffic:
+        for lives in (1, 2, 3, 5, 8, 13, 1_000):
+            build_until_killed(site, lives)
+            fences += any(each.state == "fenced" for each in site.store.generations())
+            site.clock.now_ms += LEASE_MS
+            kept.look()
+            kept.require()
+            traffic.goes_on(20)
+        lake.write(SECOND.rows, 2)
+        _, work = kept.begin(Order(is_forced=False))
+        assert work is not None
+        work()
+        traffic.goes_on(20)
+    assert fences > 0
+    flushed(site.store, site.logs)
+    assert traffic.records.items() <= _decided(site.logs).items()
+    assert _wrongly_decided(site.logs, {1: FIRST, 2: SECOND}) == []
+    fresh = Site(MemoryStore(STATE_LAYOUT), site.logs, site.clock)
+    fresh.build(SECOND)
+    assert site.store.states() == fresh.store.states()
 
 
 def _decided(logs: WrittenLogs) -> dict[str, bytes]:

@@ -214,6 +214,22 @@ def test_content_that_is_gone_is_never_an_empty_beginning(url: str, store: Store
         store.commit(message("id-1"), [Fold("a", 1, LIVE, b"two")], 1)
 
 
+def test_a_server_that_takes_no_commits_is_away(valkey: str) -> None:
+    import redis
+
+    server, opened = redis.Redis.from_url(valkey), open_store(valkey, "layout-1")
+    server.flushall()
+    server.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreError, match="takes no commits"):
+            opened.commit(message("id-1"), [], 0)
+    finally:
+        server.config_set("maxmemory", "0")
+    assert opened.snapshot("id-1", []).record is None
+    assert opened.commit(message("id-1"), [], 0) == Committed()
+    opened.close()
+
+
 def test_numbers_of_live_folds_never_repeat() -> None:
     assert next_number(0, LIVE) == LIVE
     assert next_number(57, LIVE) == LIVE

@@ -90,10 +90,10 @@ def produce(bootstrap: str, topic: str, values: Iterable[bytes | None], key: str
     assert producer.flush(30) == 0
 
 
-def read_all(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
+def read_all(bootstrap: str, topic: str, partitions: int = PARTITIONS) -> list[tuple[bytes, bytes]]:
     """Every message of a topic now, as (key, value)."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"test-{random.random()}"})
-    parts = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(PARTITIONS)]
+    parts = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
     expected = sum(consumer.get_watermark_offsets(part, timeout=10)[1] for part in parts)
     consumer.assign(parts)
     found: list[tuple[bytes, bytes]] = []
