@@ -131,7 +131,7 @@ class RedisStore(GenerationBook):
         return current
 
     def snapshot(self, record_id: str, keys: Sequence[str]) -> Snapshot:
-        """Record and states in one round trip; in two just after a flip.
+        """Record and states in one round trip; in two just after a flip, or if the record is there already.
 
         Raises:
             StoreError: The server does not answer, or see ``Store``.
@@ -140,13 +140,14 @@ class RedisStore(GenerationBook):
             expected = self._expected
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hget(BOOK_KEY, CURRENT)
-            pipeline.hexists(OUTBOX_KEY, record_id)
             pipeline.mget([_record_key(record_id), *(_state_key(expected, key) for key in keys)])
             with _answering():
-                raw, waiting, (record, *values) = pipeline.execute()
+                raw, (record, *values) = pipeline.execute()
             current = self._seen(raw)
             if current.number == expected:
                 states = {key: _stored(value) for key, value in zip(keys, values, strict=True)}
+                with _answering():
+                    waiting = record is not None and self._redis.hexists(OUTBOX_KEY, record_id)
                 return Snapshot(current.number, current.imports, states, record, not waiting)
 
     def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
@@ -174,17 +175,21 @@ class RedisStore(GenerationBook):
         return Raced(frozenset(name.removeprefix(f"state|{generation}|") for name in moved))
 
     def _run_commit(self, keys: list[str], arguments: list[Any]) -> list[Any]:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.evalsha(self._commit_sha, len(keys), *keys, *arguments)
-        if self._replicas:
-            # In the same round trip, before anything is published: what Kafka knows, a replica knows.
-            pipeline.execute_command("WAIT", self._replicas, REPLICATION_MS)
+        script = (self._commit_sha, len(keys), *keys, *arguments)
         with _answering():
             try:
-                answer: list[Any] = pipeline.execute()[0]
+                answer: list[Any] = self._with_replicas(script) if self._replicas else self._redis.evalsha(*script)
             except redis.exceptions.NoScriptError:
                 self._commit_sha = self._redis.script_load(COMMIT)
                 return self._run_commit(keys, arguments)
+        return answer
+
+    def _with_replicas(self, script: tuple[Any, ...]) -> list[Any]:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.evalsha(*script)
+        # In the same round trip, before anything is published: what Kafka knows, a replica knows.
+        pipeline.execute_command("WAIT", self._replicas, REPLICATION_MS)
+        answer: list[Any] = pipeline.execute()[0]
         return answer
 
     def published(self, record_ids: Sequence[str]) -> None:

@@ -19,11 +19,12 @@ from pix.features import ROLES
 from pix.logged import LoggedFold, ReferenceChange, folds_of_decision, folds_of_label
 from pix.store.interface import Stored, open_store
 from pix.store.memory import MemoryStore
+from serving.pipeline import PAYEE_SIDE
 from serving.replay import Replay
 
 CROWD = Path(__file__).with_name("crowd.py")
-HOT_RACES, RACES = 60, 40
-"""Far less often than ``MAX_RACES`` may a payment lose; one that does not touch the hot payee still less."""
+MOST_RACES = 80
+"""So often may a payment lose, well below the pipeline's ``MAX_RACES``, after which it gives up."""
 
 Figures = Callable[[str, object], None]
 
@@ -71,6 +72,16 @@ class Run:
         replay.take((topics.FOLDS, record) for record in self.folds.values())
         replay.fold()
         return rebuilt.states(), replay.waiting
+
+    def stale_on_the_payers_side(self) -> list[str]:
+        """Decisions that were committed although another fold had passed them on the payer's side."""
+        first = {key: folds[0].got for key, folds in self.logged().items()}
+        return [
+            f"{name} {role}"
+            for name, record in self.records.items()
+            for role, state in record["states"].items()
+            if role not in PAYEE_SIDE and state["got"] != (state["read"] + 1 if state["read"] else first[state["key"]])
+        ]
 
     def mismatches(self) -> list[str]:
         """Decisions whose logged vector is not what the logged folds give at the numbers that they read."""
@@ -129,6 +140,7 @@ def check(run: Run, payments: int) -> str:
     assert waiting == 0
     assert states == run.states
     assert run.mismatches() == []
+    assert run.stale_on_the_payers_side() == []
     ((hot, _),) = Counter(record["payment"]["payee_account"] for record in run.records.values()).most_common(1)
     to_hot = {name for name, r in run.records.items() if r["payment"]["payee_account"] == hot}
     most = {True: 0, False: 0}
@@ -137,15 +149,14 @@ def check(run: Run, payments: int) -> str:
         most[is_hot] = max(most[is_hot], count)
     lost = sum(run.races.values())
     assert lost, "nobody ever met anybody: that was no test"
-    assert most[True] < HOT_RACES
-    assert most[False] < RACES
+    assert max(most.values()) < MOST_RACES
     return f"{lost} races lost, at most {most[True]} by a payment to the hot payee and {most[False]} by another"
 
 
 @pytest.mark.timeout(120)
 def test_four_processes_on_hot_accounts(tmp_path: Path, valkey: str, record_property: Figures) -> None:
-    for run in crowd(tmp_path, valkey, seed=21, payments=600):
-        record_property("figures", check(run, 600))
+    for run in crowd(tmp_path, valkey, seed=21, payments=400):
+        record_property("figures", check(run, 400))
 
 
 @pytest.mark.faults
