@@ -91,6 +91,22 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 _SPARK_NAMES = {"long": "bigint", "integer": "int", "byte": "tinyint"}
 """Delta's names of types -> Spark's, as tables are declared in."""
+_DELTA_NAMES = {spark: delta for delta, spark in _SPARK_NAMES.items()}
+
+
+def _delta_type(spark: str) -> str | dict[str, Any]:
+    """A declared type, a simple one or ``array<simple>``, as Delta's log spells it."""
+    if spark.startswith("array<"):
+        element = spark.removeprefix("array<").removesuffix(">")
+        return {"type": "array", "elementType": _delta_type(element), "containsNull": True}
+    return _DELTA_NAMES.get(spark, spark)
+
+
+def _spark_type(delta: str | dict[str, Any]) -> str:
+    """The way back."""
+    if isinstance(delta, str):
+        return _SPARK_NAMES.get(delta, delta)
+    return f"array<{_spark_type(delta['elementType'])}>"
 
 
 class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -209,7 +225,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             MissingTable: Nothing was written there yet.
         """
         fields = json.loads(self._log(table).schema().to_json())["fields"]
-        return {field["name"]: _SPARK_NAMES.get(str(field["type"]), str(field["type"])) for field in fields}
+        return {field["name"]: _spark_type(field["type"]) for field in fields}
 
     def version(self, table: str) -> int:
         """A table's newest Delta version.
@@ -254,10 +270,25 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._write(table, frame, {**options, "userMetadata": json.dumps(dict(note or {}))})
 
     def unchanged(self, table: Table) -> Written:
-        """What a table holds; an empty one is created where there is none."""
+        """What a table holds; an empty one is created where there is none.
+
+        Raises:
+            TableBusy: Another process writes the table.
+        """
         if not self.exists(table.name):
-            return self.overwrite(table, self.empty(table))
+            with self._only_writer(table.name):
+                self._create(table)
         return self._written(table)
+
+    def _create(self, table: Table) -> None:
+        """An empty table, by its log alone; does nothing where somebody was quicker."""
+        from deltalake import DeltaTable, Schema
+
+        columns = [
+            {"name": c.name, "type": _delta_type(c.type), "nullable": True, "metadata": {}} for c in table.columns
+        ]
+        schema = Schema.from_json(json.dumps({"type": "struct", "fields": columns}))
+        DeltaTable.create(self._address(table.name), schema, mode="ignore", partition_by=list(table.partitions) or None)
 
     def _write(self, table: Table, frame: "DataFrame", options: Mapping[str, str]) -> Written:
         _require_schema(table, frame)

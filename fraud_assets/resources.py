@@ -92,8 +92,14 @@ class ServiceResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         from serving.operator import NotDone, Operator
 
+        key_file = Path(self.secrets) / API_KEY_FILE
+        if not key_file.exists():
+            raise ServiceAway(
+                f"the decision service at {self.url} does not answer to this home, which has no key for it yet: start "
+                "it with `sentinela up`; then materialise serving/store_base again"
+            )
         try:
-            operator = Operator(self.url, (Path(self.secrets) / API_KEY_FILE).read_text().strip())
+            operator = Operator(self.url, key_file.read_text().strip())
             return operator.rebuild({"version": version, "force": False}, say)
         except (NotDone, OSError) as error:
             raise ServiceAway(f"{error}; then materialise serving/store_base again") from error

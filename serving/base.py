@@ -52,6 +52,7 @@ def read_base(lake_root: str, layout: str, token_key_version: int, version: int 
         BaseRefused: Its blobs are of another layout, or its keys of another token key.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     from deltalake import DeltaTable
 
     path = f"{lake_root.replace('s3a://', 's3://', 1)}/{TABLE}"
@@ -59,7 +60,7 @@ def read_base(lake_root: str, layout: str, token_key_version: int, version: int 
         return Base(None, 0, 0, None)
     table = DeltaTable(path, version=version)
     found = pa.Table.from_batches(_batches(table, "import_number"), pa.schema([("import_number", pa.int32())]))
-    base = Base(table.version(), pa.compute.max(found["import_number"]).as_py() or 0, found.num_rows, table)
+    base = Base(table.version(), pc.max(found["import_number"]).as_py() or 0, found.num_rows, table)
     if base.keys:
         _require_layout(table, base, layout)
         _require_token_key(table, base, token_key_version)

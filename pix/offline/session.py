@@ -87,9 +87,10 @@ def use_this_python() -> None:
 
 
 def _java_options(tmp_dir: Path) -> str:
-    # Serial collector and first-tier compiler: a third less memory and a faster start.
+    # Serial collector and first-tier compiler: a third less memory and a faster start. That compiler's room for code
+    # (48 MB) is full after a few dozen plans, and then what was compiled is thrown away and compiled again without end.
     return (
-        f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir={tmp_dir} "
+        f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -Djava.io.tmpdir={tmp_dir} "
         f"-Dderby.system.home={tmp_dir / 'derby'} -Duser.timezone=UTC"
     )
 

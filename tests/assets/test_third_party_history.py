@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fraud_assets import imports
+from fraud_assets import folding, imports
 from pix.offline.tables import (
     BASE_STATES,
     HISTORY_IMPORTS,
@@ -18,7 +18,6 @@ from pix.offline.tables import (
     HISTORY_PAYMENTS,
     HISTORY_REFUSED,
     LABELS_SILVER,
-    PAYMENT_FEATURES,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
     TRAINING_SET,
@@ -29,7 +28,7 @@ DATA = REPOSITORY.parent / "shared" / "data" / "amlsim" / "20K_fanin200cycle200.
 ROWS, ITSELF = 6_000, 1
 IMPORTED = (HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name, HISTORY_IMPORTS.name)
 SILVER = ("silver/decisions", PAYMENTS_SILVER.name, LABELS_SILVER.name, QUARANTINE_SILVER.name)
-FEATURES = (PAYMENT_FEATURES.name, BASE_STATES.name, TRAINING_SET.name)
+FEATURES = (*(table.name for table in folding.TABLES), TRAINING_SET.name)
 
 pytestmark = pytest.mark.skipif(not DATA.is_file(), reason=f"AMLSim's sample is not at {DATA.name} beside the project")
 
