@@ -21,7 +21,7 @@ import pyarrow as pa
 from pydantic import PrivateAttr
 
 from pix import locks
-from pix.offline.session import end_session, spark_config
+from pix.offline.session import TABLE_PROPERTIES, end_session, spark_config
 from pix.offline.tables import Table
 from pix.settings import Settings
 
@@ -288,7 +288,15 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             {"name": c.name, "type": _delta_type(c.type), "nullable": True, "metadata": {}} for c in table.columns
         ]
         schema = Schema.from_json(json.dumps({"type": "struct", "fields": columns}))
-        DeltaTable.create(self._address(table.name), schema, mode="ignore", partition_by=list(table.partitions) or None)
+        DeltaTable.create(
+            self._address(table.name),
+            schema,
+            mode="ignore",
+            partition_by=list(table.partitions) or None,
+            configuration=dict(TABLE_PROPERTIES),
+            # delta-rs does not know all of Delta's properties; Spark does.
+            raise_if_key_not_exists=False,
+        )
 
     def _write(self, table: Table, frame: "DataFrame", options: Mapping[str, str]) -> Written:
         _require_schema(table, frame)
