@@ -19,7 +19,7 @@ test: setup ## Run every test but the long runs under faults, in two processes
 	@$(VENV)/pytest -m "not faults" -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-faults: setup ## Run the long tests under faults and write docs/faults.md anew
-	@$(VENV)/pytest -m faults --faults-report docs/faults.md
+	@$(VENV)/pytest tests -m faults --faults-report docs/faults.md
 
 check: setup ## Format, lint, types, import boundaries, Dagster definitions
 	@$(VENV)/ruff format --check
