@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +34,6 @@ from pix.contracts.label import MAX_AHEAD_MS
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.errors import StoreError
 from pix.store.generation import Generation
-from pix.store.interface import Message
 from pix.tokens import body_sha256
 from serving.base import BaseRefused
 from serving.keeper import Order, StoreKeeper
@@ -57,8 +55,6 @@ MAX_BATCH = 1_000
 MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
 MAX_UNDER_WAY = 256
 PUBLISH_SECONDS = 2.0
-DRAIN_SECONDS = 8.0
-FOR_EVER_MS = 2**62
 YIELD_EVERY = 16
 MAX_WAITING_COUNTED = 10_000
 DEFERRED = {"Sentinela-Delivery": "deferred"}
@@ -385,22 +381,3 @@ async def model_status(request: Request) -> Response:
     """``GET /v1/model``: the champion that serves."""
     champion = request.app.state.running.pipeline.champion()
     return _json({"model": champion.identity if champion else None})
-
-
-async def sweep(running: Running, now_ms: int, older_than_ms: int, limit: int = 500) -> int:
-    """Publish what was committed a while ago and is still in the outbox; returns how many."""
-    store = running.pipeline.store
-    waiting: list[Message] = store.unpublished(now_ms - older_than_ms, limit)
-    sent = await running.publisher.publish(waiting, PUBLISH_SECONDS)
-    store.published(sent)
-    return len(sent)
-
-
-async def drain(running: Running) -> bool:
-    """Publish everything that waits in the outbox; whether it is empty then."""
-    give_up_at = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < give_up_at:
-        if not running.pipeline.store.unpublished(FOR_EVER_MS, 1):
-            return True
-        await sweep(running, FOR_EVER_MS, 0)
-    return False

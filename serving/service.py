@@ -19,9 +19,10 @@ from pix.settings import Settings
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
 from serving.champion import ChampionKeeper
-from serving.http import Running, create_app, drain, sweep
+from serving.http import Running, create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
+from serving.outbox import drain, sweep
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher

@@ -5,12 +5,17 @@ in the order of ``FACT_NAMES``. What does not depend on the event time (``timele
 """
 
 from operator import attrgetter
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pix.contracts import Payment
 from pix.features.declarations import BRASILIA_OFFSET_MS, NIGHT_BEGINS, NIGHT_ENDS, ROUND_AMOUNT_CENTS
 
 MISSING = -(2**63)
 MINUTES_A_DAY = 24 * 60
+Moment = TypeVar("Moment", int, NDArray[np.int64])
 
 DIRECT = (
     "amount_cents",
@@ -107,8 +112,14 @@ def timeless(payment: Payment) -> list[int]:
     ]
 
 
-def calendar(event_ms: int) -> tuple[int, ...]:
-    """``TIMES`` and ``CALENDAR`` in Brasília (UTC-3); the kernel compiles this very function."""
+def calendar(event_ms: Moment) -> tuple[Moment, ...]:
+    """``TIMES`` and ``CALENDAR`` in Brasília (UTC-3) of one moment, or of an array of them.
+
+    The kernel compiles this very function, and the offline engine calls it with columns: hence no ``or`` and no branch.
+
+    Args:
+        event_ms: Epoch milliseconds.
+    """
     minute = (event_ms + BRASILIA_OFFSET_MS) // 60_000
     day, minute_of_day = divmod(minute, MINUTES_A_DAY)
     hour = minute_of_day // 60
@@ -125,12 +136,12 @@ def calendar(event_ms: int) -> tuple[int, ...]:
         weekday,
         day_of_month,
         abs(minute_of_day - MINUTES_A_DAY // 2),
-        int(hour >= NIGHT_BEGINS or hour < NIGHT_ENDS),
-        int(hour < 6),
-        int(weekday >= 5),
-        int(9 <= hour < 18 and weekday < 5),
-        int(day_of_month <= 7),
-        int(day_of_month >= 28),
+        1 * ((hour >= NIGHT_BEGINS) | (hour < NIGHT_ENDS)),
+        1 * (hour < 6),
+        1 * (weekday >= 5),
+        1 * ((hour >= 9) & (hour < 18) & (weekday < 5)),
+        1 * (day_of_month <= 7),
+        1 * (day_of_month >= 28),
     )
 
 

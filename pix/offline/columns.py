@@ -26,9 +26,9 @@ from pix.engines.events import (
     YOUNG,
     counterpart_hash,
 )
-from pix.features import BRASILIA_OFFSET_MS, FACT_NAMES, FLOW_OF_ROLE, MISSING, ROLES
-from pix.features.declarations import NIGHT_HOURS, ROUND_AMOUNT_CENTS, YOUNG_ACCOUNT_MS
-from pix.features.facts import CODES, DIRECT, MINUTES_A_DAY, SINCE
+from pix.features import FACT_NAMES, FLOW_OF_ROLE, MISSING, ROLES
+from pix.features.declarations import ROUND_AMOUNT_CENTS, YOUNG_ACCOUNT_MS
+from pix.features.facts import CALENDAR, CODES, DIRECT, SINCE, TIMES, calendar
 from pix.offline.tables import payment_columns
 
 Integers = NDArray[np.int64]
@@ -58,8 +58,6 @@ RECORD = pa.struct(
 
 ACCOUNT, PERSON = "account", "person"
 _ENTITY_OF_ROLE = {"device": "device_id", "payer_person": "payer_tax_id", "payee_person": "payee_tax_id"}
-_BEFORE_1970 = 3 * 400 * 146_097
-"""Whole 400-year cycles; added to days so that no division is of a negative number."""
 
 
 def parsed(texts: pa.Array, shape: pa.StructType) -> pa.Table:
@@ -115,39 +113,9 @@ def fact_grid(payments: pa.Table, event_ms: Integers) -> Integers:
         facts[name] = np.where(moment == MISSING, MISSING, event_ms - moment)
     for name, values in CODES.items():
         facts[name] = integers(pc.index_in(payments[name], pa.array(values)))
-    facts |= _calendar(event_ms)
+    facts |= dict(zip((*TIMES, *CALENDAR), calendar(event_ms), strict=True))
     facts |= _derived(payments, facts)
     return np.stack([facts[name].astype(np.int64) for name in FACT_NAMES], axis=1)
-
-
-def _calendar(event_ms: Integers) -> dict[str, Integers]:
-    minute = (event_ms + BRASILIA_OFFSET_MS) // 60_000
-    day, minute_of_day = minute // MINUTES_A_DAY, minute % MINUTES_A_DAY
-    hour = minute_of_day // 60
-    weekday = (day + 3) % 7
-    day_of_month = _day_of_month(day)
-    return {
-        "minute_of_day": minute_of_day,
-        "hour": hour,
-        "weekday": weekday,
-        "day_of_month": day_of_month,
-        "minutes_from_noon": np.abs(minute_of_day - MINUTES_A_DAY // 2),
-        "is_night": np.isin(hour, list(NIGHT_HOURS)).astype(np.int64),
-        "is_dawn": (hour < 6).astype(np.int64),
-        "is_weekend": (weekday >= 5).astype(np.int64),
-        "is_business_hours": ((hour >= 9) & (hour < 18) & (weekday < 5)).astype(np.int64),
-        "is_pay_week": (day_of_month <= 7).astype(np.int64),
-        "is_month_end": (day_of_month >= 28).astype(np.int64),
-    }
-
-
-def _day_of_month(day: Integers) -> Integers:
-    """Day of the month of a day since 1970 (Hinnant, chrono-compatible low-level date algorithms)."""
-    of_era = (day + 719_468 + _BEFORE_1970) % 146_097
-    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * year + year // 4 - year // 100)
-    days: Integers = of_year - (153 * ((5 * of_year + 2) // 153) + 2) // 5 + 1
-    return days
 
 
 def _derived(payments: pa.Table, facts: Mapping[str, Integers]) -> dict[str, Integers]:

@@ -329,11 +329,15 @@ class GenerationBook(ABC):
                 continue
             while self.drop_states(each.number, DROPPED_AT_ONCE):
                 pass
-            number = each.number
-            self._change_book(lambda _, number=number: {f"{BOOK}{number}": None})  # type: ignore[misc]
+            self._change_book(_without(each.number))
 
 
 DROPPED_AT_ONCE = 2_000
+
+
+def _without(number: int) -> Change:
+    """Takes a generation out of the book."""
+    return lambda _: {f"{BOOK}{number}": None}
 
 
 def _parsed(raw: bytes) -> tuple[int, str]:

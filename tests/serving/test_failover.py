@@ -15,6 +15,7 @@ from written_logs import flushed
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.errors import StoreError
 from pix.store.interface import open_store
+from serving.keeper import StoreKeeper
 
 
 @dataclass
@@ -75,14 +76,8 @@ def test_a_promoted_replica_that_has_everything_goes_on(pair: Pair, site: Site, 
         behind = pair.of_replica()
         assert behind.get(f"record|{_record_id(site.decided[-1])}") == site.decided[-1]
     flushed(site.store, site.logs)
-    before = site.store.states()
-    pair.kill_and_promote()
-    with pytest.raises(StoreError):
-        site.store.snapshot("x", [])
-    kept.look()
-    kept.require()
+    _fail_over(pair, site, kept)
     assert site.store.snapshot("x", []).generation == 1
-    assert site.store.states() == before
 
 
 def test_a_promoted_replica_that_misses_commits_is_store_loss(pair: Pair, site: Site, tmp_path: Path) -> None:
@@ -93,13 +88,18 @@ def test_a_promoted_replica_that_misses_commits_is_store_loss(pair: Pair, site: 
     pair.of_replica().execute_command("REPLICAOF", "NO", "ONE")
     site.live(2, 1_000, 2)
     flushed(site.store, site.logs)
+    _fail_over(pair, site, kept)
+    assert site.store.snapshot("x", []).generation == 2
+
+
+def _fail_over(pair: Pair, site: Site, kept: StoreKeeper) -> None:
+    """The primary dies, the replica is believed only after a look at it; then no state differs."""
     before = site.store.states()
     pair.kill_and_promote()
     with pytest.raises(StoreError):
         site.store.snapshot("x", [])
     kept.look()
     kept.require()
-    assert site.store.snapshot("x", []).generation == 2
     assert site.store.states() == before
 
 
