@@ -26,6 +26,8 @@ SCORING_GROUP = "sentinela-scoring"
 REFRESH_JOB = "refresh_lake_job"
 SENT_FOLDER = "sent"
 NOTING_SOURCES = ("silver/decisions", "silver/labels")
+# Operations of Delta's log after which a table has the rows that it had before.
+KEEPS_ROWS = {"CREATE TABLE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"}
 
 Offsets = dict[tuple[str, int], int]
 
@@ -167,24 +169,26 @@ def gold_is_behind(lake: str) -> bool:
     """Whether gold or the quarantine was written from older inputs than there are now.
 
     Each of these tables notes with its rows which versions it was made from. What was changed behind the
-    platform's back carries no note, so it is counted as it is and not silently written anew.
+    platform's back carries no note: such a table is counted as it is and never silently written anew.
     """
     return any(_is_behind(lake, table) for table in ("gold/decisions", "silver/quarantine"))
 
 
 def _is_behind(lake: str, name: str) -> bool:
-    made_from = _noted_inputs(lake, name)
+    written = _last_write(lake, name)
+    if written is None:
+        return True
+    made_from: dict[str, int | None] = json.loads(written.get("userMetadata") or "{}")
     if any(_version(lake, source) != version for source, version in made_from.items()):
         return True
-    return not made_from or any(_is_behind(lake, source) for source in made_from if source in NOTING_SOURCES)
+    return any(_is_behind(lake, source) for source in made_from if source in NOTING_SOURCES)
 
 
-def _noted_inputs(lake: str, name: str) -> dict[str, int | None]:
+def _last_write(lake: str, name: str) -> Mapping[str, Any] | None:
+    """The newest commit that changed rows, None if none ever did."""
     table = _open(lake, name)
-    for commit in table.history() if table else []:
-        if note := json.loads(commit.get("userMetadata") or "{}"):
-            return dict(note)
-    return {}
+    commits = table.history() if table else []
+    return next((commit for commit in commits if commit.get("operation") not in KEEPS_ROWS), None)
 
 
 def _version(lake: str, name: str) -> int | None:
@@ -228,7 +232,8 @@ def _count(settings: Settings, sent_logs: Sequence[Path]) -> Reconciliation:
         return reconcile(_logged(sent_logs), gold, messages, keyring.body_tokens)
     lines = _logged(sorted((settings.root / SENT_FOLDER).glob("*.jsonl")))
     known = {token for line in lines for token in keyring.body_tokens(line.body_sha256)}
-    taken = [line for line in _in_bronze(settings.lake) if line.body_sha256 not in known]
+    held = {line.body_sha256: line for line in [*_in_bronze(settings.lake), *_decided(settings.lake)]}
+    taken = [line for token, line in held.items() if token not in known]
     tokens = {line.body_sha256: {line.body_sha256} for line in taken}
     return reconcile([*lines, *taken], gold, messages, lambda body: tokens.get(body) or keyring.body_tokens(body))
 
@@ -260,3 +265,15 @@ def _in_bronze(lake: str) -> list[SentLine]:
             )
         )
     return lines
+
+
+def _decided(lake: str) -> list[SentLine]:
+    """What was decided, also for those who asked over HTTP and left no log; by token likewise."""
+    decided = read_table(lake, "silver/decisions", ["end_to_end_id", "amount_cents", "body_token"])
+    if decided is None:
+        return []
+    rows = decided.itertuples(index=False, name=None)
+    return [
+        SentLine(end_to_end_id=identity, amount_cents=amount, body_sha256=token, sent_at="")
+        for identity, amount, token in rows
+    ]
