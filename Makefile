@@ -32,8 +32,8 @@ format: setup ## Format the code and fix what the linter can
 	@$(VENV)/ruff format
 	@$(VENV)/ruff check --fix
 
-bench: setup ## Measure
-	@$(VENV)/python -m benchmarks
+bench: setup ## Measure, everything or GROUPS="stores windows"
+	@$(VENV)/python -m benchmarks $(GROUPS)
 
 simulator-docs: setup ## Write the figures and pictures of docs/simulator.md anew (ten minutes)
 	@$(VENV)/python scripts/simulator_report.py

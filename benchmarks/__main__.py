@@ -1,52 +1,75 @@
 """``make bench``: ratios with both sides in one run, outputs compared; JSON and a table.
 
 Absolute times do not travel between machines. What is asserted here is equality of outputs, never a time.
+``python -m benchmarks NAME...`` takes some groups alone and renews only theirs in ``benchmarks/results.json``, where
+each group says when, on what, of which commit and beside how much other work it was taken.
 """
 
+import argparse
 import json
+import os
 import platform
-import random
-import statistics
+import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.contracts import parse_over_naive
+from benchmarks.decisions import decision_over_bare_store
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
 from benchmarks.offline import offline_rows
 from benchmarks.simulator import lines_over_row_by_row
 from benchmarks.stores import store_rows
 from benchmarks.windows import windows_over_sql
-from pix.contracts import canonical_json, parse_payment
-from pix.store.interface import Fold, Message, Store, open_store
-from pix.tokens import Keyring
-from serving.pipeline import Arrival, DecisionPipeline
-from serving.policy import load_policy
 
-ROUNDS = 11
-DECISIONS = 200
-START_MS = 1_795_000_000_000
 RESULTS = Path(__file__).parent / "results.json"
-POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
+LIBRARIES = ("numba", "numpy", "pyarrow", "pyspark", "duckdb", "lmdb", "redis", "pydantic")
+Rows = list[dict[str, object]]
+GROUPS: dict[str, Callable[[], Rows]] = {
+    "features": feature_rows,
+    "stores": store_rows,
+    "decisions": lambda: [decision_over_bare_store()],
+    "contracts": lambda: [parse_over_naive()],
+    "imports": lambda: [import_over_plain_write()],
+    "simulator": lambda: [lines_over_row_by_row()],
+    "windows": windows_over_sql,
+    "offline": offline_rows,
+}
 
 
-def main() -> None:
-    """Run every benchmark, print the table, write ``benchmarks/results.json``."""
-    rows = [
-        *feature_rows(paired),
-        *store_rows(paired),
-        decision_over_bare_store(),
-        parse_over_naive(),
-        import_over_plain_write(),
-        lines_over_row_by_row(),
-        *windows_over_sql(),
-        *offline_rows(),
-    ]
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "rounds": ROUNDS}
-    RESULTS.write_text(json.dumps({"machine": machine, "results": rows}, indent=2) + "\n")
+def main(words: Sequence[str]) -> None:
+    """Run the groups, print each one's table, write it into ``benchmarks/results.json``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; all groups if none is named.")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
+    asked = parser.parse_args(words).groups or list(GROUPS)
+    if unknown := [name for name in asked if name not in GROUPS]:
+        parser.error(f"no group {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    for name in asked:
+        where = _where()
+        rows = GROUPS[name]()
+        _print(rows)
+        held = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**held, name: {**where, "results": rows}}, indent=2) + "\n")
+
+
+def _where() -> dict[str, object]:
+    """What a reader of figures asks: when, which commit, which machine, what else it did."""
+    described = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    found = subprocess.run(described, capture_output=True, text=True, cwd=RESULTS.parent)  # noqa: S603 - our own words
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": found.stdout.strip() or "unknown",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _print(rows: Rows) -> None:
     for row in rows:
         sys.stdout.write(
             f"{row['name']:76} ours {row['ours_us']:8.1f} us   reference {row['reference_us']:8.1f} us   "
@@ -59,86 +82,8 @@ def main() -> None:
             )
         if "note" in row:
             sys.stdout.write(f"{'':76} {row['note']}\n")
-
-
-def paired(name: str, ours: Callable[[], float], reference: Callable[[], float]) -> dict[str, object]:
-    """Interleave both sides and compare medians; each side returns microseconds per operation."""
-    pairs = [(ours(), reference()) for _ in range(ROUNDS)][1:]
-    mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    return {"name": name, "ours_us": mine, "reference_us": theirs, "ratio": ratio}
-
-
-def decision_over_bare_store() -> dict[str, object]:
-    """A whole decision without a model (parse to commit, LMDB) against the bare commit of its bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        stores = [open_store(f"lmdb://{folder}/{name}", "bench") for name in ("ours", "bare")]
-        done: list[tuple[Message, list[Fold]]] = []
-        draw, counter = random.Random(2), iter(range(10**9))  # noqa: S311
-
-        def ours() -> float:
-            bodies = [_body(draw, next(counter)) for _ in range(DECISIONS)]
-            recorder = _Recorder(stores[0], done)
-            decider = _pipeline(recorder)
-            start = time.perf_counter()
-            for body in bodies:
-                decider.decide(parse_payment(body), Arrival(START_MS, "0" * 64, {"kind": "rest"}, "0" * 32))
-            return (time.perf_counter() - start) / DECISIONS * 1e6
-
-        def bare() -> float:
-            work = done[-DECISIONS:]
-            start = time.perf_counter()
-            for message, folds in work:
-                stores[1].snapshot(message.record_id, [fold.key for fold in folds])
-                stores[1].commit(message, folds, 0)
-            return (time.perf_counter() - start) / len(work) * 1e6
-
-        row = paired("decide and commit, LMDB: pipeline / bare read and commit", ours, bare)
-        if stores[0].states() != stores[1].states():
-            raise SystemExit("both sides must end in equal stores")
-        return row
-
-
-class _Recorder:
-    """The store, noting what is committed through it."""
-
-    def __init__(self, store: Store, done: list[tuple[Message, list[Fold]]]) -> None:
-        self._store = store
-        self._done = done
-        self.snapshot = store.snapshot
-
-    def commit(self, message: Message, folds: list[Fold], generation: int) -> object:
-        self._done.append((message, folds))
-        return self._store.commit(message, folds, generation)
-
-
-def _pipeline(store: "_Recorder") -> DecisionPipeline:
-    policy = load_policy(POLICY)
-    return DecisionPipeline(
-        # Only what a decision calls; the sweeper and the base loader do not run here.
-        store=store,  # type: ignore[arg-type]
-        keyring=Keyring(1, {1: b"k" * 32}),
-        champion=lambda: None,
-        policy=lambda: policy,
-        now_ms=lambda: START_MS,
-        build="bench",
-    )
-
-
-def _body(draw: random.Random, number: int) -> bytes:
-    payer, payee = draw.sample(range(1, 5_000), 2)
-    return canonical_json(
-        {
-            "end_to_end_id": f"E12345678202611180646{number:011d}",
-            "initiated_at": "2026-11-18T06:46:40.000Z",
-            "amount_cents": draw.randint(1, 10**6),
-            "payer_account": f"12345678-0001-{payer}",
-            "payee_account": f"12345678-0001-{payee}",
-            "device_id": f"device-{payer}",
-            "payer_balance_cents": 10**7,
-        }
-    )
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

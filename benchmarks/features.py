@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.pairs import paired
 from pix.contracts import DAY_MS, MINUTE_MS, Payment
 from pix.engines import compiled, kernel, oracle
 from pix.engines.events import IN, NOTHING_CARRIED, OUT, Event, Paid, entity_keys, kind_of, payment_events
@@ -45,15 +46,9 @@ KEYS = entity_keys(PAYMENT)
 PACKED = pack(PAYMENT, KEYS)
 DESK = Desk()
 
-Paired = Callable[[str, Callable[[], float], Callable[[], float]], dict[str, object]]
 
-
-def feature_rows(paired: Paired) -> list[dict[str, object]]:
-    """Every measurement of this file, with the sizes of the blobs.
-
-    Args:
-        paired: Interleaves both sides, each of which returns microseconds per operation.
-    """
+def feature_rows() -> list[dict[str, object]]:
+    """Every measurement of this file, with the sizes of the blobs."""
     median, hot = states(MEDIAN_EVENTS), states(HOT_EVENTS)
     refereed()
     whole = paired(
@@ -66,10 +61,10 @@ def feature_rows(paired: Paired) -> list[dict[str, object]]:
     packing = paired(
         "pack one payment / its features and folds", _timed(pack_payment), _timed(lambda: whole_payment(hot))
     )
-    return [{**whole, "blobs": sizes}, core, packing, long_over_short_window(paired)]
+    return [{**whole, "blobs": sizes}, core, packing, long_over_short_window()]
 
 
-def long_over_short_window(paired: Paired) -> dict[str, object]:
+def long_over_short_window() -> dict[str, object]:
     """Fold and read one saturated key with nothing but a window of 30 days, against one of five minutes."""
     sides = [Window(30 * DAY_MS, 2 * DAY_MS), Window(5 * MINUTE_MS, 25_000)]
     for side in sides:

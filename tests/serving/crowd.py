@@ -1,4 +1,4 @@
-"""Four processes decide together: ``crowd.py FOLDER SEED PAYMENTS STORE...`` leaves what each of them logged.
+"""Four processes decide together: ``crowd.py FOLDER SEED PAYMENTS HOT_EVERY STORE...`` leaves what each of them logged.
 
 A process of its own, so that the four are forked from one without threads, after one import.
 """
@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +47,32 @@ def epoch_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def work(worker: int, url: str, seed: int, payments: int, begin_ms: int, log: Path, together: Any) -> None:
-    """Decide every fourth payment, and some of the next one's; every third goes to one payee."""
+@dataclass(frozen=True)
+class Day:
+    """What the four do: so many payments from a time on, every so many of them to one payee."""
+
+    seed: int
+    payments: int
+    hot_every: int
+    begin_ms: int
+
+
+def work(worker: int, url: str, day: Day, log: Path, together: Any) -> None:
+    """Decide every fourth payment, and some of the next one's."""
     store = Counting(open_store(url, STATE_LAYOUT))
     decider = pipeline(store, epoch_ms, StubbornModel())  # type: ignore[arg-type]
-    draw = random.Random(f"{seed}-{worker}")
-    mine = [number for number in range(payments) if number % WORKERS == worker or number % 50 == (worker + 1) % WORKERS]
+    draw = random.Random(f"{day.seed}-{worker}")
+    mine = [
+        number for number in range(day.payments) if number % WORKERS == worker or number % 50 == (worker + 1) % WORKERS
+    ]
     with log.open("wb") as out:
         together.wait()
         for number in mine:
             # The same payment is the same message, whoever sends it.
-            of = random.Random(f"{seed}-{number}")
-            at_ms = begin_ms + number * MINUTE_MS - of.choice([0, 0, 0, 1, DAY_MS])
+            of = random.Random(f"{day.seed}-{number}")
+            at_ms = day.begin_ms + number * MINUTE_MS - of.choice([0, 0, 0, 1, DAY_MS])
             sent = random_message(of, number, at_ms, ACCOUNTS)
-            if number % 3 == 0 and sent.payer_account != HOT:
+            if number % day.hot_every == 0 and sent.payer_account != HOT:
                 sent = sent.model_copy(update={"payee_account": HOT})
             done = decider.decide(sent, arrival(epoch_ms(), number))
             assert isinstance(done, Done), done
@@ -74,16 +87,13 @@ def work(worker: int, url: str, seed: int, payments: int, begin_ms: int, log: Pa
 
 
 def main() -> None:
-    folder, seed, payments, *urls = sys.argv[1:]
-    begin_ms = epoch_ms() - int(payments) * MINUTE_MS
+    folder, seed, payments, hot_every, *urls = sys.argv[1:]
+    day = Day(int(seed), int(payments), int(hot_every), epoch_ms() - int(payments) * MINUTE_MS)
     fork = multiprocessing.get_context("fork")
     for place, url in enumerate(urls):
         together = fork.Barrier(WORKERS)
         logs = [Path(folder) / f"{place}-{worker}.log" for worker in range(WORKERS)]
-        workers = [
-            fork.Process(target=work, args=(worker, url, int(seed), int(payments), begin_ms, log, together))
-            for worker, log in enumerate(logs)
-        ]
+        workers = [fork.Process(target=work, args=(worker, url, day, log, together)) for worker, log in enumerate(logs)]
         for each in workers:
             each.start()
         for each in workers:

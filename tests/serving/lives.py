@@ -58,6 +58,7 @@ class Recipe:
         paces: Which gaps lie between arrivals, one phase of the life after the other.
         imported: Payments of the past.
         payments: Live ones.
+        place: Which life of several in one lake it is: it shares neither payments nor accounts with the others.
     """
 
     seed: int
@@ -67,6 +68,12 @@ class Recipe:
     paces: tuple[tuple[int, ...], ...]
     imported: int
     payments: int
+    place: int = 0
+
+    @property
+    def tenant(self) -> str:
+        """Whose accounts these are."""
+        return f"life-{self.place}"
 
 
 def recipes(imported: int, payments: int) -> st.SearchStrategy[Recipe]:
@@ -89,13 +96,13 @@ def past(recipe: Recipe) -> list[Step]:
     steps: list[Step] = []
     for number in range(recipe.imported):
         at_ms = NOW_MS - draw.randint(HOUR_MS, 100 * DAY_MS)
-        paid = _message(draw, 10**9 + number, at_ms, recipe.accounts)
+        paid = _message(draw, 10**9 + number, at_ms, recipe)
         steps.append(Paying(paid, at_ms, 10**9 + number))
         if draw.random() < recipe.labels:
             known_ms = min(NOW_MS, at_ms + draw.randint(0, 9 * DAY_MS))
-            steps.append(Labelling(label(paid.end_to_end_id, "accepted", known_ms), known_ms))
+            steps.append(Labelling(_label(recipe, paid, "accepted", known_ms), known_ms))
             if draw.random() < 0.3:
-                steps.append(Labelling(label(paid.end_to_end_id, "reversed", known_ms + 1), known_ms + 1))
+                steps.append(Labelling(_label(recipe, paid, "reversed", known_ms + 1), known_ms + 1))
     return sorted(steps, key=_history_order)
 
 
@@ -114,26 +121,31 @@ def live(recipe: Recipe, before: list[Step]) -> list[Step]:
     for number in range(recipe.payments):
         now_ms += draw.choice(recipe.paces[number * len(recipe.paces) // recipe.payments])
         late_ms = draw.choice(LATE) if draw.random() < recipe.late else 0
-        step = Paying(_message(draw, number, now_ms - late_ms, recipe.accounts), now_ms, number)
+        step = Paying(_message(draw, number, now_ms - late_ms, recipe), now_ms, number)
         steps.append(step)
         paid.append(step)
         if draw.random() < recipe.labels:
-            of = draw.choice(paid[-30:]).message.end_to_end_id
+            of = draw.choice(paid[-30:]).message
             known_ms = now_ms - draw.choice([0, 0, HOUR_MS, 30 * DAY_MS])
-            steps.append(Labelling(label(of, draw.choice(KINDS), known_ms), now_ms))
+            steps.append(Labelling(_label(recipe, of, draw.choice(KINDS), known_ms), now_ms))
         if draw.random() < 0.03:
             steps.append(draw.choice(steps))
     return steps
 
 
-def _message(draw: random.Random, number: int, at_ms: int, accounts: int) -> PaymentMessage:
+def _label(recipe: Recipe, of: PaymentMessage, kind: str, known_ms: int) -> LabelMessage:
+    return label(of.end_to_end_id, kind, known_ms, tenant=recipe.tenant)
+
+
+def _message(draw: random.Random, number: int, at_ms: int, recipe: Recipe) -> PaymentMessage:
     """A payment with all facts, or with hardly any."""
-    payer, payee = draw.sample(range(1, accounts + 1), 2)
+    payer, payee = draw.sample(range(1, recipe.accounts + 1), 2)
     facts: dict[str, object] = {"payer_account": account(payer), "payee_account": account(payee)}
+    facts["tenant"] = recipe.tenant
     facts["amount_cents"] = draw.choice([*AMOUNTS, *[draw.randint(1, 10**7) for _ in range(15)]])
     if draw.random() < 0.9:
         facts |= _facts(draw, payer, at_ms)
-    return message(number, at_ms, **facts)
+    return message(recipe.place * 10**5 + number, at_ms, **facts)
 
 
 def _facts(draw: random.Random, payer: int, at_ms: int) -> dict[str, object]:

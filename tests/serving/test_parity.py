@@ -69,7 +69,8 @@ class Offline:
 
 
 def log(spark: Any, records: Iterable[bytes], folds: Iterable[bytes], asked: bool = True) -> Log:
-    decided = [(json.loads(r)["end_to_end_id"], "default", r.decode(), asked) for r in records]
+    said = [(json.loads(record), record) for record in records]
+    decided = [(content["end_to_end_id"], content["tenant"], record.decode(), asked) for content, record in said]
     return Log(
         decisions=spark.createDataFrame(decided, DECISIONS),
         folds=spark.createDataFrame([(fold.decode(),) for fold in folds], "value string"),

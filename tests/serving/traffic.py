@@ -104,12 +104,13 @@ def arrival(at_ms: int, number: int = 0) -> Arrival:
     return Arrival(at_ms, f"{number:064x}", origin, f"{number:032x}")
 
 
-def label(end_to_end_id: str, kind: str, known_at_ms: int) -> LabelMessage:
+def label(end_to_end_id: str, kind: str, known_at_ms: int, tenant: str = "default") -> LabelMessage:
     content = {
         "end_to_end_id": end_to_end_id,
         "kind": kind,
         "effective_at": rfc3339(known_at_ms),
         "known_at": rfc3339(known_at_ms),
         "source": "med",
+        "tenant": tenant,
     }
     return LabelMessage.model_validate({**content, "label_id": label_id(content)})

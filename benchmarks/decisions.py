@@ -1,0 +1,88 @@
+"""A whole decision without a model, against the bare store."""
+
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.pairs import paired
+from pix.contracts import canonical_json, parse_payment
+from pix.store.interface import Fold, Message, Store, open_store
+from pix.tokens import Keyring
+from serving.pipeline import Arrival, DecisionPipeline
+from serving.policy import load_policy
+
+DECISIONS = 200
+START_MS = 1_795_000_000_000
+POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
+
+
+def decision_over_bare_store() -> dict[str, object]:
+    """A whole decision without a model (parse to commit, LMDB) against the bare commit of its bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [open_store(f"lmdb://{folder}/{name}", "bench") for name in ("ours", "bare")]
+        done: list[tuple[Message, list[Fold]]] = []
+        draw, counter = random.Random(2), iter(range(10**9))  # noqa: S311
+
+        def ours() -> float:
+            bodies = [_body(draw, next(counter)) for _ in range(DECISIONS)]
+            recorder = _Recorder(stores[0], done)
+            decider = _pipeline(recorder)
+            start = time.perf_counter()
+            for body in bodies:
+                decider.decide(parse_payment(body), Arrival(START_MS, "0" * 64, {"kind": "rest"}, "0" * 32))
+            return (time.perf_counter() - start) / DECISIONS * 1e6
+
+        def bare() -> float:
+            work = done[-DECISIONS:]
+            start = time.perf_counter()
+            for message, folds in work:
+                stores[1].snapshot(message.record_id, [fold.key for fold in folds])
+                stores[1].commit(message, folds, 0)
+            return (time.perf_counter() - start) / len(work) * 1e6
+
+        row = paired("decide and commit, LMDB: pipeline / bare read and commit", ours, bare)
+        if stores[0].states() != stores[1].states():
+            raise SystemExit("both sides must end in equal stores")
+        return row
+
+
+class _Recorder:
+    """The store, noting what is committed through it."""
+
+    def __init__(self, store: Store, done: list[tuple[Message, list[Fold]]]) -> None:
+        self._store = store
+        self._done = done
+        self.snapshot = store.snapshot
+
+    def commit(self, message: Message, folds: list[Fold], generation: int) -> object:
+        self._done.append((message, folds))
+        return self._store.commit(message, folds, generation)
+
+
+def _pipeline(store: "_Recorder") -> DecisionPipeline:
+    policy = load_policy(POLICY)
+    return DecisionPipeline(
+        # Only what a decision calls; the sweeper and the base loader do not run here.
+        store=store,  # type: ignore[arg-type]
+        keyring=Keyring(1, {1: b"k" * 32}),
+        champion=lambda: None,
+        policy=lambda: policy,
+        now_ms=lambda: START_MS,
+        build="bench",
+    )
+
+
+def _body(draw: random.Random, number: int) -> bytes:
+    payer, payee = draw.sample(range(1, 5_000), 2)
+    return canonical_json(
+        {
+            "end_to_end_id": f"E12345678202611180646{number:011d}",
+            "initiated_at": "2026-11-18T06:46:40.000Z",
+            "amount_cents": draw.randint(1, 10**6),
+            "payer_account": f"12345678-0001-{payer}",
+            "payee_account": f"12345678-0001-{payee}",
+            "device_id": f"device-{payer}",
+            "payer_balance_cents": 10**7,
+        }
+    )
