@@ -99,7 +99,8 @@ def past(recipe: Recipe) -> list[Step]:
         paid = _message(draw, 10**9 + number, at_ms, recipe)
         steps.append(Paying(paid, at_ms, 10**9 + number))
         if draw.random() < recipe.labels:
-            known_ms = min(NOW_MS, at_ms + draw.randint(0, 9 * DAY_MS))
+            # Some are known in the very millisecond of the payment.
+            known_ms = min(NOW_MS, at_ms + draw.choice([0, draw.randint(0, 9 * DAY_MS)]))
             steps.append(Labelling(_label(recipe, paid, "accepted", known_ms), known_ms))
             if draw.random() < 0.3:
                 steps.append(Labelling(_label(recipe, paid, "reversed", known_ms + 1), known_ms + 1))
