@@ -73,7 +73,7 @@ def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, tra
     run = mlflow.MlflowClient(uri).get_run(version.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["average_precision"] == trained.evaluation.average_precision
-    assert run.data.params["border_count"] == "1024"
+    assert run.data.params["border_count"] == "254"
     logged = mlflow.catboost.load_model(f"models:/{NAME}@champion")
     assert (probabilities(logged, rows) == probabilities(trained.model, rows)).all()
 
