@@ -25,12 +25,15 @@ from sentinela.errors import BadUse, NotRunning
 from sentinela.progress import Say
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from confluent_kafka import Consumer
 
 CHUNK_BYTES = 1024 * 1024
 # Longer than any identifier, so that none is cut in two at the end of a chunk.
 OVERLAP_BYTES = 256
 CLEAR_FIELDS = ("payer_tax_id", "payee_tax_id", "pix_key", "payer_account", "payee_account")
+# Every identifier but a mail lies in such a run; packed numbers have hardly any.
+RUNS = re.compile(rb"[0-9A-Za-z%+-]{11,}")
 # A run of exactly as many places: an epoch time of thirteen digits must not be taken for a CPF.
 WORDS = re.compile(
     rb"(?<![0-9])[0-9]{11}(?![0-9])"
@@ -39,12 +42,15 @@ WORDS = re.compile(
     rb"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     rb"|[0-9A-Z]{8}-[0-9]{4}-[0-9]{1,13}(?![0-9])"
 )
-# Looked for around each @: from the front, a pattern would try every place of every long word.
+# Looked for around each @ between two letters: from the front, a pattern would try every place of every long word.
+AT = re.compile(rb"(?<=[A-Za-z0-9.!#$&'*+/=?^_`{|}~-])@(?=[A-Za-z0-9.-])")
 BEFORE_AT = re.compile(rb"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]+\Z")
 AFTER_AT = re.compile(rb"[A-Za-z0-9.-]+")
 LONGEST_MAIL = 77
 # Broker's files: the senders' own topic is theirs, and the others are read through the broker, decompressed.
 BROKER_LOGS = re.compile(r"(^|/)kafka/.*\.(log|index|timeindex|snapshot)$")
+# Spark's copies of its own connectors, a few hundred megabytes of released code.
+CONNECTORS = re.compile(r"^tmp/spark/.*\.jar$")
 SECONDS = 15.0
 
 
@@ -94,7 +100,7 @@ def search(settings: Settings, sent: Sequence[Path], say: Say) -> Searched:
     say(f"searching {len(files):,} files for {len(needles):,} clear identifiers")
     for path in files:
         name = path.relative_to(settings.root).as_posix()
-        if path.resolve() not in given and not BROKER_LOGS.search(name):
+        if path.resolve() not in given and not BROKER_LOGS.search(name) and not CONNECTORS.search(name):
             _search_file(path, name, needles, result)
     say("searching the topics")
     for topic, content in _messages(settings):
@@ -138,20 +144,19 @@ def _search_file(path: Path, name: str, needles: dict[bytes, str], result: Searc
 
 def _search_bytes(content: bytes, place: str, needles: dict[bytes, str], result: Searched) -> None:
     result.bytes += len(content)
-    for word in chain(WORDS.findall(content), _mails(content)):
+    for word in chain(WORDS.findall(b"\n".join(RUNS.findall(content))), _mails(content)):
         kind = needles.get(word) or needles.get(re.sub(rb"^%2[Bb]", b"+", word))
         if kind:
             result.found.setdefault(place, set()).add(kind)
 
 
 def _mails(content: bytes) -> Iterator[bytes]:
-    at = content.find(b"@")
-    while at >= 0:
+    for found in AT.finditer(content):
+        at = found.start()
         name = BEFORE_AT.search(content[max(0, at - LONGEST_MAIL) : at])
         host = AFTER_AT.match(content, at + 1, at + 1 + LONGEST_MAIL)
         if name and host:
             yield name.group() + b"@" + host.group().rstrip(b".")
-        at = content.find(b"@", at + 1)
 
 
 def _contents(path: Path) -> Iterator[bytes]:
@@ -198,7 +203,6 @@ def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _parquet(path: Path) -> Iterator[bytes]:
     """Texts and bytes of a Parquet file, a row group at a time; numbers cannot hold a clear identifier."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
@@ -210,10 +214,20 @@ def _parquet(path: Path) -> Iterator[bytes]:
     for number in range(file.num_row_groups):
         for column in file.read_row_group(number, columns=wanted).columns:
             for chunk in column.chunks:
-                if pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type):
-                    yield "\n".join(text for text in chunk.to_pylist() if text is not None).encode()
-                else:
-                    yield "\n".join(map(str, chunk.to_pylist())).encode()
+                yield _joined(chunk)
+
+
+def _joined(column: "pa.Array") -> bytes:
+    """The values of a column, a line each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        return "\n".join(map(str, column.to_pylist())).encode()
+    filled = pc.fill_null(column.cast(pa.large_binary()), b"")
+    lines = pa.ListArray.from_arrays(pa.array([0, len(filled)], pa.int32()), filled)
+    joined: bytes = pc.binary_join(lines, pa.scalar(b"\n", filled.type))[0].as_py()
+    return joined
 
 
 def _messages(settings: Settings) -> Iterator[tuple[str, bytes]]:
