@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,29 @@ def test_without_drift_nothing_is_asked_for():
     assert set(summary.psi) == {"amount", "count", "ratio", "constant"}
     assert b"<html" in html
     assert not needs_retraining(summary, threshold_share=0.25).retrain
+
+
+def test_the_index_is_that_of_evidentlys_report():
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+
+    moved = rows(seed=2).assign(ratio=lambda f: f["ratio"].where(f["ratio"] > 0.3))
+    names = ["amount", "count", "ratio"]
+    metrics = [ValueDrift(column=name, method="psi", threshold=0.2) for name in names]
+    sides = [
+        Dataset.from_pandas(side[names], data_definition=DataDefinition(numerical_columns=names))
+        for side in (moved, rows())
+    ]
+    theirs = [float(metric["value"]) for metric in json.loads(Report(metrics).run(*sides).json())["metrics"]]
+    ours, _ = report(moved)
+    assert [ours.psi[name] for name in names] == theirs
+
+
+def test_the_page_shows_the_columns_that_moved_most(monkeypatch):
+    monkeypatch.setattr("quality.drift.SHOWN", 2)
+    _, page = report(rows(seed=2).assign(ratio=lambda f: f["ratio"] + 1))
+    pictured = [name for name in NAMES if f"Drift in column '{name}'".encode() in page]
+    assert pictured == ["count", "ratio"]
 
 
 def test_a_moved_column_is_named_and_retraining_follows_the_threshold():
