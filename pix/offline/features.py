@@ -1,7 +1,8 @@
 """Offline features in Spark: the same kernel as online, over the lake, in Arrow batches.
 
 Payments become events of their keys (``eventing``); one shuffle by key folds and reads them (``replaying``); one by
-payment makes vectors of what was read (``assembling``).
+payment makes vectors of what was read (``assembling``). History moves through both in large pieces (``chunks``), the
+few events of a run over the live log as rows, because they meet the states of their keys in joins.
 
 Imported history has no numbers yet: it is folded by (event time, payments before labels, id) and counts 1, 2, ...
 per key. A live decision is folded at the number it got and read at the number it read, on the base of its own
@@ -19,12 +20,16 @@ from typing import TYPE_CHECKING
 from pix.contracts import DAY_MS
 from pix.engines.layout import KINDS, STATE_LAYOUT
 from pix.features import FINGERPRINT
-from pix.offline import assembling, eventing, replaying
+from pix.offline import assembling, chunks, eventing, replaying
+from pix.offline.chunks import CHUNK, ByKey, InLine
 from pix.offline.names import history_of, is_live
 from pix.offline.shapes import BEHIND, EVENTS, FEATURES, READ, STAGE, START, STATE, WAITING_FOLD, WAITING_READ
 from pix.offline.tables import BASE_STATES, LIVE_STATES, PAYMENT_FEATURES, UNANSWERED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import pyarrow as pa
     from pyspark import StorageLevel
     from pyspark.sql import Column, DataFrame
 
@@ -113,17 +118,20 @@ def of_history(
     from pyspark.sql import functions as f
 
     past = with_labels(payments, labels, decided, up_to)
-    timelines = _timelines(past)
-    events = past.mapInArrow(partial(eventing.of_history, timelines=timelines), EVENTS.ddl)
-    fold = partial(replaying.history_by_key, with_states=with_states)
-    stage = events.repartition(partitions, "key").mapInArrow(fold, STAGE.ddl)
+    in_line = InLine.of(_by_day(payments, up_to), partitions)
+    events = past.mapInArrow(partial(_events, timelines=_timelines(past), place=ByKey(partitions)), CHUNK.ddl)
+    fold = partial(_replayed, with_states=with_states, place=in_line)
+    stage = events.repartitionById(partitions, "part").mapInArrow(fold, CHUNK.ddl)
     if with_states:
         stage = stage.persist(_on_disk())
-    features = PAYMENT_FEATURES.shape(_shaped(_vectors(stage, partitions), HISTORY).withColumn("batch", f.lit(0)))
+    reads = stage.where(f.col("part") != in_line.rest).repartitionById(partitions, "part")
+    vectors = reads.mapInArrow(_assembled, FEATURES.ddl)
+    features = PAYMENT_FEATURES.shape(_shaped(vectors, HISTORY).withColumn("batch", f.lit(0)))
     if not with_states:
         return HistoryFeatures(features, payments.sparkSession.createDataFrame([], BASE_STATES.ddl), stage)
     references = past.where(is_live("tenant")).mapInArrow(eventing.references, STAGE.ddl)
-    states = stage.where(f.col("what") == STATE).where(is_live("key")).unionByName(references)
+    kept = stage.where(f.col("part") == in_line.rest).mapInArrow(_stage, STAGE.ddl)
+    states = kept.where(is_live("key")).unionByName(references)
     base_states = states.withColumnRenamed("base", "import_number").withColumn("layout", f.lit(STATE_LAYOUT))
     return HistoryFeatures(features, BASE_STATES.shape(base_states), stage)
 
@@ -177,6 +185,35 @@ def of_decisions(
         reopened=reopened,
         stage=stage,
     )
+
+
+def _events(
+    batches: "Iterable[pa.RecordBatch]", *, timelines: "Mapping[str, eventing.Timeline]", place: chunks.Place
+) -> "Iterator[pa.RecordBatch]":
+    return chunks.scattered(eventing.of_history(batches, timelines), place)
+
+
+def _replayed(
+    batches: "Iterable[pa.RecordBatch]", *, with_states: bool, place: chunks.Place
+) -> "Iterator[pa.RecordBatch]":
+    stage = replaying.history_by_key(chunks.gathered(batches, EVENTS), with_states=with_states)
+    return chunks.scattered(stage, place)
+
+
+def _assembled(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+    return assembling.features_by_payment(_stage(batches))
+
+
+def _stage(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+    return chunks.gathered(batches, STAGE)
+
+
+def _by_day(payments: "DataFrame", up_to: int | None) -> dict[int, int]:
+    """Day since 1970 -> payments, decided ones too: it need not be exact."""
+    from pyspark.sql import functions as f
+
+    known = payments if up_to is None else payments.where(f.col("import_number") <= up_to)
+    return {row[0]: row[1] for row in known.groupBy(f.expr(f"event_time_ms div {DAY_MS}")).count().collect()}
 
 
 def with_labels(
