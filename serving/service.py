@@ -14,6 +14,8 @@ from importlib.metadata import version
 
 import bentoml
 
+from learning.registry import CHALLENGER, CHAMPION
+from learning.signing import PUBLIC_KEY_FILE
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.interface import open_store
@@ -33,6 +35,7 @@ LOOK_FOR_CHAMPION_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
+REFUSED = "sentinela_model_refused_total"
 
 app = create_app()
 
@@ -57,7 +60,23 @@ class DecisionService:
         ensure_keys(settings.secrets)
         policy = load_policy(settings.policy_file)
         self._settings = settings
-        self._champion = ChampionKeeper(settings.mlflow, settings.model_name, settings.root / "serving" / "models")
+        # Not before BentoML has set up its registry of metrics for several processes.
+        from prometheus_client import Counter
+
+        refused = Counter(REFUSED, "Models that must not be loaded, by alias and reason", ["alias", "reason"])
+
+        def keeper(alias: str) -> ChampionKeeper:
+            return ChampionKeeper(
+                uri=settings.mlflow,
+                model_name=settings.model_name,
+                folder=settings.root / "serving" / "models",
+                public_key=settings.secrets / PUBLIC_KEY_FILE,
+                now_ms=epoch_ms,
+                refused=lambda reason: refused.labels(alias, reason).inc(),
+                alias=alias,
+            )
+
+        self._champion, self._challenger = keeper(CHAMPION), keeper(CHALLENGER)
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas),
             keyring=load_keyring(settings.secrets),
