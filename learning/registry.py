@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -287,12 +288,20 @@ def _require_reachable(uri: str) -> None:
     import httpx
 
     try:
-        httpx.get(uri.rstrip("/") + "/health", timeout=HEALTH_TIMEOUT_SECONDS).raise_for_status()
+        _health_client().get(uri.rstrip("/") + "/health").raise_for_status()
     except httpx.HTTPError as error:
         raise RegistryUnavailable(
             f"MLflow at {_shown(uri)} does not answer ({error}); start it with `sentinela up`, or see what "
             "runs with `sentinela status`"
         ) from error
+
+
+@cache
+def _health_client() -> Any:
+    """One for all: a service asks every second, and setting up TLS takes longer than asking."""
+    import httpx
+
+    return httpx.Client(timeout=HEALTH_TIMEOUT_SECONDS)
 
 
 def _shown(uri: str) -> str:

@@ -8,6 +8,7 @@ once and never replaces the one that serves.
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,8 +17,10 @@ from typing import Literal
 
 from learning.ensemble import Ensemble, Vector, load_ensemble
 from learning.errors import ArtefactRefused
-from learning.registry import CHAMPION, ChampionRef, Downloaded, champion, download
+from learning.registry import CHALLENGER, CHAMPION, ChampionRef, Downloaded, champion, download
 from learning.signing import verify
+
+log = logging.getLogger(__name__)
 
 Source = Literal["registry", "cache"]
 
@@ -141,8 +144,11 @@ class ChampionKeeper:
             raise self._refusal(refused) from refused
         return True
 
-    def refresh(self) -> bool:
+    def refresh(self, beside: ChampionRef | None = None) -> bool:
         """Load the alias's version if it is another one than serves; blocking, call it in a thread.
+
+        Args:
+            beside: A version that is not needed twice; where the alias points to it, nothing is held.
 
         Returns:
             Whether another version serves now.
@@ -152,7 +158,9 @@ class ChampionKeeper:
             ArtefactRefused: The version must not be loaded.
         """
         found = champion(self._uri, self._name, alias=self._alias)
-        if found is None or found == self._refused:
+        if found is not None and found == beside:
+            self.current = None
+        if found is None or found in (self._refused, beside):
             return False
         if self.current is not None and found == self.current.ref:
             if self.current.source == "cache":
@@ -182,3 +190,60 @@ class ChampionKeeper:
         self._told(refused.reason)
         serves = f"version {self.current.ref.version} goes on serving" if self.current else "no model serves"
         return ArtefactRefused(refused.reason, f"{self._alias} refused ({refused.reason}): {refused}; {serves}")
+
+
+class Models:
+    """The champion, and the challenger that is scored in its shadow."""
+
+    def __init__(self, follow: Callable[[str], ChampionKeeper]) -> None:
+        """Begin without models.
+
+        Args:
+            follow: Makes the keeper of an alias.
+        """
+        self._champion, self._challenger = follow(CHAMPION), follow(CHALLENGER)
+        self._trouble: dict[str, str] = {}
+
+    @property
+    def champion(self) -> Champion | None:
+        """What decides."""
+        return self._champion.current
+
+    @property
+    def challenger(self) -> Champion | None:
+        """What is scored beside it."""
+        return self._challenger.current
+
+    def restore(self) -> bool:
+        """Serve what decided last, from disk; whether there was something. Never raises what a model is guilty of."""
+        return self._tried(CHAMPION, self._champion.restore)
+
+    def refresh(self, *, with_challenger: bool) -> None:
+        """Look for newer versions; blocking, call it in a thread. What goes wrong is logged, once."""
+        self._tried(CHAMPION, self._champion.refresh)
+        if with_challenger:
+            served = self.champion
+            self._tried(CHALLENGER, lambda: self._challenger.refresh(served.ref if served else None))
+
+    def described(self) -> dict[str, object]:
+        """For ``GET /v1/model``."""
+        champion, challenger = self.champion, self.challenger
+        return {
+            "model": champion.described() if champion else None,
+            "challenger": challenger.described() if challenger else None,
+        }
+
+    def _tried(self, alias: str, load: Callable[[], bool]) -> bool:
+        try:
+            is_new = load()
+        except Exception as trouble:
+            # Asked every second: say it once, not once a second.
+            if str(trouble) != self._trouble.get(alias):
+                log.warning("the %s could not be renewed; serving goes on as it is: %s", alias, trouble)
+            self._trouble[alias] = str(trouble)
+            return False
+        self._trouble.pop(alias, None)
+        held = self.champion if alias == CHAMPION else self.challenger
+        if is_new and held is not None:
+            log.warning("%s now held: %s, from %s", alias, dict(held.identity), held.source)
+        return is_new

@@ -11,16 +11,16 @@ import os
 import socket
 import time
 from importlib.metadata import version
+from itertools import count
 
 import bentoml
 
-from learning.registry import CHALLENGER, CHAMPION
 from learning.signing import PUBLIC_KEY_FILE
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
-from serving.champion import ChampionKeeper
+from serving.champion import ChampionKeeper, Models
 from serving.http import Running, create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
@@ -32,6 +32,7 @@ from serving.publisher import Publisher
 log = logging.getLogger(__name__)
 
 LOOK_FOR_CHAMPION_SECONDS = 1.0
+CHALLENGER_EVERY = 5
 SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
@@ -76,28 +77,28 @@ class DecisionService:
                 alias=alias,
             )
 
-        self._champion, self._challenger = keeper(CHAMPION), keeper(CHALLENGER)
+        self._models = Models(keeper)
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas),
             keyring=load_keyring(settings.secrets),
-            champion=lambda: self._champion.current,
+            champion=lambda: self._models.champion,
             policy=lambda: policy,
             now_ms=epoch_ms,
             build=version("sentinela"),
         )
-        self._trouble = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """Connect, look for the champion once, then keep looking and sweeping."""
+        """Connect, take the champion from disk or look for one, then keep looking and sweeping."""
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         api_key = (self._settings.secrets / "api-key").read_text().strip()
-        running = Running(self._pipeline, publisher, api_key)
+        running = Running(self._pipeline, publisher, api_key, models=self._models)
         running.keeper = self._keeper(running)
-        await self._refresh_champion()
+        if not await asyncio.to_thread(self._models.restore):
+            await asyncio.to_thread(self._models.refresh, with_challenger=False)
         self._tasks = [
-            asyncio.create_task(self._keep_champion()),
+            asyncio.create_task(self._keep_models()),
             asyncio.create_task(self._keep_sweeping(running)),
             asyncio.create_task(self._keep_store(running.keeper)),
         ]
@@ -146,21 +147,10 @@ class DecisionService:
                 log.exception("the online store could not be looked at; trying again")
             await asyncio.sleep(LOOK_AT_STORE_SECONDS)
 
-    async def _refresh_champion(self) -> None:
-        try:
-            if await asyncio.to_thread(self._champion.refresh) and self._champion.current:
-                log.warning("champion now serving: %s", dict(self._champion.current.identity))
-            self._trouble = ""
-        except Exception as trouble:
-            # Asked every second: say it once, not once a second.
-            if str(trouble) != self._trouble:
-                log.warning("the champion could not be refreshed; serving goes on as it is: %s", trouble)
-            self._trouble = str(trouble)
-
-    async def _keep_champion(self) -> None:
-        while True:
+    async def _keep_models(self) -> None:
+        for turn in count():
+            await asyncio.to_thread(self._models.refresh, with_challenger=turn % CHALLENGER_EVERY == 0)
             await asyncio.sleep(LOOK_FOR_CHAMPION_SECONDS)
-            await self._refresh_champion()
 
     async def _keep_sweeping(self, running: Running) -> None:
         while True:

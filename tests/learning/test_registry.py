@@ -20,14 +20,9 @@ NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 SMALL = TrainingConfig(iterations=30, depth=4, learning_rate=0.2)
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    home = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    address = f"sqlite:///{home / 'mlflow.db'}"
-    mlflow.MlflowClient(address).create_experiment(registry.EXPERIMENT, artifact_location=(home / "art").as_uri())
-    yield address
-    mlflow.set_tracking_uri(before)
+@pytest.fixture
+def uri(tracking):
+    return tracking
 
 
 @pytest.fixture(scope="module")
