@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.contracts import parse_over_naive
+from benchmarks.ensemble import ensemble_rows
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
 from benchmarks.offline import offline_rows
@@ -39,6 +40,7 @@ def main() -> None:
         *feature_rows(paired),
         *store_rows(paired),
         decision_over_bare_store(),
+        *ensemble_rows(paired),
         parse_over_naive(),
         import_over_plain_write(),
         lines_over_row_by_row(),

@@ -5,7 +5,7 @@ order commit, publish, answer is kept by ``serving.http``: what this module retu
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -145,7 +145,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPipeline:
-    """The parts a decision needs; ``champion`` and ``policy`` are asked anew for each one."""
+    """The parts a decision needs; ``champion`` and ``policy`` are asked anew for each one.
+
+    ``shadow`` is told tenant, id and features of each payment once its decision is final.
+    """
 
     store: Store
     keyring: Keyring
@@ -153,6 +156,7 @@ class DecisionPipeline:
     policy: Callable[[], Policy]
     now_ms: Callable[[], int]
     build: str
+    shadow: Callable[[str, str, Sequence[float | None]], None] = lambda *_: None
 
     def decide(self, message: PaymentMessage, arrival: Arrival) -> Done | Conflict:
         """Decide and commit one payment, or return what was decided before.
@@ -180,6 +184,7 @@ class DecisionPipeline:
                 judgement = self._judge(desk, packed.keys, snapshot)
             done = self._commit(payment, digest, event_ms, arrival, packed, desk, snapshot, judgement)
             if done is not None:
+                self.shadow(payment.tenant, payment.end_to_end_id, judgement.features)
                 return done
         raise TooManyRaces(f"{payment.end_to_end_id}: lost {MAX_RACES} races for its accounts; try again")
 

@@ -16,6 +16,7 @@ from itertools import count
 import bentoml
 
 from learning.signing import PUBLIC_KEY_FILE
+from pix import topics
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.interface import open_store
@@ -28,6 +29,7 @@ from serving.outbox import drain, sweep
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
+from serving.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
 REFUSED = "sentinela_model_refused_total"
+DROPPED = "sentinela_shadow_dropped_total"
 
 app = create_app()
 
@@ -78,6 +81,13 @@ class DecisionService:
             )
 
         self._models = Models(keeper)
+        dropped = Counter(DROPPED, "Scores of the challenger that were not sent")
+        self._shadow = Shadow(
+            challenger=lambda: self._models.challenger,
+            send=lambda key, value: self._publisher.send(topics.SHADOW, key, value),
+            dropped=dropped.inc,
+            now_ms=epoch_ms,
+        )
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas),
             keyring=load_keyring(settings.secrets),
@@ -85,6 +95,7 @@ class DecisionService:
             policy=lambda: policy,
             now_ms=epoch_ms,
             build=version("sentinela"),
+            shadow=self._shadow.offer,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -112,6 +123,7 @@ class DecisionService:
         """Flush and close."""
         for task in self._tasks:
             task.cancel()
+        await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self._publisher.close)
         self._pipeline.store.close()
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,9 +38,17 @@ def trained(seed: int) -> CatBoostClassifier:
     return model.fit(rows, target)
 
 
-@cache
 def _files_of(model: CatBoostClassifier) -> dict[str, bytes]:
-    """What training writes, before it is signed; asking CatBoost every check takes longest."""
+    """What training writes, before it is signed; once per model, because asking CatBoost every check takes longest."""
+    if id(model) not in _files:
+        _files[id(model)] = model, _written(model)
+    return _files[id(model)][1]
+
+
+_files: dict[int, tuple[CatBoostClassifier, dict[str, bytes]]] = {}
+
+
+def _written(model: CatBoostClassifier) -> dict[str, bytes]:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         member = write_catboost(model, FEATURE_NAMES, folder, np.random.default_rng(1))
