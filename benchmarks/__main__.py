@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.contracts import parse_over_naive
 from benchmarks.decisions import decision_over_bare_store
+from benchmarks.ensemble import ensemble_rows
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
 from benchmarks.offline import offline_rows
@@ -26,12 +27,13 @@ from benchmarks.stores import store_rows
 from benchmarks.windows import windows_over_sql
 
 RESULTS = Path(__file__).parent / "results.json"
-LIBRARIES = ("numba", "numpy", "pyarrow", "pyspark", "duckdb", "lmdb", "redis", "pydantic")
+LIBRARIES = ("catboost", "numba", "numpy", "pyarrow", "pyspark", "duckdb", "lmdb", "redis", "pydantic")
 Rows = list[dict[str, object]]
 GROUPS: dict[str, Callable[[], Rows]] = {
     "features": feature_rows,
     "stores": store_rows,
     "decisions": lambda: [decision_over_bare_store()],
+    "ensemble": ensemble_rows,
     "contracts": lambda: [parse_over_naive()],
     "imports": lambda: [import_over_plain_write()],
     "simulator": lambda: [lines_over_row_by_row()],

@@ -72,10 +72,11 @@ def evaluation(registry: RegistryResource) -> dg.MaterializeResult[Any]:
     """One metric of the newest challenger on days later than it was fit on, by its name."""
     import pyarrow as pa
 
-    card = registry.challenger_card()
-    if card is None:
+    challenger = registry.challenger()
+    if challenger is None:
         raise NoChallenger("there is no challenger to evaluate: materialise model/challenger first")
-    rows = [{"model_version": card.version, "metric": name, "value": value} for name, value in card.metrics.items()]
+    card, version = challenger.card, challenger.ref.version
+    rows = [{"model_version": version, "metric": name, "value": value} for name, value in card.metrics.items()]
     table = pa.Table.from_pylist(rows)
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows, **card.metrics})
 

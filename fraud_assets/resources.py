@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from learning.promotion import Decision, Evidence
-    from learning.registry import ModelCard, RegisteredVersion
+    from learning.registry import Downloaded, RegisteredVersion
     from learning.training import Trained
     from pix.tokens import Keyring
     from serving.comparison import Comparison
@@ -134,35 +134,38 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     uri: str
     model_name: str
     cache: str
+    secrets: str
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The registry that the settings name."""
-        return cls(uri=settings.mlflow, model_name=settings.model_name, cache=str(settings.root / "tmp" / "models"))
+        cache = settings.root / "tmp" / "models"
+        return cls(uri=settings.mlflow, model_name=settings.model_name, cache=str(cache), secrets=str(settings.secrets))
 
     def register(
         self, trained: "Trained", *, data_versions: Mapping[str, int], now: datetime, tags: Mapping[str, str]
     ) -> "RegisteredVersion":
         """Register a model as the challenger; logs into the process's active MLflow run."""
-        from learning import registry
+        from learning import registry, signing
         from pix.features import FINGERPRINT
 
+        signing.ensure_signing_keys(Path(self.secrets))
         return registry.register(
             trained,
             uri=self.uri,
             model_name=self.model_name,
+            private_key=Path(self.secrets) / signing.PRIVATE_KEY_FILE,
             fingerprint=FINGERPRINT,
             data_versions=data_versions,
             now=now,
             extra_tags=tags,
         )
 
-    def challenger_card(self) -> "ModelCard | None":
-        """What is known about the challenger; None while there is none."""
-        from learning.registry import CHALLENGER, ModelCard
+    def challenger(self) -> "Downloaded | None":
+        """The challenger's files; None while there is none."""
+        from learning.registry import CHALLENGER
 
-        folder = self._download(CHALLENGER)
-        return None if folder is None else ModelCard.read(folder)
+        return self._download(CHALLENGER)
 
     def judge(
         self, frame: "pd.DataFrame", *, margin: float, seed: int
@@ -189,10 +192,13 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         registry.promote(self.uri, self.model_name, version, reason, now=now)
 
-    def _download(self, alias: str) -> Path | None:
-        from learning import registry
+    def _download(self, alias: str) -> "Downloaded | None":
+        from learning import registry, signing
 
-        return registry.download_champion(self.uri, self.model_name, Path(self.cache), alias=alias)
+        public_key = Path(self.secrets) / signing.PUBLIC_KEY_FILE
+        return registry.download_champion(
+            self.uri, self.model_name, Path(self.cache), public_key=public_key, alias=alias
+        )
 
 
 class TrackedRun:

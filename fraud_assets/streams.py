@@ -64,6 +64,10 @@ TOPIC_TEXT: Mapping[str, tuple[str, list[dg.AssetKey]]] = {
         "One message is one message that no door let in: reason and origin readable, the payload sealed.",
         [topic_key(topics.TRANSACTIONS), topic_key(topics.LABELS)],
     ),
+    topics.SHADOW: (
+        "One message is the challenger's score of one decided payment; not every payment has one.",
+        [topic_key(topics.DECISIONS)],
+    ),
 }
 
 
@@ -216,7 +220,7 @@ class BronzeReport:
         for topic, table in told["tables"].items():
             facts = {**table, **{name: told[name] for name in ("batches", "batch_ms_mean", "batch_ms_max")}}
             observe(self._context, bronze_key(topic), facts)
-            if topic in (topics.DECISIONS, topics.FOLDS, topics.DLQ):
+            if topic in (topics.DECISIONS, topics.FOLDS, topics.DLQ, topics.SHADOW):
                 observe(self._context, topic_key(topic), {"offsets": table["offsets"], "behind": table["behind"]})
             self._unreported[topic] += table["new_rows"]
             self._materialize(topic, table, at_end=told["final"])

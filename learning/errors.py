@@ -3,6 +3,7 @@
 LearningError
 ├── TrainingDataTooSmall    too few rows or frauds to fit or to judge a model
 ├── TrainingDataUnusable    a column that training needs is missing
+├── ArtefactRefused         a model's files must not be served; says which rule they break
 └── RegistryError           the model registry refused, or holds something unexpected
     └── RegistryUnavailable the MLflow server does not answer
 """
@@ -18,6 +19,19 @@ class TrainingDataTooSmall(LearningError):
 
 class TrainingDataUnusable(LearningError):
     """The training set lacks a column, or holds labels that are not known."""
+
+
+class ArtefactRefused(LearningError):
+    """A model's files are not what was signed, or not what this service can serve.
+
+    Attributes:
+        reason: One stable word, for metrics: no_key, unsigned, wrong_key, tampered, sha256, malformed, fingerprint,
+            features, unequal.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RegistryError(LearningError):

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from learning.artefact import EVALUATION_FILE, ModelCard
 from learning.errors import RegistryError
 from learning.evaluation import Floats, Interval, average_precision, average_precision_difference
-from learning.registry import EVALUATION_FILE, ModelCard
+from learning.registry import Downloaded
 from learning.training import MIN_FRAUDS_PER_SIDE, labels, probabilities, vectors
 
 
@@ -100,36 +101,36 @@ def _not_worse(champion: Evidence, challenger: Evidence, margin: float) -> Decis
 
 
 def gather(
-    frame: pd.DataFrame, challenger: Path, champion: Path | None, *, rng: np.random.Generator
+    frame: pd.DataFrame, challenger: Downloaded, champion: Downloaded | None, *, rng: np.random.Generator
 ) -> tuple[Evidence | None, Evidence]:
     """Judge both evaluation models on the rows after both cuts.
 
     Args:
         frame: The training set.
-        challenger: Folder that ``registry.download_champion`` made of the challenger.
-        champion: The champion's folder, None while there is none.
+        challenger: The challenger's files.
+        champion: The champion's, None while there is none.
         rng: Source of the bootstrap.
 
     Returns:
         The champion's evidence (None while there is none) and the challenger's.
     """
-    ours = ModelCard.read(challenger)
-    theirs = ModelCard.read(champion) if champion is not None else None
+    ours = challenger.card
+    theirs = champion.card if champion is not None else None
     comparable = theirs is not None and theirs.fingerprint == ours.fingerprint
     cut_ms = max(ours.cut_ms, theirs.cut_ms) if theirs is not None and comparable else ours.cut_ms
     later = frame[frame["event_time_ms"] >= cut_ms]
     is_fraud = labels(later)
     frauds = int(is_fraud.sum())
     enough = MIN_FRAUDS_PER_SIDE <= frauds < len(later)
-    our_scores = _scores(challenger, ours, later) if enough else None
-    their_scores = _scores(champion, theirs, later) if enough and comparable and champion and theirs else None
+    our_scores = _scores(challenger.folder, ours, later) if enough else None
+    their_scores = _scores(champion.folder, theirs, later) if enough and comparable and champion and theirs else None
     over = None
     if our_scores is not None and their_scores is not None:
         over = average_precision_difference(is_fraud, our_scores, their_scores, rng=rng)
 
-    def evidence(card: ModelCard, scores: Floats | None, over_champion: Interval | None) -> Evidence:
+    def evidence(of: Downloaded, card: ModelCard, scores: Floats | None, over_champion: Interval | None) -> Evidence:
         return Evidence(
-            version=card.version,
+            version=of.ref.version,
             fingerprint=card.fingerprint,
             rows=len(later),
             frauds=frauds,
@@ -139,8 +140,8 @@ def gather(
         )
 
     return (
-        None if theirs is None else evidence(theirs, their_scores, None),
-        evidence(ours, our_scores, over),
+        None if champion is None or theirs is None else evidence(champion, theirs, their_scores, None),
+        evidence(challenger, ours, our_scores, over),
     )
 
 

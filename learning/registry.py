@@ -1,37 +1,33 @@
 """Models in MLflow: a registered model whose aliases are the deployment interface.
 
-``challenger`` is the newest trained version, ``champion`` the one that is served. Each version's run
-carries a folder ``champion/`` with what a service loads, without MLflow or pickle in the way:
-
-    model.cbm        the final model, CatBoost's own format
-    evaluation.cbm   the same recipe fit on the rows before ``cut_ms``; judges, never serves
-    model.json       ModelCard: features in order, fingerprint, SHA-256, data versions, metrics
+``challenger`` is the newest trained version, ``champion`` the one that is served. Each version's run carries a
+folder ``champion/``, the signed artefact of ``learning.artefact``, which a service loads without MLflow or pickle
+in the way. Whatever is downloaded is verified before anybody sees it.
 
 No Dagster here. MLflow reads timeouts from the environment: process roots apply MLFLOW_ENVIRONMENT.
 """
 
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from learning.errors import RegistryError, RegistryUnavailable
-from learning.training import Trained
-from pix.features import DECLARATION_HASHES
+from learning.artefact import ModelCard, write_artefact
+from learning.errors import ArtefactRefused, RegistryError, RegistryUnavailable
+from learning.signing import verify
+
+if TYPE_CHECKING:
+    from learning.training import Trained
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 FOLDER = "champion"
-MODEL_FILE = "model.cbm"
-EVALUATION_FILE = "evaluation.cbm"
-CARD_FILE = "model.json"
 EXPERIMENT = "sentinela"
 PIP_REQUIREMENTS = ["catboost==1.2.10"]
 HEALTH_TIMEOUT_SECONDS = 5.0
@@ -48,7 +44,7 @@ MLFLOW_ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredVersion:
-    """A version just registered; ``sha256`` is that of model.cbm."""
+    """A version just registered; ``sha256`` is that of its artefact."""
 
     name: str
     version: str
@@ -63,10 +59,9 @@ class ChampionRef:
     Attributes:
         name: Registered model.
         version: Version, as text.
-        sha256: SHA-256 of model.cbm, in hex.
+        sha256: SHA-256 of its artefact, in hex; see ``learning.signing.artefact_sha256``.
         fingerprint: Feature fingerprint the model was trained on.
-        run_id: MLflow run that holds the artefacts.
-        artifact_path: Path of model.cbm inside that run.
+        run_id: MLflow run that holds the artefact.
     """
 
     name: str
@@ -74,70 +69,32 @@ class ChampionRef:
     sha256: str
     fingerprint: str
     run_id: str
-    artifact_path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCard:
-    """model.json: everything a service or a comparison must know about a model beside its trees.
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A version whose files are here and were verified.
 
     Attributes:
-        name: Registered model; empty until the version exists.
-        version: Version; empty until the version exists.
-        sha256: SHA-256 of model.cbm, in hex.
-        fingerprint: Feature fingerprint the model was trained on.
-        feature_names: Inputs in order.
-        trained_at: RFC 3339 instant.
-        seed: Seed of the fit.
-        cut_ms: The evaluation model saw rows with an event time before this instant.
-        until_ms: The final model saw rows up to this instant.
-        config: The recipe.
-        metrics: Trained.metrics.
-        over_raw: Interval of average precision over the raw-field CatBoost.
-        data_versions: Delta table → version read.
-        declarations: Input → hash of what it means; a service of another fingerprint that computes all of them
-            with these hashes can still serve the model.
+        ref: The version.
+        folder: Its files; see ``learning.artefact``.
     """
 
-    name: str
-    version: str
-    sha256: str
-    fingerprint: str
-    feature_names: tuple[str, ...]
-    trained_at: str
-    seed: int
-    cut_ms: int
-    until_ms: int
-    config: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    over_raw: Mapping[str, float]
-    data_versions: Mapping[str, int]
-    declarations: Mapping[str, str] = field(default_factory=dict)
+    ref: ChampionRef
+    folder: Path
 
-    @classmethod
-    def read(cls, folder: Path) -> "ModelCard":
-        """Parse a downloaded folder's model.json.
-
-        Raises:
-            RegistryError: The file is missing, unreadable or lacks a field.
-        """
-        path = folder / CARD_FILE
-        try:
-            fields = json.loads(path.read_text())
-            return cls(**{**fields, "feature_names": tuple(fields["feature_names"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RegistryError(f"{path} is not a readable model card: {error}; train and register again") from error
-
-    def write(self, folder: Path) -> None:
-        """Write model.json into ``folder``."""
-        (folder / CARD_FILE).write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+    @property
+    def card(self) -> ModelCard:
+        """What is known about it beside its trees."""
+        return ModelCard.read(self.folder)
 
 
 def register(
-    trained: Trained,
+    trained: "Trained",
     *,
     uri: str,
     model_name: str,
+    private_key: Path,
     fingerprint: str,
     data_versions: Mapping[str, int],
     now: datetime,
@@ -152,6 +109,7 @@ def register(
         trained: What ``training.fit`` returned.
         uri: MLflow tracking and registry address.
         model_name: Registered model.
+        private_key: What the artefact is signed with.
         fingerprint: Fingerprint of the features trained on.
         data_versions: Delta table → version read.
         now: Training time, aware.
@@ -172,15 +130,17 @@ def register(
         _run(uri, experiment, artifact_location, join_active_run) as run_id,
     ):
         folder = Path(scratch)
-        card = _write_folder(trained, folder, fingerprint=fingerprint, data_versions=data_versions, now=now)
-        tags = {"sha256": card.sha256, "fingerprint": fingerprint, **(extra_tags or {})}
+        card, sha256 = write_artefact(
+            trained, folder, fingerprint=fingerprint, data_versions=data_versions, now=now, private_key=private_key
+        )
+        tags = {"sha256": sha256, "fingerprint": fingerprint, **(extra_tags or {})}
         mlflow.log_params({**card.config, "features": len(card.feature_names), "fingerprint": fingerprint})
         mlflow.log_metrics(dict(card.metrics))
         mlflow.set_tags({**tags, **{f"data_version.{table}": v for table, v in data_versions.items()}})
         mlflow.log_artifacts(str(folder), FOLDER)
         version = str(_log_and_register(trained, model_name, tags).version)
         _client(uri).set_registered_model_alias(model_name, CHALLENGER, version)
-        return RegisteredVersion(name=model_name, version=version, sha256=card.sha256, run_id=run_id)
+        return RegisteredVersion(name=model_name, version=version, sha256=sha256, run_id=run_id)
 
 
 def champion(uri: str, model_name: str, *, alias: str = CHAMPION) -> ChampionRef | None:
@@ -201,9 +161,10 @@ def champion(uri: str, model_name: str, *, alias: str = CHAMPION) -> ChampionRef
             return None
         raise RegistryError(f"MLflow at {_shown(uri)} refused to look up {model_name}@{alias}: {error}") from error
     missing = [tag for tag in ("sha256", "fingerprint") if tag not in found.tags]
-    if missing or not found.run_id:
+    # The version becomes the name of a folder, and the server is not trusted with paths.
+    if missing or not found.run_id or not str(found.version).isdecimal():
         raise RegistryError(
-            f"{model_name} version {found.version} carries alias {alias} but lacks {missing or 'its run'}; "
+            f"{model_name} version {found.version} carries alias {alias} but lacks {missing or 'its run or number'}; "
             "it was not registered by Sentinela. Move the alias to a version that was, or materialise "
             "model/challenger"
         )
@@ -213,22 +174,57 @@ def champion(uri: str, model_name: str, *, alias: str = CHAMPION) -> ChampionRef
         sha256=found.tags["sha256"],
         fingerprint=found.tags["fingerprint"],
         run_id=found.run_id,
-        artifact_path=f"{FOLDER}/{MODEL_FILE}",
     )
 
 
-def download_champion(uri: str, model_name: str, folder: Path, *, alias: str = CHAMPION) -> Path | None:
-    """Bring the alias's model files to ``folder/<version>`` and return that path; None while there is none.
-
-    A version already there with the right SHA-256 is not fetched again. The folder appears in one rename, so
-    a reader never sees half a model.
+def download_champion(
+    uri: str, model_name: str, folder: Path, *, public_key: Path, alias: str = CHAMPION
+) -> Downloaded | None:
+    """Bring the alias's artefact to ``folder/<version>``, verified; None while there is none.
 
     Raises:
         RegistryUnavailable: The server does not answer.
-        RegistryError: The bytes do not have the registered SHA-256.
+        ArtefactRefused: The artefact is not what was registered and signed; nothing is left of it.
     """
     found = champion(uri, model_name, alias=alias)
-    return None if found is None else _download(uri, found, folder)
+    return None if found is None else download(uri, found, folder, public_key=public_key)
+
+
+def download(uri: str, found: ChampionRef, folder: Path, *, public_key: Path) -> Downloaded:
+    """Bring a version's artefact to ``folder/<version>``.
+
+    A copy that is there already is verified again, and fetched anew if it fails. The folder appears in one rename,
+    so a reader never sees half a model, nor one that was not verified.
+
+    Raises:
+        RegistryError: MLflow does not give it.
+        ArtefactRefused: The artefact is not what was registered and signed; nothing is left of it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    target = folder / found.version
+    if target.exists():
+        try:
+            verify(target, found.sha256, public_key)
+        except ArtefactRefused:
+            shutil.rmtree(target)
+        else:
+            return Downloaded(found, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as scratch:
+        try:
+            fetched = Path(_client(uri).download_artifacts(found.run_id, FOLDER, scratch))
+        except (MlflowException, OSError) as error:
+            raise RegistryError(
+                f"MLflow at {_shown(uri)} does not give the artefact of {found.name} version {found.version}: {error}"
+            ) from error
+        verify(fetched, found.sha256, public_key)
+        try:
+            fetched.rename(target)
+        except OSError:
+            # Another process of this host was faster; its copy passed the same test.
+            verify(target, found.sha256, public_key)
+    return Downloaded(found, target)
 
 
 def promote(uri: str, model_name: str, version: str, reason: str, *, now: datetime) -> None:
@@ -241,66 +237,7 @@ def promote(uri: str, model_name: str, version: str, reason: str, *, now: dateti
     client.set_registered_model_alias(model_name, CHAMPION, version)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _download(uri: str, found: ChampionRef, folder: Path) -> Path:
-    target = folder / found.version
-    if (target / MODEL_FILE).exists() and (target / CARD_FILE).exists():
-        if file_sha256(target / MODEL_FILE) == found.sha256:
-            return target
-        shutil.rmtree(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as scratch:
-        fetched = Path(_client(uri).download_artifacts(found.run_id, FOLDER, scratch))
-        actual = file_sha256(fetched / MODEL_FILE)
-        if actual != found.sha256:
-            raise RegistryError(
-                f"{found.name} version {found.version} is registered with SHA-256 {found.sha256}, but its "
-                f"{found.artifact_path} has {actual}; the artefact was changed. Train and register again"
-            )
-        card = ModelCard.read(fetched)
-        fields = {**asdict(card), "name": found.name, "version": found.version}
-        ModelCard(**fields).write(fetched)
-        try:
-            fetched.rename(target)
-        except OSError:
-            # Another worker of this host was faster; its copy passed the same test.
-            if not (target / MODEL_FILE).exists():
-                raise
-    return target
-
-
-def _write_folder(
-    trained: Trained, folder: Path, *, fingerprint: str, data_versions: Mapping[str, int], now: datetime
-) -> ModelCard:
-    trained.model.save_model(str(folder / MODEL_FILE), format="cbm")
-    trained.evaluation_model.save_model(str(folder / EVALUATION_FILE), format="cbm")
-    (folder / "precision_recall.png").write_bytes(trained.curve_png)
-    card = ModelCard(
-        name="",
-        version="",
-        sha256=file_sha256(folder / MODEL_FILE),
-        fingerprint=fingerprint,
-        feature_names=trained.feature_names,
-        trained_at=now.isoformat(),
-        seed=trained.config.seed,
-        cut_ms=trained.cut_ms,
-        until_ms=trained.until_ms,
-        config=asdict(trained.config),
-        metrics=trained.metrics,
-        over_raw=trained.over_raw.to_dict(),
-        data_versions=dict(data_versions),
-        declarations={name: DECLARATION_HASHES[name] for name in trained.feature_names if name in DECLARATION_HASHES},
-    )
-    card.write(folder)
-    return card
-
-
-def _log_and_register(trained: Trained, model_name: str, tags: Mapping[str, str]) -> Any:
+def _log_and_register(trained: "Trained", model_name: str, tags: Mapping[str, str]) -> Any:
     """MLflow's own model entry, for its pages and tools; without the requirements it would probe for 4 s."""
     import mlflow
     from mlflow.models import ModelSignature
@@ -351,12 +288,20 @@ def _require_reachable(uri: str) -> None:
     import httpx
 
     try:
-        httpx.get(uri.rstrip("/") + "/health", timeout=HEALTH_TIMEOUT_SECONDS).raise_for_status()
+        _health_client().get(uri.rstrip("/") + "/health").raise_for_status()
     except httpx.HTTPError as error:
         raise RegistryUnavailable(
             f"MLflow at {_shown(uri)} does not answer ({error}); start it with `sentinela up`, or see what "
             "runs with `sentinela status`"
         ) from error
+
+
+@cache
+def _health_client() -> Any:
+    """One for all: a service asks every second, and setting up TLS takes longer than asking."""
+    import httpx
+
+    return httpx.Client(timeout=HEALTH_TIMEOUT_SECONDS)
 
 
 def _shown(uri: str) -> str:

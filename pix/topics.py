@@ -5,8 +5,9 @@ DECISIONS = "pix.decisions"
 LABELS = "pix.labels"
 FOLDS = "pix.folds"
 DLQ = "pix.dlq"
+SHADOW = "pix.shadow"
 
-ALL = (TRANSACTIONS, DECISIONS, LABELS, FOLDS, DLQ)
+ALL = (TRANSACTIONS, DECISIONS, LABELS, FOLDS, DLQ, SHADOW)
 
 
 def bronze_table(topic: str) -> str:

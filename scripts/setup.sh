@@ -117,10 +117,10 @@ python_packages() {
 # Whenever its sources changed: a service must not compile while it starts.
 kernel() {
     local sources
-    sources=$(cat pix/engines/*.py pix/features/*.py pix/offline/chunks.py pix/offline/packing.py | sha256sum)
+    sources=$(cat pix/engines/*.py pix/features/*.py pix/offline/{chunks,packing}.py learning/trees.py | sha256sum)
     [ -f "$KERNEL_STAMP" ] && [ "$(cat "$KERNEL_STAMP")" = "$sources" ] && return
     say "compiling the kernel"
-    .venv/bin/python -c 'import pix.engines.compiled, pix.offline.chunks, pix.offline.packing'
+    .venv/bin/python -c 'import learning.trees, pix.engines.compiled, pix.offline.chunks, pix.offline.packing'
     printf '%s\n' "$sources" >"$KERNEL_STAMP"
 }
 

@@ -53,17 +53,20 @@ def _caught(of_run: Any, truth: Sequence[dict[str, Any]]) -> list[tuple[str, str
 
 
 def _model(settings: Settings) -> list[tuple[str, str]]:
-    from learning.registry import champion, download_champion
+    from learning.registry import download_champion
+    from learning.signing import PUBLIC_KEY_FILE
 
-    found = champion(settings.mlflow, settings.model_name)
-    folder = download_champion(settings.mlflow, settings.model_name, settings.root / "serving" / "models")
-    if found is None or folder is None:
+    found = download_champion(
+        settings.mlflow,
+        settings.model_name,
+        settings.root / "serving" / "models",
+        public_key=settings.secrets / PUBLIC_KEY_FILE,
+    )
+    if found is None:
         return [("champion", "none")]
-    from learning.registry import ModelCard
-
-    metrics = ModelCard.read(folder).metrics
+    metrics = found.card.metrics
     return [
-        ("champion", f"{found.name} version {found.version}"),
+        ("champion", f"{found.ref.name} version {found.ref.version}"),
         ("average precision, later days of the history", f"{metrics['average_precision']:.3f}"),
         ("  of a CatBoost on raw fields, same rows", f"{metrics['raw_average_precision']:.3f}"),
         ("  base rate", f"{metrics['base_rate']:.4f}"),

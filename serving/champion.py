@@ -1,134 +1,249 @@
-"""The champion in the service: fetched by MLflow alias, verified, warm, swapped in one assignment."""
+"""The models in the service: fetched by MLflow alias, verified, held against their checks, warm, swapped whole.
 
+    look up the alias -> download -> signature and SHA-256 -> parse -> equal answers -> warm -> one assignment
+
+MLflow is never asked for a payment. The last version that served lies on disk, and serves again after a restart
+whether MLflow answers or not; it is verified again when it is read. A version that must not be loaded is reported
+once and never replaces the one that serves.
+"""
+
+import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from learning.registry import MODEL_FILE, ModelCard, champion, download_champion
-from pix.features import DECLARATION_HASHES, FEATURE_NAMES, FINGERPRINT
+from learning.ensemble import Ensemble, Vector, load_ensemble
+from learning.errors import ArtefactRefused
+from learning.registry import CHALLENGER, CHAMPION, ChampionRef, Downloaded, champion, download
+from learning.signing import verify
 
 log = logging.getLogger(__name__)
 
-SHOWN = 10
-
-
-class FeatureMismatch(Exception):
-    """A model was trained on other features than this service computes."""
+Source = Literal["registry", "cache"]
 
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """A loaded CatBoost model; see ``serving.pipeline.Model``.
+    """A loaded version; see ``serving.pipeline.Model``.
 
     Attributes:
-        identity: Name, version and SHA-256, as they stand on a decision.
-        trees: The native model.
-        inputs: Places of its inputs among this service's features, in its order.
+        ref: The version.
+        ensemble: Its members.
+        loaded_at_ms: When it was loaded, epoch milliseconds.
+        source: Whether the registry named it, or the disk after a restart and the registry has not yet.
     """
 
-    identity: Mapping[str, str]
-    trees: Any
-    inputs: tuple[int, ...]
+    ref: ChampionRef
+    ensemble: Ensemble
+    loaded_at_ms: int
+    source: Source
 
-    def raw_score(self, features: tuple[float | None, ...]) -> float:
-        """Log-odds of fraud."""
-        return float(self.trees.predict(self._row(features), prediction_type="RawFormulaVal", thread_count=1))
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Name, version and SHA-256, as they stand on a decision."""
+        return {"name": self.ref.name, "version": self.ref.version, "sha256": self.ref.sha256}
 
-    def contributions(self, features: tuple[float | None, ...]) -> list[float]:
-        """SHAP value of each feature of this service, log-odds; 0 for those that the model does not know."""
-        from catboost import Pool
+    def raw_score(self, vector: Vector) -> float:
+        """Affine sum of the members' log-odds of fraud."""
+        return self.ensemble.raw_score(vector)
 
-        pool = Pool([self._row(features)], feature_names=[FEATURE_NAMES[place] for place in self.inputs])
-        values = self.trees.get_feature_importance(pool, type="ShapValues", thread_count=1)
-        contributions = [0.0] * len(features)
-        for place, value in zip(self.inputs, values[0][:-1], strict=True):
-            contributions[place] = float(value)
-        return contributions
+    def probability(self, raw_score: float) -> float:
+        """Calibrated probability of fraud of a raw score."""
+        return self.ensemble.probability(raw_score)
 
-    def _row(self, features: tuple[float | None, ...]) -> list[float]:
-        chosen = features if self.inputs == ALL_INPUTS else [features[place] for place in self.inputs]
-        return [NAN if value is None else value for value in chosen]
+    def contributions(self, vector: Vector) -> list[float]:
+        """What each feature adds to the raw score."""
+        return self.ensemble.contributions(vector)
+
+    def described(self) -> dict[str, object]:
+        """For ``GET /v1/model``."""
+        return {
+            **self.identity,
+            "feature_fingerprint": self.ref.fingerprint,
+            "members": [member.name for member in self.ensemble.manifest.members],
+            "loaded_at_ms": self.loaded_at_ms,
+            "source": self.source,
+        }
 
 
-ALL_INPUTS = tuple(range(len(FEATURE_NAMES)))
-NAN = float("nan")
-
-
-def inputs_of(card: ModelCard) -> tuple[int, ...]:
-    """Places of a model's inputs among this service's features.
-
-    A model of an older fingerprint is served as long as every input still means what it was trained on.
+def load_champion(found: Downloaded, *, now_ms: int, source: Source) -> Champion:
+    """Load a version whose files were verified.
 
     Raises:
-        FeatureMismatch: Some inputs are not computed here, or mean something else.
+        ArtefactRefused: It is malformed, or does not fit this service.
     """
-    if card.fingerprint == FINGERPRINT and card.feature_names == FEATURE_NAMES:
-        return ALL_INPUTS
-    changed = [
-        name for name in card.feature_names if card.declarations.get(name, "unknown") != DECLARATION_HASHES.get(name)
-    ]
-    if changed:
-        shown = ", ".join(changed[:SHOWN]) + (f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else "")
-        raise FeatureMismatch(
-            f"champion {card.name} v{card.version} was trained on features {card.fingerprint}, this service "
-            f"has {FINGERPRINT}, where other declarations stand behind {shown}; deploy the matching service or retrain"
+    ensemble = load_ensemble(found.folder)
+    if ensemble.manifest.fingerprint != found.ref.fingerprint:
+        raise ArtefactRefused(
+            "fingerprint",
+            f"{found.ref.name} version {found.ref.version} is registered for features {found.ref.fingerprint}, its "
+            f"manifest is for {ensemble.manifest.fingerprint}; train and register again",
         )
-    places = {name: place for place, name in enumerate(FEATURE_NAMES)}
-    return tuple(places[name] for name in card.feature_names)
-
-
-def load_champion(folder: Path) -> Champion:
-    """Load a downloaded version; its SHA-256 was verified when it was downloaded.
-
-    Raises:
-        FeatureMismatch: Not all of its inputs are computed here with the same meaning.
-    """
-    from catboost import CatBoostClassifier
-
-    card = ModelCard.read(folder)
-    inputs = inputs_of(card)
-    trees = CatBoostClassifier()
-    trees.load_model(str(folder / MODEL_FILE))
-    loaded = Champion({"name": card.name, "version": card.version, "sha256": card.sha256}, trees, inputs)
-    loaded.contributions((0.0,) * len(FEATURE_NAMES))
-    loaded.raw_score((None,) * len(FEATURE_NAMES))
-    return loaded
+    return Champion(found.ref, ensemble, now_ms, source)
 
 
 class ChampionKeeper:
-    """Holds the served champion and looks for a newer one.
+    """Holds the version that an alias points to, and looks for a newer one."""
 
-    A version that cannot be loaded is reported once and never replaces the one that serves.
-    """
+    def __init__(
+        self,
+        *,
+        uri: str,
+        model_name: str,
+        folder: Path,
+        public_key: Path,
+        now_ms: Callable[[], int],
+        refused: Callable[[str], None],
+        alias: str = CHAMPION,
+    ) -> None:
+        """Begin without a model.
 
-    def __init__(self, mlflow_uri: str, model_name: str, folder: Path) -> None:
-        self._uri = mlflow_uri
+        Args:
+            uri: Address of MLflow.
+            model_name: Registered model.
+            folder: Where versions are kept.
+            public_key: PEM file of the key that artefacts must be signed with.
+            now_ms: The clock, epoch milliseconds.
+            refused: Told the reason of each refusal, one word, for a metric.
+            alias: The alias to follow.
+        """
+        self._uri = uri
         self._name = model_name
         self._folder = folder
-        self._refused: str | None = None
+        self._public_key = public_key
+        self._now_ms = now_ms
+        self._told = refused
+        self._alias = alias
+        self._refused: ChampionRef | None = None
         self.current: Champion | None = None
 
-    def refresh(self) -> bool:
-        """Load the alias's version if it is another one than serves; blocking, call it in a thread.
-
-        Returns:
-            Whether another champion serves now.
+    def restore(self) -> bool:
+        """Serve what served last, from disk; whether there was something.
 
         Raises:
-            learning.errors.RegistryError: MLflow is away or its version is unusable.
+            ArtefactRefused: What lies there must not be loaded.
         """
-        found = champion(self._uri, self._name)
-        served = self.current.identity["version"] if self.current else None
-        if found is None or found.version in (served, self._refused):
+        try:
+            ref = ChampionRef(**json.loads(self._last.read_text()))
+        except FileNotFoundError:
             return False
-        folder = download_champion(self._uri, self._name, self._folder)
-        if folder is None:
+        except (OSError, ValueError, TypeError) as broken:
+            raise self._refusal(
+                ArtefactRefused("malformed", f"{self._last} does not say what served last: {broken}; it is made anew")
+            ) from broken
+        folder = self._folder / ref.version
+        try:
+            if not folder.is_dir():
+                raise ArtefactRefused("unsigned", f"{folder}, which served last, is gone; MLflow is asked for it")
+            verify(folder, ref.sha256, self._public_key)
+            self.current = load_champion(Downloaded(ref, folder), now_ms=self._now_ms(), source="cache")
+        except ArtefactRefused as refused:
+            raise self._refusal(refused) from refused
+        return True
+
+    def refresh(self, beside: ChampionRef | None = None) -> bool:
+        """Load the alias's version if it is another one than serves; blocking, call it in a thread.
+
+        Args:
+            beside: A version that is not needed twice; where the alias points to it, nothing is held.
+
+        Returns:
+            Whether another version serves now.
+
+        Raises:
+            learning.errors.RegistryError: MLflow is away.
+            ArtefactRefused: The version must not be loaded.
+        """
+        found = champion(self._uri, self._name, alias=self._alias)
+        if found is not None and found == beside:
+            self.current = None
+        if found is None or found in (self._refused, beside):
+            return False
+        if self.current is not None and found == self.current.ref:
+            if self.current.source == "cache":
+                self.current = Champion(found, self.current.ensemble, self.current.loaded_at_ms, "registry")
             return False
         try:
-            self.current = load_champion(folder)
-        except Exception:
-            self._refused = found.version
-            raise
+            brought = download(self._uri, found, self._folder, public_key=self._public_key)
+            self.current = load_champion(brought, now_ms=self._now_ms(), source="registry")
+        except ArtefactRefused as refused:
+            # Without the key nothing was judged yet; it may come any moment.
+            self._refused = None if refused.reason == "no_key" else found
+            raise self._refusal(refused) from refused
+        self._refused = None
+        self._remember(found)
         return True
+
+    @property
+    def _last(self) -> Path:
+        return self._folder / f"{self._alias}.json"
+
+    def _remember(self, ref: ChampionRef) -> None:
+        beside = self._last.with_name(f".{self._last.name}.{os.getpid()}")
+        beside.write_text(json.dumps(asdict(ref)) + "\n")
+        beside.replace(self._last)
+
+    def _refusal(self, refused: ArtefactRefused) -> ArtefactRefused:
+        self._told(refused.reason)
+        serves = f"version {self.current.ref.version} goes on serving" if self.current else "no model serves"
+        return ArtefactRefused(refused.reason, f"{self._alias} refused ({refused.reason}): {refused}; {serves}")
+
+
+class Models:
+    """The champion, and the challenger that is scored in its shadow."""
+
+    def __init__(self, follow: Callable[[str], ChampionKeeper]) -> None:
+        """Begin without models.
+
+        Args:
+            follow: Makes the keeper of an alias.
+        """
+        self._champion, self._challenger = follow(CHAMPION), follow(CHALLENGER)
+        self._trouble: dict[str, str] = {}
+
+    @property
+    def champion(self) -> Champion | None:
+        """What decides."""
+        return self._champion.current
+
+    @property
+    def challenger(self) -> Champion | None:
+        """What is scored beside it."""
+        return self._challenger.current
+
+    def restore(self) -> bool:
+        """Serve what decided last, from disk; whether there was something. Never raises what a model is guilty of."""
+        return self._tried(CHAMPION, self._champion.restore)
+
+    def refresh(self, *, with_challenger: bool) -> None:
+        """Look for newer versions; blocking, call it in a thread. What goes wrong is logged, once."""
+        self._tried(CHAMPION, self._champion.refresh)
+        if with_challenger:
+            served = self.champion
+            self._tried(CHALLENGER, lambda: self._challenger.refresh(served.ref if served else None))
+
+    def described(self) -> dict[str, object]:
+        """For ``GET /v1/model``."""
+        champion, challenger = self.champion, self.challenger
+        return {
+            "model": champion.described() if champion else None,
+            "challenger": challenger.described() if challenger else None,
+        }
+
+    def _tried(self, alias: str, load: Callable[[], bool]) -> bool:
+        try:
+            is_new = load()
+        except Exception as trouble:
+            # Asked every second: say it once, not once a second.
+            if str(trouble) != self._trouble.get(alias):
+                log.warning("the %s could not be renewed; serving goes on as it is: %s", alias, trouble)
+            self._trouble[alias] = str(trouble)
+            return False
+        self._trouble.pop(alias, None)
+        held = self.champion if alias == CHAMPION else self.challenger
+        if is_new and held is not None:
+            log.warning("%s now held: %s, from %s", alias, dict(held.identity), held.source)
+        return is_new

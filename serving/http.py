@@ -36,6 +36,7 @@ from pix.store.errors import StoreError
 from pix.store.generation import Generation
 from pix.tokens import body_sha256
 from serving.base import BaseRefused
+from serving.champion import Models
 from serving.keeper import Order, StoreKeeper
 from serving.logs import LogsAway
 from serving.pipeline import (
@@ -71,6 +72,7 @@ class Running:
     under_way: int = 0
     keeper: StoreKeeper | None = None
     builds: set[asyncio.Future[None]] = field(default_factory=set)
+    models: Models | None = None
 
     def require_store(self) -> None:
         """Refuse payments and labels while the store cannot be used.
@@ -378,6 +380,9 @@ async def store_status(request: Request) -> Response:
 
 
 async def model_status(request: Request) -> Response:
-    """``GET /v1/model``: the champion that serves."""
-    champion = request.app.state.running.pipeline.champion()
-    return _json({"model": champion.identity if champion else None})
+    """``GET /v1/model``: champion and challenger, when they were loaded and from where."""
+    running: Running = request.app.state.running
+    if running.models is not None:
+        return _json(running.models.described())
+    champion = running.pipeline.champion()
+    return _json({"model": champion.identity if champion else None, "challenger": None})

@@ -5,8 +5,7 @@ order commit, publish, answer is kept by ``serving.http``: what this module retu
 """
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -39,6 +38,7 @@ from pix.tokens import Keyring
 from serving.policy import Policy, Verdict
 from serving.reasons import reasons
 
+Vector = kernel.Vector
 PUBLIC_FIELDS = (
     "end_to_end_id",
     "action",
@@ -69,10 +69,13 @@ class Model(Protocol):
     def identity(self) -> Mapping[str, str]:
         """Name, version and SHA-256, as they stand on a decision."""
 
-    def raw_score(self, features: tuple[float | None, ...]) -> float:
-        """Log-odds of fraud."""
+    def raw_score(self, vector: Vector) -> float:
+        """Log-odds of fraud, before calibration."""
 
-    def contributions(self, features: tuple[float | None, ...]) -> list[float]:
+    def probability(self, raw_score: float) -> float:
+        """Calibrated probability of fraud."""
+
+    def contributions(self, vector: Vector) -> list[float]:
         """What each feature adds to the raw score."""
 
 
@@ -142,7 +145,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPipeline:
-    """The parts a decision needs; ``champion`` and ``policy`` are asked anew for each one."""
+    """The parts a decision needs; ``champion`` and ``policy`` are asked anew for each one.
+
+    ``shadow`` is told tenant, id and features of each payment once its decision is final.
+    """
 
     store: Store
     keyring: Keyring
@@ -150,6 +156,7 @@ class DecisionPipeline:
     policy: Callable[[], Policy]
     now_ms: Callable[[], int]
     build: str
+    shadow: Callable[[str, str, Sequence[float | None]], None] = lambda *_: None
 
     def decide(self, message: PaymentMessage, arrival: Arrival) -> Done | Conflict:
         """Decide and commit one payment, or return what was decided before.
@@ -177,6 +184,7 @@ class DecisionPipeline:
                 judgement = self._judge(desk, packed.keys, snapshot)
             done = self._commit(payment, digest, event_ms, arrival, packed, desk, snapshot, judgement)
             if done is not None:
+                self.shadow(payment.tenant, payment.end_to_end_id, judgement.features)
                 return done
         raise TooManyRaces(f"{payment.end_to_end_id}: lost {MAX_RACES} races for its accounts; try again")
 
@@ -184,8 +192,8 @@ class DecisionPipeline:
         vector, carried = desk.read()
         features = kernel.listed(vector)
         champion = self.champion()
-        raw = champion.raw_score(features) if champion else None
-        probability = None if raw is None else 1 / (1 + math.exp(-raw))
+        raw = champion.raw_score(vector) if champion else None
+        probability = champion.probability(raw) if champion and raw is not None else None
         facts = dict(zip(FEATURE_NAMES, features, strict=True))
         policy = self.policy()
         verdict = policy.judge(probability, facts)
@@ -199,7 +207,7 @@ class DecisionPipeline:
             raw_score=raw,
             probability=probability,
             verdict=verdict,
-            reasons=reasons(FEATURE_NAMES, champion.contributions(features)) if champion and shown else [],
+            reasons=reasons(FEATURE_NAMES, champion.contributions(vector)) if champion and shown else [],
             model=champion.identity if champion else None,
             policy_version=policy.version,
         )

@@ -37,6 +37,14 @@ class Publisher:
         self._thread = Thread(target=self._poll, name="delivery-reports", daemon=True)
         self._thread.start()
 
+    def send(self, topic: str, key: str, value: bytes) -> None:
+        """Produce without waiting for acknowledgement; from any thread.
+
+        Raises:
+            BufferError: Too much is under way.
+        """
+        self._producer.produce(topic, key=key, value=value)
+
     async def publish(self, messages: Sequence[Message], timeout_seconds: float) -> list[str]:
         """Produce and wait for acknowledgement.
 

@@ -11,14 +11,17 @@ import os
 import socket
 import time
 from importlib.metadata import version
+from itertools import count
 
 import bentoml
 
+from learning.signing import PUBLIC_KEY_FILE
+from pix import topics
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
-from serving.champion import ChampionKeeper
+from serving.champion import ChampionKeeper, Models
 from serving.http import Running, create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
@@ -26,13 +29,17 @@ from serving.outbox import drain, sweep
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
+from serving.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
 LOOK_FOR_CHAMPION_SECONDS = 1.0
+CHALLENGER_EVERY = 5
 SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
+REFUSED = "sentinela_model_refused_total"
+DROPPED = "sentinela_shadow_dropped_total"
 
 app = create_app()
 
@@ -57,28 +64,52 @@ class DecisionService:
         ensure_keys(settings.secrets)
         policy = load_policy(settings.policy_file)
         self._settings = settings
-        self._champion = ChampionKeeper(settings.mlflow, settings.model_name, settings.root / "serving" / "models")
+        # Not before BentoML has set up its registry of metrics for several processes.
+        from prometheus_client import Counter
+
+        refused = Counter(REFUSED, "Models that must not be loaded, by alias and reason", ["alias", "reason"])
+
+        def keeper(alias: str) -> ChampionKeeper:
+            return ChampionKeeper(
+                uri=settings.mlflow,
+                model_name=settings.model_name,
+                folder=settings.root / "serving" / "models",
+                public_key=settings.secrets / PUBLIC_KEY_FILE,
+                now_ms=epoch_ms,
+                refused=lambda reason: refused.labels(alias, reason).inc(),
+                alias=alias,
+            )
+
+        self._models = Models(keeper)
+        dropped = Counter(DROPPED, "Scores of the challenger that were not sent")
+        self._shadow = Shadow(
+            challenger=lambda: self._models.challenger,
+            send=lambda key, value: self._publisher.send(topics.SHADOW, key, value),
+            dropped=dropped.inc,
+            now_ms=epoch_ms,
+        )
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas),
             keyring=load_keyring(settings.secrets),
-            champion=lambda: self._champion.current,
+            champion=lambda: self._models.champion,
             policy=lambda: policy,
             now_ms=epoch_ms,
             build=version("sentinela"),
+            shadow=self._shadow.offer,
         )
-        self._trouble = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """Connect, look for the champion once, then keep looking and sweeping."""
+        """Connect, take the champion from disk or look for one, then keep looking and sweeping."""
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         api_key = (self._settings.secrets / "api-key").read_text().strip()
-        running = Running(self._pipeline, publisher, api_key)
+        running = Running(self._pipeline, publisher, api_key, models=self._models)
         running.keeper = self._keeper(running)
-        await self._refresh_champion()
+        if not await asyncio.to_thread(self._models.restore):
+            await asyncio.to_thread(self._models.refresh, with_challenger=False)
         self._tasks = [
-            asyncio.create_task(self._keep_champion()),
+            asyncio.create_task(self._keep_models()),
             asyncio.create_task(self._keep_sweeping(running)),
             asyncio.create_task(self._keep_store(running.keeper)),
         ]
@@ -92,6 +123,7 @@ class DecisionService:
         """Flush and close."""
         for task in self._tasks:
             task.cancel()
+        await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self._publisher.close)
         self._pipeline.store.close()
 
@@ -127,21 +159,10 @@ class DecisionService:
                 log.exception("the online store could not be looked at; trying again")
             await asyncio.sleep(LOOK_AT_STORE_SECONDS)
 
-    async def _refresh_champion(self) -> None:
-        try:
-            if await asyncio.to_thread(self._champion.refresh) and self._champion.current:
-                log.warning("champion now serving: %s", dict(self._champion.current.identity))
-            self._trouble = ""
-        except Exception as trouble:
-            # Asked every second: say it once, not once a second.
-            if str(trouble) != self._trouble:
-                log.warning("the champion could not be refreshed; serving goes on as it is: %s", trouble)
-            self._trouble = str(trouble)
-
-    async def _keep_champion(self) -> None:
-        while True:
+    async def _keep_models(self) -> None:
+        for turn in count():
+            await asyncio.to_thread(self._models.refresh, with_challenger=turn % CHALLENGER_EVERY == 0)
             await asyncio.sleep(LOOK_FOR_CHAMPION_SECONDS)
-            await self._refresh_champion()
 
     async def _keep_sweeping(self, running: Running) -> None:
         while True:

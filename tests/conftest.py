@@ -21,7 +21,7 @@ BROKER_JARS = REPOSITORY / ".jars" / "kafka"
 # Workers of Spark must be this interpreter, whatever else is on the PATH.
 os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
 
-LONGEST = ["test_end_to_end.py", "spark", "broker"]
+LONGEST = ["test_end_to_end.py", "spark", "broker", "tracking"]
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -201,3 +201,18 @@ def valkey() -> Iterator[str]:
     server.start()
     yield f"redis://127.0.0.1:{server.port}/0"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real MLflow on SQLite, with the project's experiment."""
+    import mlflow
+
+    from learning import registry
+
+    home = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
+    address = f"sqlite:///{home / 'mlflow.db'}"
+    mlflow.MlflowClient(address).create_experiment(registry.EXPERIMENT, artifact_location=(home / "art").as_uri())
+    yield address
+    mlflow.set_tracking_uri(before)

@@ -1,9 +1,10 @@
 """Messages at the doors and on the topics: parsed strictly, once, then trusted.
 
 ``PaymentMessage`` and ``LabelMessage`` are what senders write (clear identifiers); ``Payment`` is the same
-payment behind the door (tokens, milliseconds). ``DecisionRecord``, ``FoldRecord`` and ``DeadLetterRecord``
-describe, byte for byte, what this platform writes. Anything unexpected is refused by field name; a reason
-never repeats a value. Everything others need is importable from here; the modules below are private to it.
+payment behind the door (tokens, milliseconds). ``DecisionRecord``, ``FoldRecord``, ``DeadLetterRecord``
+and ``ShadowScore`` describe, byte for byte, what this platform writes. Anything unexpected is refused by field
+name; a reason never repeats a value. Everything others need is importable from here; the modules below are private
+to it.
 """
 
 from pix.contracts.dead_letter import DeadLetterRecord
@@ -14,6 +15,7 @@ from pix.contracts.fold import FoldRecord
 from pix.contracts.json_text import MAX_BODY_BYTES, canonical_json, parse_json_object
 from pix.contracts.label import FRAUD_KINDS, LabelMessage, check_label_live, label_from, label_id, parse_label
 from pix.contracts.payment import INSTANT_FIELDS, PaymentMessage, check_live, parse_payment, payment_from
+from pix.contracts.shadow import ShadowScore
 from pix.contracts.tokenised import (
     LIVE_HISTORY,
     PAYMENT_FIELDS,
@@ -45,6 +47,7 @@ __all__ = [
     "NotJson",
     "Payment",
     "PaymentMessage",
+    "ShadowScore",
     "behind_the_door",
     "canonical_json",
     "check_label_live",

@@ -15,6 +15,7 @@ from pix.contracts.fields import StrictMessage
 from pix.contracts.fold import FoldRecord
 from pix.contracts.label import LabelMessage
 from pix.contracts.payment import WITHOUT_KEY, PaymentMessage
+from pix.contracts.shadow import ShadowScore
 from pix.identifiers import PIX_KEY_SHAPES, anchored
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -55,6 +56,7 @@ CONTRACTS = (
     Contract("decision", DecisionRecord, topics.DECISIONS, "Token of the payer's account.", False),
     Contract("fold", FoldRecord, topics.FOLDS, "EndToEndId of the payment.", False),
     Contract("dead-letter", DeadLetterRecord, topics.DLQ, "topic/partition/offset of the refused message.", False),
+    Contract("shadow-score", ShadowScore, topics.SHADOW, "EndToEndId of the payment.", False),
 )
 
 

@@ -23,6 +23,7 @@ TOPICS: dict[str, dict[str, str]] = {
     topics.LABELS: {"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
     topics.FOLDS: {"retention.ms": "-1"},
     topics.DLQ: {"retention.ms": str(30 * DAY_MS)},
+    topics.SHADOW: {"retention.ms": str(30 * DAY_MS)},
 }
 HEAP = "512m"
 TIMEOUT_SECONDS = 10.0

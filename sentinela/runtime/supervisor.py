@@ -81,11 +81,13 @@ def up(say: Say) -> Settings:
         BadUse: a configured port is taken, or the home cannot be used.
         NotRunning: a part did not become healthy; the others are left running.
     """
+    from learning.signing import ensure_signing_keys
     from pix.tokens import ensure_keys
 
     home = configuration.find_home()
     prepare(home)
     ensure_keys(home.secrets)
+    ensure_signing_keys(home.secrets)
     with changing(home, LOCK_WAIT_SECONDS, say), ports.Claims() as claims:
         settings, home, configured = configuration.for_start()
         settings = _with_ports(settings, home, configured, claims, say)

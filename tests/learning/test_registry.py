@@ -6,26 +6,23 @@ from datetime import UTC, datetime
 import mlflow
 import numpy as np
 import pytest
-from catboost import CatBoostClassifier
 
 from learning import registry
-from learning.errors import RegistryError, RegistryUnavailable
+from learning.artefact import CARD_FILE, EVALUATION_FILE, TREES_FILE
+from learning.errors import ArtefactRefused, RegistryError, RegistryUnavailable
 from learning.promotion import decide, gather
+from learning.signing import PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, artefact_sha256, ensure_signing_keys
 from learning.training import TrainingConfig, fit, probabilities, vectors
+from learning.trees import CatBoostTrees
 
 NAME = "pix_fraud"
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 SMALL = TrainingConfig(iterations=30, depth=4, learning_rate=0.2)
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    home = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    address = f"sqlite:///{home / 'mlflow.db'}"
-    mlflow.MlflowClient(address).create_experiment(registry.EXPERIMENT, artifact_location=(home / "art").as_uri())
-    yield address
-    mlflow.set_tracking_uri(before)
+@pytest.fixture
+def uri(tracking):
+    return tracking
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +30,24 @@ def trained(training_frame, feature_names):
     return fit(training_frame(), feature_names, SMALL)
 
 
-def register(trained, uri, name=NAME, fingerprint="f1", **more):
+@pytest.fixture(scope="module", autouse=True)
+def keys(tmp_path_factory):
+    global KEYS
+    KEYS = tmp_path_factory.mktemp("secrets")
+    ensure_signing_keys(KEYS)
+    return KEYS
+
+
+def download(uri, name, folder, **more):
+    return registry.download_champion(uri, name, folder, public_key=KEYS / PUBLIC_KEY_FILE, **more)
+
+
+def register(trained, uri, name=NAME, fingerprint="f" * 16, **more):
     return registry.register(
         trained,
         uri=uri,
         model_name=name,
+        private_key=KEYS / PRIVATE_KEY_FILE,
         fingerprint=fingerprint,
         data_versions={"features/training_set": 4},
         now=NOW,
@@ -47,28 +57,30 @@ def register(trained, uri, name=NAME, fingerprint="f1", **more):
 
 def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, training_frame, feature_names, tmp_path):
     assert registry.champion(uri, NAME) is None
-    assert registry.download_champion(uri, NAME, tmp_path) is None
+    assert download(uri, NAME, tmp_path) is None
     version = register(trained, uri, extra_tags={"dagster_run_id": "d-1"})
     assert registry.champion(uri, NAME) is None
     assert registry.champion(uri, NAME, alias=registry.CHALLENGER).version == version.version == "1"
 
     registry.promote(uri, NAME, version.version, "first champion: beats raw fields", now=NOW)
     found = registry.champion(uri, NAME)
-    assert (found.version, found.sha256, found.fingerprint) == ("1", version.sha256, "f1")
+    assert (found.version, found.sha256, found.fingerprint) == ("1", version.sha256, "f" * 16)
     recorded = mlflow.MlflowClient(uri).get_model_version(NAME, "1").tags
     assert recorded["promotion_reason"] == "first champion: beats raw fields"
     assert recorded["promoted_at"] == "2026-11-21T12:30:00+00:00"
     assert recorded["dagster_run_id"] == "d-1"
 
-    folder = registry.download_champion(uri, NAME, tmp_path)
-    assert folder == tmp_path / "1"
-    card = registry.ModelCard.read(folder)
-    assert (card.name, card.version, card.sha256, card.seed) == (NAME, "1", version.sha256, 7)
+    downloaded = download(uri, NAME, tmp_path)
+    assert (downloaded.ref, downloaded.folder) == (found, tmp_path / "1")
+    assert artefact_sha256(downloaded.folder) == version.sha256
+    card = downloaded.card
+    assert (card.fingerprint, card.seed) == ("f" * 16, 7)
     assert card.feature_names == tuple(feature_names)
     assert card.data_versions == {"features/training_set": 4}
-    served = CatBoostClassifier().load_model(str(folder / registry.MODEL_FILE))
+    served = CatBoostTrees((downloaded.folder / TREES_FILE).read_bytes(), range(len(feature_names)))
     rows = vectors(training_frame(), feature_names)
-    assert (probabilities(served, rows) == probabilities(trained.model, rows)).all()
+    native = np.array([served.log_odds(row.copy()) for row in rows])
+    assert (native == trained.model.predict(rows, prediction_type="RawFormulaVal")).all()
 
     run = mlflow.MlflowClient(uri).get_run(version.run_id)
     assert run.info.status == "FINISHED"
@@ -81,25 +93,27 @@ def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, tra
 def test_a_local_copy_is_reused_and_a_damaged_one_fetched_again(uri, trained, tmp_path):
     version = register(trained, uri, "cached").version
     registry.promote(uri, "cached", version, "test", now=NOW)
-    folder = registry.download_champion(uri, "cached", tmp_path)
-    written = (folder / registry.MODEL_FILE).stat().st_mtime_ns
-    assert registry.download_champion(uri, "cached", tmp_path) == folder
-    assert (folder / registry.MODEL_FILE).stat().st_mtime_ns == written
-    (folder / registry.MODEL_FILE).write_bytes(b"half a model")
-    registry.download_champion(uri, "cached", tmp_path)
-    assert registry.file_sha256(folder / registry.MODEL_FILE) == registry.champion(uri, "cached").sha256
+    trees = download(uri, "cached", tmp_path).folder / TREES_FILE
+    written = trees.stat().st_mtime_ns
+    assert download(uri, "cached", tmp_path).folder == trees.parent
+    assert trees.stat().st_mtime_ns == written
+    trees.write_bytes(b"half a model")
+    download(uri, "cached", tmp_path)
+    assert artefact_sha256(trees.parent) == registry.champion(uri, "cached").sha256
     assert [path.name for path in tmp_path.iterdir()] == [version]
 
 
-def test_a_changed_artefact_is_refused(uri, trained, tmp_path):
-    version = register(trained, uri, "tampered")
-    registry.promote(uri, "tampered", version.version, "test", now=NOW)
+@pytest.mark.parametrize("file", [TREES_FILE, EVALUATION_FILE, CARD_FILE])
+def test_a_changed_artefact_is_refused_and_leaves_nothing(uri, trained, tmp_path, file):
+    name = f"tampered-{file}"
+    version = register(trained, uri, name)
+    registry.promote(uri, name, version.version, "test", now=NOW)
     client = mlflow.MlflowClient(uri)
-    changed = tmp_path / registry.MODEL_FILE
+    changed = tmp_path / file
     changed.write_bytes(b"another model")
     client.log_artifact(version.run_id, str(changed), registry.FOLDER)
-    with pytest.raises(RegistryError, match="the artefact was changed"):
-        registry.download_champion(uri, "tampered", tmp_path / "models")
+    with pytest.raises(ArtefactRefused, match=f"{file} is not what was signed"):
+        download(uri, name, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -130,22 +144,22 @@ def test_champion_and_challenger_are_judged_on_rows_neither_has_seen(
     uri, trained, training_frame, feature_names, tmp_path
 ):
     first = register(trained, uri, "compared")
-    champion = registry.download_champion(uri, "compared", tmp_path, alias=registry.CHALLENGER)
+    champion = download(uri, "compared", tmp_path, alias=registry.CHALLENGER)
     registry.promote(uri, "compared", first.version, "test", now=NOW)
     later = TrainingConfig(iterations=30, depth=4, learning_rate=0.2, test_share=0.2)
     register(fit(training_frame(), feature_names, later), uri, "compared")
-    challenger = registry.download_champion(uri, "compared", tmp_path, alias=registry.CHALLENGER)
+    challenger = download(uri, "compared", tmp_path, alias=registry.CHALLENGER)
 
     theirs, ours = gather(training_frame(), challenger, champion, rng=np.random.default_rng(1))
     assert (theirs.version, ours.version) == ("1", "2")
     assert theirs.rows == ours.rows == 600
     assert ours.over_champion.point == pytest.approx(ours.average_precision - theirs.average_precision)
-    assert decide(theirs, ours, served_fingerprint="f1", margin=0.5).promote
+    assert decide(theirs, ours, served_fingerprint="f" * 16, margin=0.5).promote
 
     nobody, alone = gather(training_frame(), challenger, None, rng=np.random.default_rng(1))
     assert nobody is None
     assert alone.over_champion is None
-    fields = json.loads((champion / registry.CARD_FILE).read_text())
-    (champion / registry.CARD_FILE).write_text(json.dumps({**fields, "fingerprint": "f0"}))
+    fields = json.loads((champion.folder / CARD_FILE).read_text())
+    (champion.folder / CARD_FILE).write_text(json.dumps({**fields, "fingerprint": "f0"}))
     theirs, ours = gather(training_frame(), challenger, champion, rng=np.random.default_rng(1))
     assert (theirs.average_precision, ours.over_champion) == (None, None)

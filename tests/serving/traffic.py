@@ -12,7 +12,7 @@ from pix.identifiers import cpf
 from pix.store.interface import Store
 from pix.store.memory import MemoryStore
 from pix.tokens import Keyring
-from serving.pipeline import Arrival, DecisionPipeline
+from serving.pipeline import Arrival, DecisionPipeline, Vector
 from serving.policy import load_policy
 
 NOW_MS = 1_795_000_000_000
@@ -38,11 +38,14 @@ class StubbornModel:
     shift: float = -20.0
     identity: dict[str, str] = field(default_factory=lambda: {"name": "hand", "version": "1", "sha256": "0" * 64})
 
-    def raw_score(self, features: tuple[float | None, ...]) -> float:
-        return math.log1p(features[0] or 0.0) * 2 + self.shift
+    def raw_score(self, vector: Vector) -> float:
+        return math.log1p(vector[0]) * 2 + self.shift
 
-    def contributions(self, features: tuple[float | None, ...]) -> list[float]:
-        return [self.raw_score(features), *[0.0] * (len(features) - 1)]
+    def probability(self, raw_score: float) -> float:
+        return 1 / (1 + math.exp(-raw_score))
+
+    def contributions(self, vector: Vector) -> list[float]:
+        return [self.raw_score(vector), *[0.0] * (len(vector) - 1)]
 
 
 def pipeline(store: Store | None = None, clock: Clock | None = None, model: object | None = None) -> DecisionPipeline:
