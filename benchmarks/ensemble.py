@@ -66,4 +66,3 @@ def ensemble_rows() -> list[dict[str, object]]:
         raise SystemExit("the ensemble must score as CatBoost does")
     name = "contributions of the same rows: by leaf / CatBoost's ShapValues"
     return [scored, paired(name, explained, explained_by_catboost)]
-
