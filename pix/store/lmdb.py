@@ -131,6 +131,10 @@ class LmdbStore(GenerationBook):
         """Sync the file."""
         self._env.sync(True)
 
+    def warnings(self) -> list[str]:
+        """There is nothing to warn of."""
+        return []
+
     def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
         """Put back records that the store lost."""
         restored = 0

@@ -84,6 +84,10 @@ class MemoryStore(GenerationBook):
     def force_to_disk(self) -> None:
         """Nothing here survives its process anyway."""
 
+    def warnings(self) -> list[str]:
+        """There is nothing to warn of."""
+        return []
+
     def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
         """Put back records that the store lost."""
         with self._lock:
