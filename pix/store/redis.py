@@ -1,7 +1,8 @@
 """The store on Redis or Valkey: one primary, shared by the services of several hosts.
 
-One pipeline reads what a payment needs, one script compares and sets. Records expire after the
-idempotency period. Keys of one database belong to one Sentinela; a state's key holds its generation's number.
+One pipeline reads what a payment needs, one script compares and sets. Records expire after the idempotency period,
+which begins when they leave the outbox: what is not published must not go. Keys of one database belong to one
+Sentinela; a state's key holds its generation's number.
 
 With replicas, a commit waits a moment until they have it (``_with_replicas``). Whoever answers after a lost
 connection may be a promoted replica that misses the last commits, so payments do not reach another server until
@@ -49,7 +50,7 @@ PATIENT_SECONDS = 5.0
 """Timeout of what no payment waits for."""
 
 COMMIT = """
--- KEYS: book, record, outbox, then states.  ARGV: generation, record, envelope, record id, life,
+-- KEYS: book, record, outbox, then states.  ARGV: generation, record, envelope, record id,
 -- then per state the expected number and the new value.
 local known = redis.call('GET', KEYS[2])
 if known then return {'known', known} end
@@ -57,11 +58,11 @@ local moved = {'raced'}
 if (redis.call('HGET', KEYS[1], 'current') or '0') ~= ARGV[1] then moved[#moved + 1] = 'generation' end
 for i = 4, #KEYS do
   local found = redis.call('GETRANGE', KEYS[i], 0, 7)
-  if found ~= ARGV[2 * i - 2] then moved[#moved + 1] = KEYS[i] end
+  if found ~= ARGV[2 * i - 3] then moved[#moved + 1] = KEYS[i] end
 end
 if #moved > 1 then return moved end
-for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i - 1]) end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
+for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i - 2]) end
+redis.call('SET', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[3], ARGV[4], ARGV[3])
 return {'committed'}
 """
@@ -175,7 +176,7 @@ class RedisStore(GenerationBook):
             StoreError: See ``Store``.
         """
         envelope = msgpack.packb([message.topic, message.key, message.committed_at_ms])
-        arguments: list[Any] = [generation, message.value, envelope, message.record_id, RECORD_LIFE_MS]
+        arguments: list[Any] = [generation, message.value, envelope, message.record_id]
         for fold in folds:
             arguments.append(NUMBER.pack(fold.read) if fold.read else b"")
             arguments.append(NUMBER.pack(fold.got) + fold.blob)
@@ -233,19 +234,29 @@ class RedisStore(GenerationBook):
     def published(self, record_ids: Sequence[str]) -> None:
         """Take messages out of the outbox."""
         if record_ids:
+            pipeline = self._trimming.pipeline(transaction=False)
+            for record_id in record_ids:
+                pipeline.pexpire(_record_key(record_id), RECORD_LIFE_MS)
+            # After that: a record that leaves the outbox without an end would stay for ever.
+            pipeline.hdel(OUTBOX_KEY, *record_ids)
             with _answering():
-                self._trimming.hdel(OUTBOX_KEY, *record_ids)
+                pipeline.execute()
 
     def unpublished(self, committed_before_ms: int, limit: int) -> list[Message]:
         """Messages still in the outbox that were committed before a time."""
-        found: list[Message] = []
         with _answering():
-            for raw_id, envelope in sorted(self._whoever.hgetall(OUTBOX_KEY).items()):
-                topic, key, committed_at_ms = msgpack.unpackb(envelope)
-                if committed_at_ms < committed_before_ms and len(found) < limit:
-                    value = self._whoever.get(_record_key(raw_id.decode()))
-                    found.append(Message(raw_id.decode(), topic, key, value, committed_at_ms))
-        return found
+            entries = [
+                (raw_id.decode(), *msgpack.unpackb(envelope))
+                for raw_id, envelope in sorted(self._whoever.hgetall(OUTBOX_KEY).items())
+            ]
+            old = [entry for entry in entries if entry[3] < committed_before_ms][:limit]
+            values = self._whoever.mget([_record_key(entry[0]) for entry in old]) if old else []
+        # An entry that another worker just took out may have lost its record by now.
+        return [
+            Message(record_id, topic, key, value, at_ms)
+            for (record_id, topic, key, at_ms), value in zip(old, values, strict=True)
+            if value is not None
+        ]
 
     def force_to_disk(self) -> None:
         """Wait until the append-only file is synced, where the server keeps one.

@@ -200,6 +200,18 @@ def test_lost_records_are_put_back_and_others_stay(store: Store) -> None:
     assert [(each.record, each.is_published) for each in found] == [(b"here", False), (b"back", True), (None, True)]
 
 
+def test_a_record_expires_only_after_it_left_the_outbox(valkey: str) -> None:
+    import redis
+
+    server, opened = redis.Redis.from_url(valkey), open_store(valkey, "layout-1")
+    server.flushall()
+    opened.commit(message("id-1", b"kept"), [], 0)
+    assert server.ttl("record|id-1") == -1
+    opened.published(["id-1"])
+    assert 0 < server.pttl("record|id-1") <= RECORD_LIFE_MS
+    opened.close()
+
+
 def test_content_that_is_gone_is_never_an_empty_beginning(url: str, store: Store) -> None:
     if not url.startswith("redis"):
         pytest.skip("an open LMDB file cannot be emptied from outside")
