@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pix.contracts import Payment
-from pix.engines.events import NOTHING_CARRIED, Carried, Paid, payment_events
+from pix.engines.events import Carried, Paid, payment_events
 from pix.labels import LabelChange, PaymentReference, reference_key, unpack_reference
 from pix.store.interface import LIVE_NUMBERS
 
@@ -68,7 +68,7 @@ class LoggedFold:
 def folds_of_decision(record: dict[str, Any]) -> Iterator[LoggedFold]:
     """The folds of a decision record, one per key, the payment's reference last; none if it was made without states."""
     if not is_without_states(record):
-        yield from _folds_of_payment(record, carried_of(record), record["decided_at_ms"])
+        yield from _folds_of_payment(record, record["decided_at_ms"])
 
 
 def is_without_states(record: dict[str, Any]) -> bool:
@@ -83,21 +83,23 @@ def folds_of_record(record: dict[str, Any]) -> Iterator[LoggedFold]:
         ValueError: The record is of a build that did not log the reference's number.
     """
     if record["kind"] == "payment":
-        yield from _folds_of_payment(record, NOTHING_CARRIED, record["folded_at_ms"])
+        yield from _folds_of_payment(record, record["folded_at_ms"])
     else:
         yield from _folds_of_label(record)
 
 
-def events_of_payment(record: dict[str, Any], carried: Carried) -> dict[str, Paid]:
+def events_of_payment(record: dict[str, Any]) -> dict[str, Paid]:
     """Key -> the payment of a decision or a fold record as its entity sees it."""
     keys = {role: state["key"] for role, state in record["states"].items()}
     is_allowed = record["outcome"] == "allowed"
     payment = Payment(**record["payment"])
-    return payment_events(payment, keys, record["event_time_ms"], carried, is_allowed=is_allowed, is_imported=False)
+    return payment_events(
+        payment, keys, record["event_time_ms"], carried_of(record), is_allowed=is_allowed, is_imported=False
+    )
 
 
-def _folds_of_payment(record: dict[str, Any], carried: Carried, at_ms: int) -> Iterator[LoggedFold]:
-    events = events_of_payment(record, carried)
+def _folds_of_payment(record: dict[str, Any], at_ms: int) -> Iterator[LoggedFold]:
+    events = events_of_payment(record)
     for key, got, read in _by_key(record):
         # The read is that of the score: a payee may have moved on since, but never from history to live.
         yield LoggedFold(key, got, got == at_ms and read < LIVE_NUMBERS, events[key].words())
@@ -107,7 +109,7 @@ def _folds_of_payment(record: dict[str, Any], carried: Carried, at_ms: int) -> I
 
 
 def carried_of(record: dict[str, Any]) -> Carried:
-    """What a decision record carries; records from before anything was carried have an empty object."""
+    """What the record of a payment carries; records from before anything was carried have an empty object."""
     return Carried(**{side: side in record["carried"] and bool(record["carried"][side]["value"]) for side in SIDES})
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from pix.contracts.decision import EntityState, Role, TokenisedPayment, checked_payment
+from pix.contracts.decision import CarriedFacts, EntityState, Role, TokenisedPayment, checked_payment
 from pix.contracts.fields import EndToEndId, InstantMs, Sha256, StrictMessage, Tenant
 from pix.contracts.label import LabelKind
 
-NEEDED = {"label": ("label_kind", "time_ms", "change"), "payment": ("payment", "outcome", "event_time_ms")}
+NEEDED = {"label": ("label_kind", "time_ms", "change"), "payment": ("payment", "outcome", "event_time_ms", "carried")}
 """Kind -> fields that it must have."""
 
 
@@ -35,6 +35,7 @@ class FoldRecord(StrictMessage):
     ] = Field(None, description="The payment that was decided without the online store, tokenised.")
     outcome: Literal["allowed", "attempted"] | None = Field(None, description="attempted if it was held or blocked.")
     event_time_ms: InstantMs | None = Field(None, description="The payment's event time, epoch milliseconds.")
+    carried: CarriedFacts | None = Field(None, description="What the payment's decision carried.")
     generation: int = Field(ge=0, description="How many imports of history the store's base held.")
     store_generation: int = Field(0, ge=0, description="Number of the online store's generation.")
     folded_at_ms: InstantMs = Field(description="When it was folded, epoch milliseconds.")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pix.engines import kernel
-from pix.engines.events import NOTHING_CARRIED, Event, account_key, kind_of
+from pix.engines.events import Event, account_key, kind_of
 from pix.engines.layout import KINDS
 from pix.features import ROLES
 from pix.labels import LabelChange, PaymentReference, fold_labels, reference_key
@@ -268,7 +268,7 @@ def _events_of_fold(fold: dict[str, Any]) -> Mapping[str, Event]:
     if not keys:
         return {}
     if fold["kind"] == "payment":
-        return events_of_payment(fold, NOTHING_CARRIED)
+        return events_of_payment(fold)
     # Records from before contests were counted are frauds.
     measure = fold.get("measure", "frauds")
     return LabelChange(fold["time_ms"], measure, fold["change"], fold["counted_at_ms"]).events(keys)

@@ -151,6 +151,9 @@ class Store(Protocol):
             How many were put back.
         """
 
+    def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:
+        """Let another record, which is published, answer for an id; the one before leaves the outbox, too."""
+
     def generations(self) -> list[Generation]:
         """Every generation that the store holds or holds the memory of, oldest first."""
 

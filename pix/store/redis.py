@@ -288,6 +288,15 @@ class RedisStore(GenerationBook):
                 restored += sum(bool(done) for done in pipeline.execute())
         return restored
 
+    def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:
+        """Let another record, which is published, answer for an id."""
+        left_ms = max(1, committed_at_ms + RECORD_LIFE_MS - now_ms)
+        pipeline = self._whoever.pipeline(transaction=True)
+        pipeline.set(_record_key(record_id), record, px=left_ms)
+        pipeline.hdel(OUTBOX_KEY, record_id)
+        with _answering():
+            pipeline.execute()
+
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""
         with _answering():

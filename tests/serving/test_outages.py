@@ -305,13 +305,40 @@ def test_a_payment_that_another_worker_decided_meanwhile_is_not_folded_twice(
             proxy.come_back()
             service.look()
             assert service.post(body(1)).json() == decided
-            assert service.records(topics.FOLDS) == []
             assert compared(service).ok
+            assert parity_of(service) == (1, 0)
+
+
+def test_an_unknown_outcome_that_another_worker_decides_anew_is_one_decision(
+    service: Service, proxy: FaultProxy
+) -> None:
+    """The store has one, Kafka has the other: what Kafka has first is the decision, and what was folded is logged."""
+    service.post(body(1))
+    for other in worker(proxy, service.site, service.lake):
+        other.keeper.look()
+        proxy.cut_after, proxy.stays_away_after_cut = b"EVALSHA", True
+        assert service.post(body(2)).status_code == 503
+        degraded = other.post(body(2))
+        assert degraded.json()["mode"] == "degraded:store"
+        proxy.come_back()
+        for each in (other, service):
+            each.look()
+            assert each.post(body(2)).content == degraded.content
+        assert service.post(body(3)).json()["mode"] == "normal"
+        assert compared(service).ok
+        assert len(service.decisions_of(body(2))) == 1
+        assert parity_of(service) == (3, 0)
 
 
 def test_a_slow_store_opens_the_breaker_and_is_used_again_soon(service: Service) -> None:
     service.post(body(1))
     service.proxy.delay_seconds = 0.5
+    service.broker.is_away = True
+    assert service.post(body(2)).status_code == 503
+    service.broker.is_away = False
+    # There is nothing to fold, but a payment would still wait too long.
+    service.look()
+    assert service.running.outage.reason is not None
     took = []
     for number in range(2, 40):
         started = time.monotonic()
