@@ -16,13 +16,10 @@ import stamina
 
 from pix import topics
 from pix.contracts import LabelMessage, PaymentMessage
-from pix.engines import kernel
-from pix.engines.events import NOTHING_CARRIED, entity_keys
-from pix.features import FEATURE_NAMES
-from pix.logged import SIDES
 from pix.store.errors import OutcomeUnknown, StoreAway, StoreDoubtful, StoreError, StoreLoading, StoreLost
 from pix.store.interface import Message
 from serving.breakers import Breakers
+from serving.degraded import decide_by_rules
 from serving.delivery import Delivery
 from serving.outage import Outage
 from serving.pipeline import (
@@ -32,14 +29,12 @@ from serving.pipeline import (
     DecisionPipeline,
     Done,
     FoldedBefore,
-    Judgement,
     Sighting,
     UnknownPayment,
     decision_id,
     parse_record,
 )
 
-DEGRADED = "degraded:store"
 TRIES = 2
 REMEMBERED = 5_000
 LAST_TRY_SECONDS = 0.1
@@ -173,39 +168,13 @@ class Decisions:
             return Conflict(OTHER_BODY)
         with self._outage.deciding():
             if record is None:
-                record = self._by_rules(sighting)
+                record = decide_by_rules(self._pipeline, sighting)
                 _remember(self._recent, sighting.record_id, record)
             key = sighting.payment.payer_account
             message = Message(sighting.record_id, topics.DECISIONS, key, record, self._pipeline.now_ms())
             if not await self._delivery.publish([message], max(deadline - time.monotonic(), LAST_TRY_SECONDS)):
                 raise StoreAway(f"neither the online store nor Kafka answers: {self._outage.reason}")
         return Done(record, None)
-
-    def _by_rules(self, sighting: Sighting) -> bytes:
-        features = kernel.listed(kernel.vector(sighting.payment, sighting.event_ms, {}))
-        policy = self._pipeline.policy()
-        judgement = Judgement(
-            generation=0,
-            imports=0,
-            read={},
-            features=features,
-            carried=NOTHING_CARRIED,
-            raw_score=None,
-            probability=None,
-            verdict=policy.judge(None, dict(zip(FEATURE_NAMES, features, strict=True))),
-            reasons=[],
-            model=None,
-            policy_version=policy.version,
-        )
-        unread = {"read": None, "got": None}
-        return self._pipeline.record(
-            sighting,
-            judgement,
-            self._pipeline.now_ms(),
-            mode=DEGRADED,
-            states={role: {"key": key, **unread} for role, key in entity_keys(sighting.payment).items()},
-            carried={side: {"value": None, "read": None} for side in SIDES},
-        )
 
     def _kept(self, message: PaymentMessage, outcome: Done | Conflict) -> Done | Conflict:
         """Remember this worker's own decisions: what it can know while the store is away."""

@@ -15,6 +15,7 @@ from pix.store.errors import StoreError
 from pix.store.interface import Message, Store
 from serving.breakers import NotDelivered
 
+KAFKAS_SHARE = 0.75
 SWEEP_SECONDS = 2.0
 SWEPT_AT_ONCE = 500
 DRAIN_SECONDS = 8.0
@@ -51,7 +52,7 @@ class Delivery:
 
         Args:
             messages: Committed and not published, as far as is known.
-            seconds: How long to wait for Kafka.
+            seconds: How long this may take; a part of it is kept for the disk.
 
         Returns:
             Whether Kafka holds all of it now.
@@ -61,13 +62,17 @@ class Delivery:
         """
         if not messages:
             return True
-        sent = await self.publish(messages, seconds)
+        give_up_at = time.monotonic() + seconds
+        sent = await self.publish(messages, seconds * KAFKAS_SHARE)
         # What stays in the outbox although it was published is published again by a sweep.
         with suppress(StoreError):
             self._store.published(sent)
         if len(sent) == len({message.record_id for message in messages}):
             return True
-        await self.force_to_disk()
+        try:
+            await asyncio.wait_for(self.force_to_disk(), max(give_up_at - time.monotonic(), 0.0))
+        except TimeoutError as late:
+            raise StoreError("neither Kafka nor the disk took the record in time; send the same again") from late
         return False
 
     async def publish(self, messages: Sequence[Message], seconds: float) -> list[str]:

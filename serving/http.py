@@ -37,7 +37,8 @@ from pix.store.generation import Generation
 from pix.tokens import body_sha256
 from serving.base import BaseRefused
 from serving.breakers import Breakers
-from serving.deciding import DEGRADED, Decisions
+from serving.deciding import Decisions
+from serving.degraded import DEGRADED
 from serving.delivery import Delivery, Publisher
 from serving.keeper import Order, StoreKeeper
 from serving.logs import LogsAway

@@ -63,7 +63,7 @@ def test_while_kafka_is_away_few_wait_and_all_are_on_disk_first() -> None:
     async def commit(number: int) -> None:
         await asyncio.sleep(number / 2_000)
         store.commit(message(number), [], 0)
-        assert await delivery.deliver([message(number)], 0.01) is False
+        assert await delivery.deliver([message(number)], 0.2) is False
         assert any(f"id-{number}" in forced for forced in store.forced)
 
     async def all_of_them() -> None:
@@ -102,6 +102,14 @@ def test_neither_kafka_nor_disk_is_no_delivery() -> None:
     kafka.is_away = store.is_broken = True
     store.commit(message(1), [], 0)
     with pytest.raises(StoreError, match="disk"):
+        asyncio.run(delivery.deliver([message(1)], 0.1))
+
+
+def test_a_disk_that_takes_too_long_is_no_delivery_either() -> None:
+    store, kafka, delivery, _ = parts()
+    kafka.is_away = True
+    store.commit(message(1), [], 0)
+    with pytest.raises(StoreError, match="in time"):
         asyncio.run(delivery.deliver([message(1)], 0.01))
 
 

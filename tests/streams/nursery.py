@@ -65,11 +65,12 @@ class Death:
     passed: int = 0
 
     def at(self, gap: str) -> None:
-        if gap != self.order.gap:
+        under_way = self.running.under_way if self.running else 0
+        # A sweep passes here, too, but is nobody's answer.
+        if gap != self.order.gap or not under_way:
             return
         self.passed += 1
         if self.passed > self.order.after:
-            under_way = self.running.under_way if self.running else 0
             with self.log.open("a") as log:
                 log.write(json.dumps({"gap": gap, "pid": os.getpid(), "under_way": under_way}) + "\n")
             os.kill(os.getpid(), signal.SIGKILL)

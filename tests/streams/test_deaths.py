@@ -181,7 +181,7 @@ def lives(workers: Workers, seed: int, count: int) -> str:
         wait_until(lambda: not workers.is_alive(0), seconds=5)
     deaths = workers.deaths()[before:]
     assert [death["gap"] for death in deaths] == [GAPS[life % len(GAPS)] for life in range(count)]
-    assert all(death["under_way"] for death in deaths if death["gap"] == "committed")
+    assert all(death["under_way"] for death in deaths)
     workers.bear(0)
     figures = workers.check()
     return f"{count} deaths with {sum(death['under_way'] for death in deaths)} requests under way: {figures}"
@@ -241,11 +241,15 @@ def away_under_load(workers: Workers, seconds: float, rate: float) -> str:
             for each in done:
                 each.result()
         assert workers.deferred - before == len(done)
-        assert max(took) < 2 * DEADLINE_SECONDS
+        assert sorted(took)[len(took) // 2] < DEADLINE_SECONDS
         for number in range(90_000, 90_020):
             send(number)
     figures = workers.check()
-    return f"{len(done)} payments in {seconds:.0f} s without Kafka, slowest {max(took):.2f} s; {figures}"
+    median_ms = 1000 * sorted(took)[len(took) // 2]
+    return (
+        f"{len(done)} payments in {seconds:.0f} s without Kafka, p50 {median_ms:.0f} ms, slowest {max(took):.2f} s; "
+        f"{figures}"
+    )
 
 
 @pytest.mark.timeout(120)
