@@ -72,6 +72,7 @@ class Decisions:
         self._deadline_seconds = deadline_seconds
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._doubtful: OrderedDict[str, None] = OrderedDict()
+        self._unsettled: OrderedDict[str, None] = OrderedDict()
 
     def deadline(self) -> float:
         """When a request that begins now must be answered, of ``time.monotonic``."""
@@ -91,7 +92,9 @@ class Decisions:
         """
         if self._outage.is_leaving:
             await self._until_left(deadline)
-        if self._outage.reason is not None:
+        # A degraded decision that Kafka did not acknowledge may be there all the same: it stays the decision.
+        is_unsettled = decision_id(message.tenant, message.end_to_end_id) in self._unsettled
+        if self._outage.reason is not None or is_unsettled:
             return await self._without_store(self._pipeline.seen(message, arrival), deadline)
         self.require()
         try:
@@ -173,7 +176,9 @@ class Decisions:
             key = sighting.payment.payer_account
             message = Message(sighting.record_id, topics.DECISIONS, key, record, self._pipeline.now_ms())
             if not await self._delivery.publish([message], max(deadline - time.monotonic(), LAST_TRY_SECONDS)):
+                _remember(self._unsettled, sighting.record_id, None)
                 raise StoreAway(f"neither the online store nor Kafka answers: {self._outage.reason}")
+        self._unsettled.pop(sighting.record_id, None)
         return Done(record, None)
 
     def _kept(self, message: PaymentMessage, outcome: Done | Conflict) -> Done | Conflict:

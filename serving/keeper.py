@@ -159,10 +159,16 @@ class StoreKeeper:
             log.warning("degraded decisions cannot be looked for now: %s", away)
 
     def _reconcile(self) -> None:
-        folded = self._reconciler.run()
+        try:
+            folded = self._reconciler.run()
+        except LogLost as lost:
+            # What is gone cannot be folded by waiting; payments must not wait for it either.
+            log.error("degraded decisions cannot be looked for in all of the log: %s", lost)
+            return
+        finally:
+            self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
         if folded:
             log.warning("%d payments that were decided without the store were folded", folded)
-        self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
 
     def _leave(self) -> None:
         try:

@@ -9,8 +9,10 @@ from typing import Any
 from urllib.parse import urlparse
 
 import offline_passes
+import pyarrow as pa
 import pytest
 import redis
+from deltalake import write_deltalake
 from fault_proxy import FaultProxy, proxied
 from site_by_hand import Lake, Site, keeper
 from starlette.testclient import TestClient
@@ -26,7 +28,8 @@ from serving.base import Base
 from serving.comparison import Comparison, compare
 from serving.http import Running, create_app
 from serving.keeper import StoreKeeper
-from serving.logs import Ends, LogsAway
+from serving.logs import Ends, LakeAndKafka, LogsAway
+from serving.reconciling import SIGN
 
 KEY = {"Authorization": "Bearer key"}
 DEADLINE_SECONDS = 0.6
@@ -234,6 +237,22 @@ def test_without_store_and_kafka_nothing_is_answered(service: Service) -> None:
     assert service.post(body(1)).json()["mode"] == "degraded:store"
 
 
+def test_a_decision_that_kafka_did_not_acknowledge_stays_the_decision(service: Service) -> None:
+    service.proxy.go_away()
+    service.broker.is_away = True
+    assert service.post(body(1)).status_code == 503
+    service.broker.is_away = False
+    service.proxy.come_back()
+    time.sleep(TRIAL_AFTER_SECONDS)
+    service.look()
+    assert service.post(body(2)).json()["mode"] == "normal"
+    assert service.post(body(1)).json()["mode"] == "degraded:store"
+    service.keeper._reconcile_at = 0.0
+    service.look()
+    assert compared(service).ok
+    assert parity_of(service) == (2, 0)
+
+
 def test_what_a_dead_worker_decided_without_the_store_is_folded_by_the_next_start(
     service: Service, proxy: FaultProxy
 ) -> None:
@@ -352,6 +371,19 @@ def test_a_slow_store_opens_the_breaker_and_is_used_again_soon(service: Service)
     service.look()
     assert service.post(body(50)).json()["mode"] == "normal"
     assert compared(service).ok
+
+
+def test_degraded_decisions_are_found_in_the_lake(service: Service, tmp_path: Path) -> None:
+    service.post(body(1))
+    service.proxy.go_away()
+    service.post(body(2))
+    rows = [(place, value.decode()) for place, value in enumerate(service.records(topics.DECISIONS))]
+    offsets, values = zip(*rows, strict=True)
+    columns = {"partition": [0, 0], "offset": offsets, "timestamp_ms": [NOW_MS, NOW_MS + 1], "value": values}
+    write_deltalake(str(tmp_path / "bronze" / "pix_decisions"), pa.table(columns))
+    logs = LakeAndKafka(str(tmp_path), {})
+    assert [len(messages) for messages in logs.lake()] == [2]
+    assert list(logs.lake(SIGN.decode())) == [[(topics.DECISIONS, service.decisions_of(body(2))[0])]]
 
 
 class AwayLogs(WrittenLogs):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pix.store.errors import BuildBusy, LayoutMismatch, StoreError, StoreLoading, StoreLost
+from pix.store import lmdb as lmdb_store
+from pix.store.errors import BuildBusy, LayoutMismatch, StoreAway, StoreError, StoreLoading, StoreLost
 from pix.store.generation import LEASE_MS, Generation, Identity
 from pix.store.interface import (
     GENERATION_KEY,
@@ -239,6 +240,17 @@ def test_a_server_that_takes_no_commits_is_away(valkey: str) -> None:
         server.config_set("maxmemory", "0")
     assert opened.snapshot("id-1", []).record is None
     assert opened.commit(message("id-1"), [], 0) == Committed()
+    opened.close()
+
+
+def test_a_file_that_is_full_is_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lmdb_store, "MAP_BYTES", 2**18)
+    opened = open_store(f"lmdb://{tmp_path}", "layout-1")
+    opened.commit(message("id-0", b"x" * 50_000), [], 0)
+    with pytest.raises(StoreAway, match="give its disk room"):
+        opened.commit(message("id-1", b"x" * 2**18), [], 0)
+    assert opened.snapshot("id-1", []).record is None
+    assert opened.snapshot("id-0", []).record is not None
     opened.close()
 
 

@@ -214,9 +214,15 @@ def broker_away() -> Iterator[None]:
     (broker,) = [child for child in psutil.Process().children(recursive=True) if "kafka.Kafka" in child.cmdline()]
     broker.suspend()
     try:
+        # The signal is handled by one thread; until then, the others go on.
+        wait_until(lambda: {_state(task) for task in Path(f"/proc/{broker.pid}/task").iterdir()} == {"T"}, seconds=10)
         yield
     finally:
         broker.resume()
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def away_under_load(workers: Workers, seconds: float, rate: float) -> str:
