@@ -1,4 +1,4 @@
-"""What a logged record folded: the events of a decision or a label, at the numbers they got.
+"""What a logged record folded: the events of a payment or a label, at the numbers they got.
 
 The log is the truth; whoever rebuilds states reads it here. Pure: a record in, folds out.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pix.contracts import Payment
-from pix.engines.events import Carried, payment_events
+from pix.engines.events import Carried, Paid, payment_events
 from pix.labels import LabelChange, PaymentReference, reference_key, unpack_reference
 from pix.store.interface import LIVE_NUMBERS
 
@@ -66,28 +66,55 @@ class LoggedFold:
 
 
 def folds_of_decision(record: dict[str, Any]) -> Iterator[LoggedFold]:
-    """The folds of a decision record, one per key, the payment's reference last."""
-    payment = Payment(**record["payment"])
+    """The folds of a decision record, one per key, the payment's reference last; none if it was made without states."""
+    if not is_without_states(record):
+        yield from _folds_of_payment(record, record["decided_at_ms"])
+
+
+def is_without_states(record: dict[str, Any]) -> bool:
+    """Whether a decision was made while the online store was away: its payment is folded by a record of its own."""
+    return any(state["got"] is None for state in record["states"].values())
+
+
+def folds_of_record(record: dict[str, Any]) -> Iterator[LoggedFold]:
+    """The folds of a record on ``pix.folds``, one per key, the payment's reference last.
+
+    Raises:
+        ValueError: The record is of a build that did not log the reference's number.
+    """
+    if record["kind"] == "payment":
+        yield from _folds_of_payment(record, record["folded_at_ms"])
+    else:
+        yield from _folds_of_label(record)
+
+
+def events_of_payment(record: dict[str, Any]) -> dict[str, Paid]:
+    """Key -> the payment of a decision or a fold record as its entity sees it."""
     keys = {role: state["key"] for role, state in record["states"].items()}
     is_allowed = record["outcome"] == "allowed"
-    events = payment_events(
+    payment = Payment(**record["payment"])
+    return payment_events(
         payment, keys, record["event_time_ms"], carried_of(record), is_allowed=is_allowed, is_imported=False
     )
-    at_ms = record["decided_at_ms"]
+
+
+def _folds_of_payment(record: dict[str, Any], at_ms: int) -> Iterator[LoggedFold]:
+    events = events_of_payment(record)
     for key, got, read in _by_key(record):
         # The read is that of the score: a payee may have moved on since, but never from history to live.
         yield LoggedFold(key, got, got == at_ms and read < LIVE_NUMBERS, events[key].words())
-    reference = reference_key(payment.tenant, payment.end_to_end_id)
+    keys = {role: state["key"] for role, state in record["states"].items()}
+    reference = reference_key(record["tenant"], record["end_to_end_id"])
     yield LoggedFold(reference, at_ms, True, ReferenceChange(keys))
 
 
 def carried_of(record: dict[str, Any]) -> Carried:
-    """What a decision record carries; records from before anything was carried have an empty object."""
-    return Carried(**{side: side in record["carried"] and record["carried"][side]["value"] for side in SIDES})
+    """What the record of a payment carries; records from before anything was carried have an empty object."""
+    return Carried(**{side: side in record["carried"] and bool(record["carried"][side]["value"]) for side in SIDES})
 
 
-def folds_of_label(record: dict[str, Any]) -> Iterator[LoggedFold]:
-    """The folds of a fold record, one per key, the payment's reference last.
+def _folds_of_label(record: dict[str, Any]) -> Iterator[LoggedFold]:
+    """The folds of a label's record.
 
     Raises:
         ValueError: The record is of a build that did not log the reference's number.

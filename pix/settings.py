@@ -54,6 +54,13 @@ class Settings(BaseSettings):
         0, ge=0, description="Replicas of Redis that must have a commit before it is published."
     )
 
+    store_timeout_seconds: float = Field(
+        0.3, gt=0, description="How long a payment waits for one answer of Redis before that counts as silence."
+    )
+    decision_deadline_seconds: float = Field(
+        2.0, gt=0, lt=30, description="A payment is answered within about so long; BentoML ends requests after 30 s."
+    )
+
     lake_root: str = Field("", description="Root of the Delta tables: a path or s3a://; empty is <home>/lake.")
     spark_master: str = Field("local[2]", description="Spark master.")
     spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings.")

@@ -36,9 +36,14 @@ from pix.store.errors import StoreError
 from pix.store.generation import Generation
 from pix.tokens import body_sha256
 from serving.base import BaseRefused
+from serving.breakers import Breakers
 from serving.champion import Models
+from serving.deciding import Decisions
+from serving.degraded import DEGRADED
+from serving.delivery import Delivery, Publisher
 from serving.keeper import Order, StoreKeeper
 from serving.logs import LogsAway
+from serving.outage import Outage
 from serving.pipeline import (
     Arrival,
     Conflict,
@@ -50,12 +55,10 @@ from serving.pipeline import (
     answer,
 )
 from serving.problems import problem, problem_response
-from serving.publisher import Publisher
 
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
 MAX_UNDER_WAY = 256
-PUBLISH_SECONDS = 2.0
 YIELD_EVERY = 16
 MAX_WAITING_COUNTED = 10_000
 DEFERRED = {"Sentinela-Delivery": "deferred"}
@@ -73,15 +76,17 @@ class Running:
     keeper: StoreKeeper | None = None
     builds: set[asyncio.Future[None]] = field(default_factory=set)
     models: Models | None = None
+    deadline_seconds: float = 2.0
+    breakers: Breakers = field(default_factory=Breakers)
+    outage: Outage = field(default_factory=Outage)
+    delivery: Delivery = field(init=False)
+    decisions: Decisions = field(init=False)
 
-    def require_store(self) -> None:
-        """Refuse payments and labels while the store cannot be used.
-
-        Raises:
-            StoreError: Why it cannot.
-        """
-        if self.keeper is not None:
-            self.keeper.require()
+    def __post_init__(self) -> None:
+        """Put the parts together."""
+        self.delivery = Delivery(self.pipeline.store, self.publisher, self.breakers.broker)
+        self.decisions = Decisions(self.pipeline, self.delivery, self.breakers, self.outage, self.deadline_seconds)
+        self.decisions.require = lambda: self.keeper.require() if self.keeper is not None else None
 
 
 class BodyTooLarge(Exception):
@@ -184,28 +189,15 @@ async def decide(request: Request) -> Response:
     running: Running = request.app.state.running
     raw = await _body(request, MAX_BODY_BYTES)
     message = parse_payment(raw)
-    running.require_store()
+    deadline = running.decisions.deadline()
     now_ms = running.pipeline.now_ms()
     check_live(message, now_ms)
     arrival = Arrival(now_ms, body_sha256(raw), {"kind": "rest", "client": "local"}, _trace_id(request))
-    outcome = running.pipeline.decide(message, arrival)
+    outcome = await running.decisions.decide(message, arrival, deadline)
     if isinstance(outcome, Conflict):
         return problem_response(409, outcome.reason)
-    is_published = await _publish(running, [outcome])
+    is_published = await running.decisions.deliver([outcome], deadline)
     return Response(answer(outcome.record), 200, None if is_published else DEFERRED, media_type="application/json")
-
-
-async def _publish(running: Running, outcomes: Sequence[Done]) -> bool:
-    """Publish what is not yet; what Kafka does not take in time is safe on disk and swept later."""
-    messages = [outcome.message for outcome in outcomes if outcome.message is not None]
-    if not messages:
-        return True
-    sent = await running.publisher.publish(messages, PUBLISH_SECONDS)
-    running.pipeline.store.published(sent)
-    if len(sent) < len({message.record_id for message in messages}):
-        running.pipeline.store.force_to_disk()
-        return False
-    return True
 
 
 async def decide_batch(request: Request) -> Response:
@@ -216,13 +208,13 @@ async def decide_batch(request: Request) -> Response:
     origins = _list_of_objects(content, "origins") if "origins" in content else [{}] * len(payments)
     if len(origins) != len(payments):
         raise InvalidFields(FieldError("origins", "must be as long as payments"))
-    trace_id = _trace_id(request)
+    trace_id, deadline = _trace_id(request), running.decisions.deadline()
     outcomes: list[Done | dict[str, object]] = []
     for number, (payment, origin) in enumerate(zip(payments, origins, strict=True), 1):
-        outcomes.append(_outcome(running, payment, origin, trace_id))
+        outcomes.append(await _outcome(running, payment, origin, trace_id, deadline))
         if number % YIELD_EVERY == 0:
             await asyncio.sleep(0)
-    is_published = await _publish(running, [outcome for outcome in outcomes if isinstance(outcome, Done)])
+    is_published = await running.decisions.deliver([each for each in outcomes if isinstance(each, Done)], deadline)
     results = [_result(outcome, "decision", answer) if isinstance(outcome, Done) else outcome for outcome in outcomes]
     return _json({"results": results}, None if is_published else DEFERRED)
 
@@ -234,15 +226,14 @@ def _list_of_objects(content: dict[str, Any], name: str) -> list[dict[str, Any]]
     return found
 
 
-def _outcome(
-    running: Running, payment: dict[str, Any], origin: dict[str, Any], trace_id: str
+async def _outcome(
+    running: Running, payment: dict[str, Any], origin: dict[str, Any], trace_id: str, deadline: float
 ) -> Done | dict[str, object]:
     try:
         message = payment_from(payment)
-        running.require_store()
         arrival = _arrival(payment, origin, running.pipeline.now_ms(), trace_id)
         check_live(message, arrival.received_at_ms)
-        outcome = running.pipeline.decide(message, arrival)
+        outcome = await running.decisions.decide(message, arrival, deadline)
     except InvalidMessage as broken:
         return {"status": 422, "problem": problem(422, str(broken), broken.errors)}
     except (StoreError, TooManyRaces) as away:
@@ -276,7 +267,8 @@ async def fold_labels(request: Request) -> Response:
     running: Running = request.app.state.running
     content = parse_json_object(await _body(request, MAX_BATCH_BYTES), MAX_BATCH_BYTES)
     outcomes = [_folded(running, item) for item in _list_of_objects(content, "labels")]
-    await _publish(running, [outcome for outcome in outcomes if isinstance(outcome, Done)])
+    deadline = running.decisions.deadline()
+    await running.decisions.deliver([outcome for outcome in outcomes if isinstance(outcome, Done)], deadline)
     results = [
         _result(outcome, "fold", lambda record: record) if isinstance(outcome, Done) else outcome
         for outcome in outcomes
@@ -287,8 +279,7 @@ async def fold_labels(request: Request) -> Response:
 def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
     try:
         label, received_at_ms = _arrived(item, running.pipeline.now_ms())
-        running.require_store()
-        outcome = running.pipeline.fold_label(label, received_at_ms)
+        outcome = running.decisions.fold_label(label, received_at_ms)
     except InvalidMessage as broken:
         return {"status": 422, "problem": problem(422, str(broken), broken.errors)}
     except (StoreError, TooManyRaces) as away:
@@ -372,11 +363,18 @@ async def store_status(request: Request) -> Response:
             "states": store.count(),
             "unpublished": len(store.unpublished(pipeline.now_ms() + 1, MAX_WAITING_COUNTED)),
             "problem": running.keeper.problem if running.keeper else None,
+            "mode": DEGRADED if running.outage.reason else "normal",
+            "outage": running.outage.reason,
+            "warnings": store.warnings(),
             "generations": [each.described() for each in store.generations()],
         }
 
-    # Counting reads every key.
-    return _json(await asyncio.to_thread(content))
+    try:
+        # Counting reads every key.
+        found = await asyncio.to_thread(content)
+    except StoreError as away:
+        found = {"problem": str(away), "mode": DEGRADED if running.outage.reason else "normal"}
+    return _json({**found, "breakers": running.breakers.described()})
 
 
 async def model_status(request: Request) -> Response:

@@ -11,12 +11,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pix.store.errors import BuildBusy, StoreError, StoreLoading
+import pybreaker
+
+from pix.store.errors import BuildBusy, StoreAway, StoreDoubtful, StoreError, StoreLoading, StoreLost
 from pix.store.generation import Generation
 from pix.store.interface import Store
 from serving.base import Base, BaseRefused, read_base
 from serving.build import Builder, BuildFailed
 from serving.logs import LogLost, Logs, LogsAway
+from serving.outage import Outage
+from serving.reconciling import Reconciler
 from serving.replay import Replay
 
 log = logging.getLogger(__name__)
@@ -24,6 +28,11 @@ log = logging.getLogger(__name__)
 LAST_MESSAGES = 256
 """So many commits can be under way at once, so the newest is among as many last messages of a partition."""
 TRY_AGAIN_SECONDS = 10.0
+RECONCILE_SECONDS = 60.0
+"""So often is looked for degraded decisions of workers that died before they folded them."""
+QUIET_SECONDS = 5.0
+PROBE = "probe"
+"""Id of no record."""
 NOT_EXAMINED = "the online store was not compared with the logs yet; try again in a second"
 
 
@@ -56,6 +65,8 @@ class StoreKeeper:
         flush: Callable[[], bool],
         now_ms: Callable[[], int],
         name: str,
+        outage: Outage,
+        breaker: pybreaker.CircuitBreaker,
     ) -> None:
         """Begin with a store that was not examined.
 
@@ -68,6 +79,8 @@ class StoreKeeper:
             flush: Publishes what waits in the outbox; whether it is empty then.
             now_ms: The clock, epoch milliseconds.
             name: Unique name of this process.
+            outage: Of this process: begun here when the store is gone, ended here when all is folded.
+            breaker: Of this process's payments around the store.
         """
         self.problem: str | None = NOT_EXAMINED
         self._store = store
@@ -80,6 +93,10 @@ class StoreKeeper:
         self._examined: int | None = None
         self._has_served = False
         self._not_before = 0.0
+        self._outage = outage
+        self._breaker = breaker
+        self._reconciler = Reconciler(store, logs, now_ms)
+        self._reconcile_at = 0.0
         self._busy = threading.Lock()
 
     def require(self) -> None:
@@ -91,6 +108,15 @@ class StoreKeeper:
         if self.problem is not None:
             raise StoreLoading(self.problem)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic should come here.
+
+        A service that lost its store answers degraded and stays: all of its kind have lost it. One that never
+        reached its store answers, too, but asks for no traffic: its configuration may be wrong, and others may be well.
+        """
+        return self.problem is None or (self._has_served and self._outage.reason is not None)
+
     def look(self) -> None:
         """Notice what happened to the store, and build it anew where that is needed."""
         if not self._busy.acquire(blocking=False):
@@ -99,6 +125,8 @@ class StoreKeeper:
             self._look()
         except StoreError as away:
             self._examined, self.problem = None, str(away)
+            if isinstance(away, (StoreAway, StoreLost, StoreDoubtful)):
+                self._outage.begin(str(away))
         finally:
             self._busy.release()
 
@@ -108,6 +136,7 @@ class StoreKeeper:
             log.warning("builder %s died behind its fence; the store is open again", dead)
         number = self._number()
         if server is None and number is not None and number == self._examined:
+            self._settle()
             return
         if self._examined is not None:
             # Another worker flipped, the content is gone, or another server answers.
@@ -115,6 +144,52 @@ class StoreKeeper:
         if time.monotonic() >= self._not_before and self._examine(server) and server is not None:
             log.warning("another server answers for the online store; payments reach it from now on")
             self._store.trust(server)
+        if self._examined is not None:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Fold what was decided without the store, then end the outage; without one, look for others' once a while."""
+        try:
+            if self._outage.reason is not None:
+                self._leave()
+            elif time.monotonic() >= self._reconcile_at:
+                self._reconcile()
+        except LogsAway as away:
+            self._reconcile_at = time.monotonic() + TRY_AGAIN_SECONDS
+            log.warning("degraded decisions cannot be looked for now: %s", away)
+
+    def _reconcile(self) -> None:
+        try:
+            folded = self._reconciler.run()
+        except LogLost as lost:
+            # What is gone cannot be folded by waiting; payments must not wait for it either.
+            log.error("degraded decisions cannot be looked for in all of the log: %s", lost)
+            return
+        finally:
+            self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
+        if folded:
+            log.warning("%d payments that were decided without the store were folded", folded)
+
+    def _leave(self) -> None:
+        try:
+            # As a payment reads it: a store that answers late is away.
+            with self._breaker.calling():
+                self._store.snapshot(PROBE, [])
+        except (pybreaker.CircuitBreakerError, StoreError):
+            return
+        self._reconcile()
+        self._outage.is_leaving = True
+        try:
+            give_up_at = time.monotonic() + QUIET_SECONDS
+            while not self._outage.is_quiet:
+                if time.monotonic() > give_up_at:
+                    return
+                time.sleep(0.005)
+            self._reconcile()
+            log.warning("payments are decided with the online store again")
+            self._outage.end()
+        finally:
+            self._outage.is_leaving = False
 
     def _number(self) -> int | None:
         active = self._store.active()
@@ -124,10 +199,15 @@ class StoreKeeper:
         """Compare with the logs, and build anew where that is needed; whether the store can be used now."""
         try:
             reason = self._why()
-            if reason is not None:
+            if reason is None:
+                self._reconcile()
+            else:
                 log.warning("building the online store anew: %s", reason)
+                if self._has_served:
+                    self._outage.begin(reason)
                 self.problem = f"{reason}; it is being built from lake and logs, see `sentinela store status`"
                 self._build(Order())
+                self._reconcile()
         except LogsAway as away:
             self._not_before = time.monotonic() + TRY_AGAIN_SECONDS
             self.problem = self._problem_without_logs(server, away)

@@ -37,8 +37,8 @@ class Logs(Protocol):
     def rows(self) -> int:
         """How many messages the lake has."""
 
-    def lake(self) -> Iterator[Messages]:
-        """What the lake has, roughly in the order it was written."""
+    def lake(self, containing: str = "") -> Iterator[Messages]:
+        """What the lake has of messages with this text in them, roughly in the order it was written."""
 
     def lake_ends(self) -> Ends:
         """Where the lake's part ends."""
@@ -85,13 +85,14 @@ class LakeAndKafka:
                 ends[topic, part] = max(ends.get((topic, part), 0), offset + 1)
         return ends
 
-    def lake(self) -> Iterator[Messages]:
+    def lake(self, containing: str = "") -> Iterator[Messages]:
         """What the lake has, in slices of Kafka's time; within one, by partition and offset."""
+        also = f" and value like '%{containing}%'" if containing else ""
         tables = self._tables()
         times = sorted(at for table in tables.values() for (at,) in _columns(table, "timestamp_ms"))
         cuts = [*dict.fromkeys(times[::ROWS_AT_ONCE]), times[-1] + 1] if times else []
         for low, high in zip(cuts, cuts[1:], strict=False):
-            where = f"timestamp_ms >= {low} and timestamp_ms < {high} and value is not null"
+            where = f"timestamp_ms >= {low} and timestamp_ms < {high} and value is not null{also}"
             found: Messages = []
             for topic, table in tables.items():
                 rows = sorted(_columns(table, "partition", "offset", "value", where=where))

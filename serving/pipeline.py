@@ -54,6 +54,7 @@ PUBLIC_FIELDS = (
 )
 PAYEE_SIDE = frozenset({"payee_account", "payee_person"})
 MAX_RACES = 100
+OTHER_BODY = "end_to_end_id was decided before with another body"
 IMPORTED = "end_to_end_id belongs to an imported payment"
 FORGOTTEN = "end_to_end_id was decided so long ago that its answer is not kept any more"
 
@@ -127,6 +128,28 @@ class FoldedBefore:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A payment as it came in.
+
+    Attributes:
+        payment: The payment behind the door.
+        digest: Digest of its canonical form; tells retries from conflicts.
+        event_ms: Its event time, epoch milliseconds.
+        arrival: How it came.
+    """
+
+    payment: Payment
+    digest: str
+    event_ms: int
+    arrival: Arrival
+
+    @property
+    def record_id(self) -> str:
+        """Id of its record in the store."""
+        return decision_id(self.payment.tenant, self.payment.end_to_end_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What was concluded from one reading of the states."""
 
@@ -141,6 +164,11 @@ class Judgement:
     reasons: list[dict[str, object]]
     model: Mapping[str, str] | None
     policy_version: str
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the payment goes on: it is not held or blocked."""
+        return self.verdict.action in ("ALLOW", "REVIEW")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,28 +193,32 @@ class DecisionPipeline:
             TooManyRaces: The commit lost its race too often.
             pix.store.interface.StoreError: The store cannot answer.
         """
-        payment = behind_the_door(message, self.keyring)
-        digest = payment_digest(payment)
-        record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
+        sighting = self.seen(message, arrival)
+        payment, record_id = sighting.payment, sighting.record_id
         packed = pack(payment, entity_keys(payment))
         reference = reference_key(payment.tenant, payment.end_to_end_id)
-        event_ms = min(payment.initiated_at_ms, arrival.received_at_ms)
         judgement: Judgement | None = None
         for _ in range(MAX_RACES):
             snapshot = self.store.snapshot(record_id, [*packed.slots, reference])
             if snapshot.record is not None:
-                return known_decision(snapshot, record_id, digest)
+                return known_decision(snapshot, record_id, sighting.digest)
             if number := snapshot.states[reference].number:
                 return Conflict(IMPORTED if number < LIVE_NUMBERS else FORGOTTEN)
             desk = desk_of_this_thread()
-            desk.load(packed, event_ms, [snapshot.states[key].blob for key in packed.slots])
+            desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
             if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
                 judgement = self._judge(desk, packed.keys, snapshot)
-            done = self._commit(payment, digest, event_ms, arrival, packed, desk, snapshot, judgement)
+            done = self._commit(sighting, packed, desk, snapshot, judgement)
             if done is not None:
                 self.shadow(payment.tenant, payment.end_to_end_id, judgement.features)
                 return done
         raise TooManyRaces(f"{payment.end_to_end_id}: lost {MAX_RACES} races for its accounts; try again")
+
+    def seen(self, message: PaymentMessage, arrival: Arrival) -> Sighting:
+        """What is certain of a payment before anything is read."""
+        payment = behind_the_door(message, self.keyring)
+        event_ms = min(payment.initiated_at_ms, arrival.received_at_ms)
+        return Sighting(payment, payment_digest(payment), event_ms, arrival)
 
     def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot) -> Judgement:
         vector, carried = desk.read()
@@ -213,46 +245,17 @@ class DecisionPipeline:
         )
 
     def _commit(
-        self,
-        payment: Payment,
-        digest: str,
-        event_ms: int,
-        arrival: Arrival,
-        packed: Packed,
-        desk: Desk,
-        snapshot: Snapshot,
-        judgement: Judgement,
+        self, sighting: Sighting, packed: Packed, desk: Desk, snapshot: Snapshot, judgement: Judgement
     ) -> Done | None:
-        now_ms = self.now_ms()
-        allowed = judgement.verdict.action in ("ALLOW", "REVIEW")
-        folds = _folds(snapshot, packed.slots, desk.fold(judgement.carried, is_allowed=allowed), now_ms)
+        now_ms, payment = self.now_ms(), sighting.payment
+        blobs = desk.fold(judgement.carried, is_allowed=judgement.is_allowed)
+        folds = next_folds(snapshot, packed.slots, blobs, now_ms)
         states = {
             role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in packed.keys.items()
         }
-        record = canonical_json(
-            {
-                **self._public(payment, arrival, judgement, now_ms),
-                "tenant": payment.tenant,
-                "decided_at_ms": now_ms,
-                "event_time_ms": event_ms,
-                "received_at_ms": arrival.received_at_ms,
-                "payment": payment.to_dict(),
-                "payment_digest": digest,
-                "body_token": self.keyring.body_token(arrival.body_sha256),
-                "features": judgement.features,
-                "carried": _carried(judgement),
-                "generation": judgement.imports,
-                "store_generation": judgement.generation,
-                "states": states,
-                "outcome": "allowed" if allowed else "attempted",
-                "raw_score": judgement.raw_score,
-                "origin": arrival.origin,
-                "build": self.build,
-                "token_key_version": self.keyring.current,
-            }
-        )
-        record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
-        message = Message(record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
+        mode = "normal" if judgement.model else "degraded:model"
+        record = self.record(sighting, judgement, now_ms, mode=mode, states=states, carried=_carried(judgement))
+        message = Message(sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
         reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
         written = [*folds.values(), Fold(key, 0, next_number(0, now_ms), reference.pack())]
@@ -262,20 +265,49 @@ class DecisionPipeline:
             return None
         return Done(record, message) if isinstance(result, Committed) else None
 
-    def _public(self, payment: Payment, arrival: Arrival, judgement: Judgement, now_ms: int) -> dict[str, Any]:
-        return {
-            "end_to_end_id": payment.end_to_end_id,
-            "action": judgement.verdict.action,
-            "fraud_probability": judgement.probability,
-            "reasons": judgement.reasons,
-            "rule_hits": judgement.verdict.rule_hits,
-            "model": judgement.model,
-            "feature_fingerprint": FINGERPRINT,
-            "policy_version": judgement.policy_version,
-            "mode": "normal" if judgement.model else "degraded:model",
-            "decided_at": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-            "trace_id": arrival.trace_id,
-        }
+    def record(
+        self,
+        sighting: Sighting,
+        judgement: Judgement,
+        now_ms: int,
+        *,
+        mode: str,
+        states: Mapping[str, object],
+        carried: Mapping[str, object],
+    ) -> bytes:
+        """The final bytes of a decision.
+
+        Args:
+            sighting: The payment as it came in.
+            judgement: What was concluded.
+            now_ms: When it was decided, epoch milliseconds.
+            mode: ``normal``, or ``degraded:`` by what was missing.
+            states: Role -> key and number of the state that was read and written.
+            carried: What the accounts' states said, and the number that they were read at.
+        """
+        payment, arrival = sighting.payment, sighting.arrival
+        return canonical_json(
+            {
+                **_public(sighting, judgement, now_ms, mode),
+                "tenant": payment.tenant,
+                "decided_at_ms": now_ms,
+                "event_time_ms": sighting.event_ms,
+                "received_at_ms": arrival.received_at_ms,
+                "payment": payment.to_dict(),
+                "payment_digest": sighting.digest,
+                "body_token": self.keyring.body_token(arrival.body_sha256),
+                "features": judgement.features,
+                "carried": carried,
+                "generation": judgement.imports,
+                "store_generation": judgement.generation,
+                "states": states,
+                "outcome": "allowed" if judgement.is_allowed else "attempted",
+                "raw_score": judgement.raw_score,
+                "origin": arrival.origin,
+                "build": self.build,
+                "token_key_version": self.keyring.current,
+            }
+        )
 
     def fold_label(self, label: LabelMessage, received_at_ms: int) -> Done | UnknownPayment | FoldedBefore:
         """Fold one label into the states of its payment's entities, or return what was folded before.
@@ -314,7 +346,7 @@ class DecisionPipeline:
         if change is not None:
             events = change.events(reference.keys)
             blobs = kernel.fold_all([(snapshot.states[key].blob, kind_of(key), event) for key, event in events.items()])
-            folds = _folds(snapshot, events, blobs, now_ms)
+            folds = next_folds(snapshot, events, blobs, now_ms)
             states = {
                 role: {"key": key, "read": folds[key].read, "got": folds[key].got}
                 for role, key in reference.keys.items()
@@ -347,6 +379,11 @@ class DecisionPipeline:
         return Done(record, message) if isinstance(result, Committed) else None
 
 
+def decision_id(tenant: str, end_to_end_id: str) -> str:
+    """Id of a decision's record in the store."""
+    return f"{tenant}|decision|{end_to_end_id}"
+
+
 def answer(record: bytes) -> bytes:
     """The public part of a decision record; equal records give equal answers."""
     content = parse_record(record)
@@ -363,7 +400,7 @@ def known_decision(snapshot: Snapshot, record_id: str, digest: str) -> Done | Co
     """What to answer for an id that was decided before."""
     content = parse_record(snapshot.record or b"{}")
     if content["payment_digest"] != digest:
-        return Conflict("end_to_end_id was decided before with another body")
+        return Conflict(OTHER_BODY)
     return _done(snapshot, record_id, topics.DECISIONS, content["payment"]["payer_account"])
 
 
@@ -371,6 +408,22 @@ def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
     record = snapshot.record or b""
     # Committed long ago or not: a record that is still in the outbox is published before it is answered.
     return Done(record, None if snapshot.is_published else Message(record_id, topic, key, record, 0))
+
+
+def _public(sighting: Sighting, judgement: Judgement, now_ms: int, mode: str) -> dict[str, Any]:
+    return {
+        "end_to_end_id": sighting.payment.end_to_end_id,
+        "action": judgement.verdict.action,
+        "fraud_probability": judgement.probability,
+        "reasons": judgement.reasons,
+        "rule_hits": judgement.verdict.rule_hits,
+        "model": judgement.model,
+        "feature_fingerprint": FINGERPRINT,
+        "policy_version": judgement.policy_version,
+        "mode": mode,
+        "decided_at": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "trace_id": sighting.arrival.trace_id,
+    }
 
 
 def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: Mapping[str, str]) -> bool:
@@ -388,7 +441,7 @@ def _carried(judgement: Judgement) -> dict[str, dict[str, object]]:
     }
 
 
-def _folds(snapshot: Snapshot, keys: Iterable[str], blobs: Iterable[bytes], now_ms: int) -> dict[str, Fold]:
+def next_folds(snapshot: Snapshot, keys: Iterable[str], blobs: Iterable[bytes], now_ms: int) -> dict[str, Fold]:
     """Key -> its next state."""
     folds = {}
     for key, blob in zip(keys, blobs, strict=True):

@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from pix import topics
 from pix.engines import kernel
 from pix.engines.events import kind_of
-from pix.logged import LoggedFold, ReferenceChange, folds_of_decision, folds_of_label
+from pix.logged import LoggedFold, ReferenceChange, folds_of_decision, folds_of_record
 from pix.store.interface import LIVE_NUMBERS, Stored
 
 KEYS_AT_ONCE = 1_000
@@ -95,8 +95,8 @@ class Replay:
                 record_id, at_ms = f"{content['tenant']}|decision|{content['end_to_end_id']}", content["decided_at_ms"]
                 folds = folds_of_decision(content)
             else:
-                record_id, at_ms = f"{content['tenant']}|label|{content['fold_id']}", content["folded_at_ms"]
-                folds = folds_of_label(content)
+                record_id, at_ms = fold_record_id(content), content["folded_at_ms"]
+                folds = folds_of_record(content)
             self.newest_generation = max(self.newest_generation, content.get("store_generation", 0))
             records.append(LoggedRecord(record_id, value, at_ms))
             for fold in folds:
@@ -155,6 +155,12 @@ class Replay:
         keys = sorted(self._waiting)[:limit]
         stored = self._states.read_states(self._number, keys)
         return [Gap(key, stored[key].number, min(self._waiting[key]), len(self._waiting[key])) for key in keys]
+
+
+def fold_record_id(content: dict[str, Any]) -> str:
+    """Id in the store of a record on ``pix.folds``."""
+    kind = "label" if content["kind"] == "label" else "fold"
+    return f"{content['tenant']}|{kind}|{content['fold_id']}"
 
 
 def _refuse_history(fold: LoggedFold, number: int) -> None:

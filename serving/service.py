@@ -19,13 +19,16 @@ from learning.signing import PUBLIC_KEY_FILE
 from pix import topics
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
+from pix.store.errors import StoreError
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
+from serving.breakers import Breakers
 from serving.champion import ChampionKeeper, Models
+from serving.delivery import SWEPT_AT_ONCE
 from serving.http import Running, create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
-from serving.outbox import drain, sweep
+from serving.metrics import breaker_gauge
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
@@ -89,7 +92,7 @@ class DecisionService:
             now_ms=epoch_ms,
         )
         self._pipeline = DecisionPipeline(
-            store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas),
+            store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas, settings.store_timeout_seconds),
             keyring=load_keyring(settings.secrets),
             champion=lambda: self._models.champion,
             policy=lambda: policy,
@@ -104,7 +107,11 @@ class DecisionService:
         """Connect, take the champion from disk or look for one, then keep looking and sweeping."""
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         api_key = (self._settings.secrets / "api-key").read_text().strip()
-        running = Running(self._pipeline, publisher, api_key, models=self._models)
+        breakers = Breakers(breaker_gauge())
+        deadline = self._settings.decision_deadline_seconds
+        running = Running(
+            self._pipeline, publisher, api_key, models=self._models, deadline_seconds=deadline, breakers=breakers
+        )
         running.keeper = self._keeper(running)
         if not await asyncio.to_thread(self._models.restore):
             await asyncio.to_thread(self._models.refresh, with_challenger=False)
@@ -130,7 +137,7 @@ class DecisionService:
     def __is_ready__(self) -> bool:
         """Whether payments are taken: the service has started, and its store can be used."""
         running: Running | None = getattr(app.state, "running", None)
-        return running is not None and running.keeper is not None and running.keeper.problem is None
+        return running is not None and running.keeper is not None and running.keeper.is_ready
 
     def _keeper(self, running: Running) -> StoreKeeper:
         loop = asyncio.get_running_loop()
@@ -138,7 +145,7 @@ class DecisionService:
 
         def flush() -> bool:
             # Builders work in threads; the publisher belongs to the loop.
-            return asyncio.run_coroutine_threadsafe(drain(running), loop).result()
+            return asyncio.run_coroutine_threadsafe(running.delivery.drain(), loop).result()
 
         return StoreKeeper(
             store=self._pipeline.store,
@@ -149,6 +156,8 @@ class DecisionService:
             flush=flush,
             now_ms=epoch_ms,
             name=f"{socket.gethostname()}-{os.getpid()}-{epoch_ms()}",
+            outage=running.outage,
+            breaker=running.breakers.store,
         )
 
     async def _keep_store(self, keeper: StoreKeeper) -> None:
@@ -166,8 +175,12 @@ class DecisionService:
 
     async def _keep_sweeping(self, running: Running) -> None:
         while True:
+            swept = 0
             try:
-                await sweep(running, epoch_ms(), SWEEP_OLDER_THAN_MS)
+                swept = await running.delivery.sweep(epoch_ms(), SWEEP_OLDER_THAN_MS)
+            except StoreError as away:
+                log.warning("the outbox could not be swept; trying again: %s", away)
             except Exception:
                 log.exception("the outbox could not be swept; trying again")
-            await asyncio.sleep(SWEEP_SECONDS)
+            if swept < SWEPT_AT_ONCE:
+                await asyncio.sleep(SWEEP_SECONDS)

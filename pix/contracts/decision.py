@@ -39,7 +39,8 @@ TokenisedPayment = create_model(
 )
 
 
-def _checked_payment(content: dict[str, Any]) -> dict[str, Any]:
+def checked_payment(content: dict[str, Any]) -> dict[str, Any]:
+    """The content itself, if it is a payment behind the door."""
     TokenisedPayment.model_validate(content)
     return content
 
@@ -75,6 +76,14 @@ class EntityState(StrictMessage):
     got: int = Field(ge=1, description="Number of the state that was written.")
 
 
+class DecidedState(StrictMessage):
+    """Which state of one entity a decision read, and which it wrote; neither if the online store was away."""
+
+    key: str = Field(min_length=1, description="Key of the state: tenant, kind and token.")
+    read: int | None = Field(ge=0, description="Number of the state that was read; 0 if there was none.")
+    got: int | None = Field(ge=1, description="Number of the state that was written.")
+
+
 class RestOrigin(StrictMessage):
     """The payment came by REST."""
 
@@ -94,8 +103,8 @@ class KafkaOrigin(StrictMessage):
 class CarriedFact(StrictMessage):
     """A fact of one account that is folded into the states of the other side."""
 
-    value: bool = Field(description="Whether the account was flagged: known frauds received in 90 days.")
-    read: int = Field(ge=0, description="Number of the account's state that said so.")
+    value: bool | None = Field(description="Whether it was flagged: known frauds received in 90 days; null if unread.")
+    read: int | None = Field(ge=0, description="Number of the account's state that said so; null if unread.")
 
 
 class CarriedFacts(StrictMessage):
@@ -129,13 +138,13 @@ class DecisionRecord(StrictMessage):
     event_time_ms: InstantMs = Field(description="The earlier of initiation and receipt; every window uses it.")
     received_at_ms: InstantMs = Field(description="When the message came in, epoch milliseconds.")
     payment: Annotated[
-        dict[str, Any], AfterValidator(_checked_payment), WithJsonSchema(TokenisedPayment.model_json_schema())
+        dict[str, Any], AfterValidator(checked_payment), WithJsonSchema(TokenisedPayment.model_json_schema())
     ] = Field(description="The payment that was decided, tokenised.")
     payment_digest: Sha256 = Field(
         description="SHA-256 of the canonical tokenised payment; tells retries from conflicts."
     )
     body_token: Token = Field(description="Token of the SHA-256 of the message as it was sent.")
-    states: dict[Role, EntityState] = Field(description="By role, which states were read and written.")
+    states: dict[Role, DecidedState] = Field(description="By role, which states were read and written.")
     generation: int = Field(ge=0, description="How many imports of history the store's base held.")
     store_generation: int = Field(0, ge=0, description="Number of the online store's generation.")
     origin: RestOrigin | KafkaOrigin = Field(discriminator="kind", description="Where the payment came from.")

@@ -15,6 +15,7 @@ from pix.engines.layout import FLAGGED_BY, INTEGERS, LAYOUTS, READ_AT
 from pix.features import FACT_NAMES, FEATURES, MISSING, ROLES
 from pix.offline import packing
 from pix.offline.columns import ROLE_NAMES, Integers, integers
+from pix.offline.shapes import ALONE
 from pix.offline.shapes import FEATURES as VECTORS
 
 PAYMENTS_AT_ONCE = 4_096
@@ -48,7 +49,8 @@ def _vectors(rows: pa.Table, grid_row: Integers) -> pa.RecordBatch:
         width = len(LAYOUTS[ROLES[name]].reads)
         packing.unpack(packed, grid_row[of_role], READ_AT[name], width, grid)
         found[grid_row[of_role]] |= 1 << place
-    payer = np.flatnonzero(role == ROLE_NAMES.index("payer_account"))
+    # A decision that read no state has no role at all.
+    payer = np.flatnonzero((role == ROLE_NAMES.index("payer_account")) | (role == ALONE))
     facts = rows["facts"].take(pa.array(payer)).combine_chunks()
     packing.unpack(facts, grid_row[payer], 0, len(FACT_NAMES), grid)
     whole = found[grid_row[payer]] == integers(rows["roles"])[payer]

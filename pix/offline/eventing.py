@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pix.engines import kernel
-from pix.engines.events import Labelled, account_key, kind_of
+from pix.engines.events import Event, account_key, kind_of
 from pix.engines.layout import KINDS
 from pix.features import ROLES
 from pix.labels import LabelChange, PaymentReference, fold_labels, reference_key
+from pix.logged import events_of_payment
 from pix.offline import columns, packing
 from pix.offline.assembling import PAYEE_FLAGGED, PAYER_FLAGGED
 from pix.offline.columns import PAYMENT, RECORD, ROLE_NAMES, Bools, Flags, Integers
-from pix.offline.shapes import EVENTS, LABEL, STAGE, STATE
+from pix.offline.shapes import ALONE, EVENTS, LABEL, STAGE, STATE
 
 Timeline = list[tuple[int, int, int]]
 """What labels did to an account that was paid, by time: (known at, change, counted at), milliseconds."""
@@ -165,7 +166,7 @@ def _history_labels(
     yield _labels(found)
 
 
-def _label_row(key: str, event: Labelled, identity: str, **others: int) -> dict[str, Any]:
+def _label_row(key: str, event: Event, identity: str, **others: int) -> dict[str, Any]:
     time_ms, word, other = event.words()
     row = {"key": key, "kind": _PLACE_OF_KIND[kind_of(key)], "time_ms": time_ms, "word": word, "other": other}
     return {**row, "identity": identity, **others}
@@ -209,6 +210,17 @@ def of_decisions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             "carried": payer * PAYER_FLAGGED + payee * PAYEE_FLAGGED,
         }
         yield from _by_role(payments, time_ms, keys, words, shared, numbers)
+        yield _without_states(payments, time_ms, keys, shared)
+
+
+def _without_states(
+    payments: pa.Table, time_ms: Integers, keys: Mapping[str, pa.Array], shared: Mapping[str, Any]
+) -> pa.RecordBatch:
+    """Decisions that read and folded nothing, because the store was away: their vectors come of the payment alone."""
+    rows = pa.array(np.flatnonzero(~columns.known(keys["payer_account"])))
+    facts = packing.pack(columns.fact_grid(payments.take(rows), time_ms[np.asarray(rows)]))
+    taken = {name: _taken(value, rows) for name, value in {**shared, "key": shared["identity"]}.items()}
+    return EVENTS.batch(len(rows), role=ALONE, roles=0, facts=facts, **taken)
 
 
 def _fields(column: pa.ChunkedArray) -> list[tuple[str, pa.Array]]:
@@ -228,8 +240,8 @@ def _doubles(lists: pa.ListArray) -> pa.BinaryArray:
     return packing.binary(ends, np.frombuffer(values.astype("<f8").tobytes(), np.uint8))
 
 
-def of_label_folds(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Labels that the service folded, at the numbers that they got.
+def of_folds(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """What the service folded outside a decision, at the numbers that it got.
 
     Args:
         batches: value (the fold record's JSON).
@@ -238,13 +250,7 @@ def of_label_folds(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         found: list[dict[str, Any]] = []
         for text in batch["value"].to_pylist():
             fold = json.loads(text)
-            keys = {role: state["key"] for role, state in fold["states"].items()}
-            if not keys:
-                continue
-            # Records from before contests were counted are frauds.
-            measure = fold.get("measure", "frauds")
-            change = LabelChange(fold["time_ms"], measure, fold["change"], fold["counted_at_ms"])
-            events = change.events(keys)
+            events = _events_of_fold(fold)
             identity, base, at_ms = (
                 f"{fold['tenant']}|{fold['end_to_end_id']}",
                 fold["generation"],
@@ -254,6 +260,18 @@ def of_label_folds(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
                 numbers = {"read": state["read"], "got": state["got"], "base": base, "at_ms": at_ms, "place": 1}
                 found.append(_label_row(state["key"], events[state["key"]], identity, **numbers))
         yield _labels(found)
+
+
+def _events_of_fold(fold: dict[str, Any]) -> Mapping[str, Event]:
+    """Key -> event of a record on ``pix.folds``; none where a label changed nothing."""
+    keys = {role: state["key"] for role, state in fold["states"].items()}
+    if not keys:
+        return {}
+    if fold["kind"] == "payment":
+        return events_of_payment(fold)
+    # Records from before contests were counted are frauds.
+    measure = fold.get("measure", "frauds")
+    return LabelChange(fold["time_ms"], measure, fold["change"], fold["counted_at_ms"]).events(keys)
 
 
 def references(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -252,7 +252,7 @@ def _timelines(past: "DataFrame") -> dict[str, eventing.Timeline]:
 
 def _live_events(log: Log) -> "DataFrame":
     decided = log.decisions.select("record", "asked").mapInArrow(eventing.of_decisions, EVENTS.ddl)
-    labels = log.folds.select("value").mapInArrow(eventing.of_label_folds, EVENTS.ddl)
+    labels = log.folds.select("value").mapInArrow(eventing.of_folds, EVENTS.ddl)
     return decided.unionByName(labels)
 
 

@@ -15,7 +15,7 @@ from pix.engines import compiled, kernel
 from pix.engines.layout import HEADER_WORDS, KINDS, LIST_CAP, N_READS, PLANS, RING_WORDS, RINGS
 from pix.offline import packing
 from pix.offline.columns import Bools, Integers, integers
-from pix.offline.shapes import BEHIND, LABEL, READ, STAGE, START, STATE, WAITING_FOLD, WAITING_READ
+from pix.offline.shapes import ALONE, BEHIND, LABEL, READ, STAGE, START, STATE, WAITING_FOLD, WAITING_READ
 from pix.store.interface import LIVE_NUMBERS
 
 ROWS_AT_ONCE = 8_192
@@ -80,12 +80,19 @@ def live_by_key(batches: Iterable[pa.RecordBatch], *, current: int) -> Iterator[
     if events is None:
         return
     asked = events.asked & (events.role >= 0)
+    yield _alone(events)
     for base in sorted({current, *events.base[asked].tolist()}):
-        wanted = events.role != START
+        wanted = (events.role != START) & (events.role != ALONE)
         if base != current:
             wanted &= np.isin(events.code, events.code[asked & (events.base == base)])
         if wanted.any():
             yield from _on_base(events, wanted, asked & (events.base == base), base, is_current=base == current)
+
+
+def _alone(events: Events) -> pa.RecordBatch:
+    """Asked decisions that read no state go on as they are."""
+    rows = np.flatnonzero(events.asked & (events.role == ALONE))
+    return STAGE.batch(len(rows), what=READ, **{name: events.texts(name, rows) for name in _OF_EVENT})
 
 
 @dataclass(frozen=True, slots=True)

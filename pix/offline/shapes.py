@@ -18,8 +18,9 @@ _ARROW = {
     "binary": pa.binary(),
 }
 
-START, LABEL = -2, -1
-"""In ``role``: a state to begin with, a label; payments have the place of their role there."""
+ALONE, START, LABEL = -3, -2, -1
+"""In ``role``: a decision that read no state, a state to begin with, a fold that nothing was read for (a label, or a
+payment that was decided without the store); payments have the place of their role there."""
 
 READ, STATE, WAITING_READ, WAITING_FOLD, BEHIND = range(5)
 """In ``what``: see ``STAGE``."""

@@ -1,6 +1,8 @@
 """What a store says when it cannot answer.
 
 StoreError
+├── StoreAway        it does not answer, or takes nothing; nothing was written
+├── OutcomeUnknown   it did not say whether it committed; the record's id tells, once it answers again
 ├── LayoutMismatch   its blobs have another layout than this build
 ├── StoreLoading     it changes to its next generation, or is not built yet; try again in a moment
 ├── StoreLost        its content is gone; it is built anew from lake and logs
@@ -11,6 +13,14 @@ StoreError
 
 class StoreError(Exception):
     """The store cannot answer."""
+
+
+class StoreAway(StoreError):
+    """It does not answer, or takes nothing; nothing was written."""
+
+
+class OutcomeUnknown(StoreError):
+    """It did not say whether it committed; the record's id tells, once it answers again."""
 
 
 class LayoutMismatch(StoreError):

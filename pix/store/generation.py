@@ -18,6 +18,7 @@ from pix.store.errors import BuildBusy, LayoutMismatch, StoreError, StoreLoading
 
 CURRENT = "current"
 BOOK = "generation|"
+KEPT = "kept|"
 LEASE_MS = 30_000
 """A builder that was not heard of for so long is dead."""
 
@@ -156,6 +157,14 @@ class GenerationBook(ABC):
                 f"{self._layout}; materialise features/base_states, then `sentinela store rebuild`"
             )
         return Current(number, identity.imports, fence)
+
+    def remembered(self, name: str) -> bytes | None:
+        """What ``remember`` kept under this name."""
+        return self._read_book().get(f"{KEPT}{name}")
+
+    def remember(self, name: str, value: bytes) -> None:
+        """Keep something beside the generations, for as long as this store lives; durable when this returns."""
+        self._change_book(lambda _: {f"{KEPT}{name}": value})
 
     def generations(self) -> list[Generation]:
         """Every generation that the store holds or holds the memory of, oldest first."""

@@ -116,13 +116,16 @@ class Store(Protocol):
 
         Raises:
             StoreLoading: The store is fenced; see ``pix.store.errors`` for what else it may say.
+            StoreAway: It does not answer.
         """
 
     def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
-        """Write states, record and outbox entry, or nothing.
+        """Write states, record and outbox entry, or nothing; the same record again changes nothing.
 
         Raises:
             StoreLoading: The store is fenced.
+            StoreAway: It does not answer, and wrote nothing.
+            OutcomeUnknown: It did not say whether it wrote everything or nothing.
         """
 
     def published(self, record_ids: Sequence[str]) -> None:
@@ -132,7 +135,10 @@ class Store(Protocol):
         """Messages still in the outbox that were committed before a time, oldest ids first."""
 
     def force_to_disk(self) -> None:
-        """Return when everything committed so far would survive a power loss of this store."""
+        """Return when everything committed so far would survive a power loss of this store; from any thread."""
+
+    def warnings(self) -> list[str]:
+        """What is not as it should be though the store answers."""
 
     def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
         """Put back records that the store lost; those it has stay as they are.
@@ -145,11 +151,20 @@ class Store(Protocol):
             How many were put back.
         """
 
+    def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:
+        """Let another record, which is published, answer for an id; the one before leaves the outbox, too."""
+
     def generations(self) -> list[Generation]:
         """Every generation that the store holds or holds the memory of, oldest first."""
 
     def active(self) -> Generation | None:
         """The generation in use, fenced or not; None in a store in which nothing was ever built."""
+
+    def remembered(self, name: str) -> bytes | None:
+        """What ``remember`` kept under this name; None in a store that never did, or was lost since."""
+
+    def remember(self, name: str, value: bytes) -> None:
+        """Keep something beside the generations; durable when this returns."""
 
     def begin(self, identity: Identity, builder: str, now_ms: int, *, at_least: int = 1) -> Generation:
         """Begin to build the next generation; see ``GenerationBook`` for this and the next six."""
@@ -213,13 +228,14 @@ def next_number(read: int, now_ms: int) -> int:
     return read + 1 if read >= LIVE_NUMBERS else now_ms
 
 
-def open_store(url: str, layout: str, replicas: int = 0) -> Store:
+def open_store(url: str, layout: str, replicas: int = 0, timeout_seconds: float = 0.3) -> Store:
     """The store behind an address.
 
     Args:
         url: ``memory://``, ``lmdb:///folder`` or ``redis://host:port/db``.
         layout: Version of the state blobs that this build reads; a generation of another one is not read.
         replicas: How many replicas must have a commit before it counts; Redis and Valkey only.
+        timeout_seconds: How long a payment waits for one answer of the server; Redis and Valkey only.
 
     Raises:
         ValueError: The address names no known store.
@@ -236,5 +252,5 @@ def open_store(url: str, layout: str, replicas: int = 0) -> Store:
     if scheme in ("redis", "rediss", "unix"):
         from pix.store.redis import RedisStore
 
-        return RedisStore(url, layout, replicas)
+        return RedisStore(url, layout, replicas, timeout_seconds)
     raise ValueError(f"store {url!r} is not one of memory://, lmdb:///folder, redis://host:port/db")

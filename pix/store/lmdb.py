@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 import lmdb
 import msgpack
 
+from pix.store.errors import StoreAway
 from pix.store.generation import CURRENT, Change, Current, GenerationBook
 from pix.store.interface import (
     ABSENT,
@@ -35,6 +36,8 @@ MAP_BYTES = 64 * 2**30
 WRITTEN_AT_ONCE = 500
 """States per transaction of a builder: payments wait for no longer than that takes."""
 
+AWAY = (lmdb.MapFullError, lmdb.DiskError, lmdb.ReadersFullError)
+"""Errors of a file that takes nothing more; nothing was written."""
 NUMBER = struct.Struct("<q")
 PREFIX = struct.Struct(">I")
 CURRENT_ENTRY = CURRENT.encode()
@@ -79,16 +82,25 @@ class LmdbStore(GenerationBook):
 
     def snapshot(self, record_id: str, keys: Sequence[str]) -> Snapshot:
         """Record and states in one read transaction."""
-        with self._env.begin() as txn:
-            current = self._current_in(txn)
-            prefix, get, states = PREFIX.pack(current.number), txn.get, self._states
-            found = {key: _stored(get(prefix + key.encode(), db=states)) for key in keys}
-            record = get(record_id.encode(), db=self._records)
-            waiting = record is not None and get(record_id.encode(), db=self._outbox) is not None
-            return Snapshot(current.number, current.imports, found, record, not waiting)
+        try:
+            with self._env.begin() as txn:
+                current = self._current_in(txn)
+                prefix, get, states = PREFIX.pack(current.number), txn.get, self._states
+                found = {key: _stored(get(prefix + key.encode(), db=states)) for key in keys}
+                record = get(record_id.encode(), db=self._records)
+                waiting = record is not None and get(record_id.encode(), db=self._outbox) is not None
+                return Snapshot(current.number, current.imports, found, record, not waiting)
+        except AWAY as full:
+            raise _away(full) from full
 
     def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
         """Write states, record and outbox entry in one transaction, or nothing."""
+        try:
+            return self._commit(message, folds, generation)
+        except AWAY as full:
+            raise _away(full) from full
+
+    def _commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
         with self._env.begin(write=True) as txn:
             current = self._current_in(txn)
             known = txn.get(message.record_id.encode(), db=self._records)
@@ -131,6 +143,10 @@ class LmdbStore(GenerationBook):
         """Sync the file."""
         self._env.sync(True)
 
+    def warnings(self) -> list[str]:
+        """There is nothing to warn of."""
+        return []
+
     def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
         """Put back records that the store lost."""
         restored = 0
@@ -140,6 +156,12 @@ class LmdbStore(GenerationBook):
                     if committed_at_ms > now_ms - RECORD_LIFE_MS:
                         restored += txn.put(record_id.encode(), record, db=self._records, overwrite=False)
         return restored
+
+    def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:  # noqa: ARG002
+        """Let another record, which is published, answer for an id."""
+        with self._env.begin(write=True) as txn:
+            txn.put(record_id.encode(), record, db=self._records)
+            txn.delete(record_id.encode(), db=self._outbox)
 
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""
@@ -203,6 +225,10 @@ class LmdbStore(GenerationBook):
     def close(self) -> None:
         """Close the files."""
         self._env.close()
+
+
+def _away(full: lmdb.Error) -> StoreAway:
+    return StoreAway(f"the online store takes no commits: {full}; give its disk room and restart the service")
 
 
 def _number(value: bytes | None) -> int:

@@ -84,6 +84,10 @@ class MemoryStore(GenerationBook):
     def force_to_disk(self) -> None:
         """Nothing here survives its process anyway."""
 
+    def warnings(self) -> list[str]:
+        """There is nothing to warn of."""
+        return []
+
     def restore_records(self, records: Iterable[tuple[str, bytes, int]], now_ms: int) -> int:
         """Put back records that the store lost."""
         with self._lock:
@@ -92,6 +96,12 @@ class MemoryStore(GenerationBook):
                 if committed_at_ms > now_ms - RECORD_LIFE_MS:
                     self._records.setdefault(record_id, record)
             return len(self._records) - before
+
+    def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:  # noqa: ARG002
+        """Let another record, which is published, answer for an id."""
+        with self._lock:
+            self._records[record_id] = record
+            self._outbox.pop(record_id, None)
 
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""

@@ -1,23 +1,28 @@
 """The store on Redis or Valkey: one primary, shared by the services of several hosts.
 
-One pipeline reads what a payment needs, one script compares and sets. Records expire after the
-idempotency period. Keys of one database belong to one Sentinela; a state's key holds its generation's number.
+One pipeline reads what a payment needs, one script compares and sets. Records expire after the idempotency period,
+which begins when they leave the outbox: what is not published must not go. Keys of one database belong to one
+Sentinela; a state's key holds its generation's number.
 
-With replicas, a commit waits until one of them has it. Whoever answers after a lost connection may be a
-promoted replica that misses the last commits, so payments do not reach another server until ``trust`` names it;
-builders, comparisons and the outbox do, because they are how one finds out.
+With replicas, a commit waits a moment until they have it (``_with_replicas``). Whoever answers after a lost
+connection may be a promoted replica that misses the last commits, so payments do not reach another server until
+``trust`` names it; builders, comparisons and the outbox do, because they are how one finds out.
 """
 
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha1
 from itertools import islice
 from typing import Any
 
 import msgpack
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from pix.store.errors import StoreDoubtful, StoreError
+from pix.store.errors import OutcomeUnknown, StoreAway, StoreDoubtful, StoreError
 from pix.store.generation import CURRENT, Change, Current, GenerationBook
 from pix.store.interface import (
     ABSENT,
@@ -36,12 +41,16 @@ from pix.store.interface import (
 NUMBER = struct.Struct("<q")
 BOOK_KEY, OUTBOX_KEY, FORCED_KEY = "book", "outbox", "forced"
 CHUNK = 500
-SYNC_MS = 1_000
-REPLICATION_MS = 500
+SYNC_MS = 2_000
+REPLICATION_MS = 100
 """How long a commit waits for its replicas before it is published all the same."""
+REPLICAS_AGAIN_SECONDS = 5.0
+"""After replicas failed to take a commit in time, they are not waited for again for so long."""
+PATIENT_SECONDS = 5.0
+"""Timeout of what no payment waits for."""
 
 COMMIT = """
--- KEYS: book, record, outbox, then states.  ARGV: generation, record, envelope, record id, life,
+-- KEYS: book, record, outbox, then states.  ARGV: generation, record, envelope, record id,
 -- then per state the expected number and the new value.
 local known = redis.call('GET', KEYS[2])
 if known then return {'known', known} end
@@ -49,11 +58,11 @@ local moved = {'raced'}
 if (redis.call('HGET', KEYS[1], 'current') or '0') ~= ARGV[1] then moved[#moved + 1] = 'generation' end
 for i = 4, #KEYS do
   local found = redis.call('GETRANGE', KEYS[i], 0, 7)
-  if found ~= ARGV[2 * i - 2] then moved[#moved + 1] = KEYS[i] end
+  if found ~= ARGV[2 * i - 3] then moved[#moved + 1] = KEYS[i] end
 end
 if #moved > 1 then return moved end
-for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i - 1]) end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[5])
+for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i - 2]) end
+redis.call('SET', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[3], ARGV[4], ARGV[3])
 return {'committed'}
 """
@@ -62,21 +71,28 @@ return {'committed'}
 class RedisStore(GenerationBook):
     """See ``Store``."""
 
-    def __init__(self, url: str, layout: str, replicas: int = 0) -> None:
-        """Connect.
+    def __init__(self, url: str, layout: str, replicas: int = 0, timeout_seconds: float = 0.3) -> None:
+        """Prepare to connect; the server may be away.
 
         Args:
             url: Address of the primary.
             layout: Version of the state blobs that this build reads.
             replicas: How many replicas must have a commit before it is published.
+            timeout_seconds: How long a payment waits for one answer.
         """
         super().__init__(layout)
         self._trusted: str | None = None
-        self._redis: Any = redis.Redis.from_url(url, redis_connect_func=self._greet)
-        self._whoever: Any = redis.Redis.from_url(url)
+        waiting = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
+        if replicas:
+            waiting["socket_timeout"] += REPLICATION_MS / 1000
+        self._redis: Any = redis.Redis.from_url(url, redis_connect_func=self._greet, retry=_once(), **waiting)
+        self._trimming: Any = redis.Redis.from_url(url, retry=_once(), **waiting)
+        patient = {"socket_timeout": PATIENT_SECONDS, "socket_connect_timeout": PATIENT_SECONDS}
+        self._whoever: Any = redis.Redis.from_url(url, retry=_once(), **patient)
         self._replicas = replicas
-        with _answering():
-            self._commit_sha = self._redis.script_load(COMMIT)
+        self._unreplicated = 0
+        self._replicas_again_at = 0.0
+        self._commit_sha = sha1(COMMIT.encode(), usedforsecurity=False).hexdigest()
         self._expected = 0
 
     def _greet(self, connection: Any) -> None:
@@ -99,6 +115,8 @@ class RedisStore(GenerationBook):
         """
         with _answering():
             server = str(self._whoever.info("server")["run_id"])
+        # Whoever answers first is whom this process starts with; it compares that with the logs anyway.
+        self._trusted = self._trusted or server
         return None if server == self._trusted else server
 
     def trust(self, server: str) -> None:
@@ -154,10 +172,11 @@ class RedisStore(GenerationBook):
         """Write states, record and outbox entry in one script, or nothing.
 
         Raises:
-            StoreError: The server does not answer (whether it committed is unknown), or see ``Store``.
+            OutcomeUnknown: The server did not answer.
+            StoreError: See ``Store``.
         """
         envelope = msgpack.packb([message.topic, message.key, message.committed_at_ms])
-        arguments: list[Any] = [generation, message.value, envelope, message.record_id, RECORD_LIFE_MS]
+        arguments: list[Any] = [generation, message.value, envelope, message.record_id]
         for fold in folds:
             arguments.append(NUMBER.pack(fold.read) if fold.read else b"")
             arguments.append(NUMBER.pack(fold.got) + fold.blob)
@@ -176,50 +195,80 @@ class RedisStore(GenerationBook):
 
     def _run_commit(self, keys: list[str], arguments: list[Any]) -> list[Any]:
         script = (self._commit_sha, len(keys), *keys, *arguments)
-        with _answering():
+        with _answering(OutcomeUnknown):
             try:
-                answer: list[Any] = self._with_replicas(script) if self._replicas else self._redis.evalsha(*script)
+                waits = self._replicas and time.monotonic() >= self._replicas_again_at
+                answer: list[Any] = self._with_replicas(script) if waits else self._redis.evalsha(*script)
             except redis.exceptions.NoScriptError:
-                self._commit_sha = self._redis.script_load(COMMIT)
+                self._redis.script_load(COMMIT)
                 return self._run_commit(keys, arguments)
         return answer
 
     def _with_replicas(self, script: tuple[Any, ...]) -> list[Any]:
+        """Commit, and wait until replicas have it, so that what Kafka knows a replica knows.
+
+        Replicas that lag do not stop payments: what was published is safe in Kafka, and a replica that is promoted
+        without it is found out by comparing with the logs. So they are given up on for a while, and that is shown.
+        """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.evalsha(*script)
-        # In the same round trip, before anything is published: what Kafka knows, a replica knows.
         pipeline.execute_command("WAIT", self._replicas, REPLICATION_MS)
-        answer: list[Any] = pipeline.execute()[0]
-        return answer
+        answer, reached = pipeline.execute()
+        if reached < self._replicas:
+            self._unreplicated += 1
+            self._replicas_again_at = time.monotonic() + REPLICAS_AGAIN_SECONDS
+        else:
+            self._unreplicated = 0
+        committed: list[Any] = answer
+        return committed
+
+    def warnings(self) -> list[str]:
+        """Whether replicas lag."""
+        if not self._unreplicated:
+            return []
+        return [
+            f"{self._replicas} replicas should have every commit and did not within {REPLICATION_MS} ms, "
+            f"{self._unreplicated} times in a row; look at the replicas"
+        ]
 
     def published(self, record_ids: Sequence[str]) -> None:
         """Take messages out of the outbox."""
         if record_ids:
+            pipeline = self._trimming.pipeline(transaction=False)
+            for record_id in record_ids:
+                pipeline.pexpire(_record_key(record_id), RECORD_LIFE_MS)
+            # After that: a record that leaves the outbox without an end would stay for ever.
+            pipeline.hdel(OUTBOX_KEY, *record_ids)
             with _answering():
-                self._whoever.hdel(OUTBOX_KEY, *record_ids)
+                pipeline.execute()
 
     def unpublished(self, committed_before_ms: int, limit: int) -> list[Message]:
         """Messages still in the outbox that were committed before a time."""
-        found: list[Message] = []
         with _answering():
-            for raw_id, envelope in sorted(self._whoever.hgetall(OUTBOX_KEY).items()):
-                topic, key, committed_at_ms = msgpack.unpackb(envelope)
-                if committed_at_ms < committed_before_ms and len(found) < limit:
-                    value = self._whoever.get(_record_key(raw_id.decode()))
-                    found.append(Message(raw_id.decode(), topic, key, value, committed_at_ms))
-        return found
+            entries = [
+                (raw_id.decode(), *msgpack.unpackb(envelope))
+                for raw_id, envelope in sorted(self._whoever.hgetall(OUTBOX_KEY).items())
+            ]
+            old = [entry for entry in entries if entry[3] < committed_before_ms][:limit]
+            values = self._whoever.mget([_record_key(entry[0]) for entry in old]) if old else []
+        # An entry that another worker just took out may have lost its record by now.
+        return [
+            Message(record_id, topic, key, value, at_ms)
+            for (record_id, topic, key, at_ms), value in zip(old, values, strict=True)
+            if value is not None
+        ]
 
     def force_to_disk(self) -> None:
         """Wait until the append-only file is synced, where the server keeps one.
 
         Raises:
-            StoreError: It is not after a second.
+            StoreError: It is not after two seconds.
         """
         with _answering():
-            if self._redis.config_get("appendonly").get("appendonly") != "yes":
+            if self._whoever.config_get("appendonly").get("appendonly") != "yes":
                 return
             # WAITAOF speaks of what its own connection wrote, and of everything before that.
-            pipeline = self._redis.pipeline(transaction=False)
+            pipeline = self._whoever.pipeline(transaction=False)
             pipeline.set(FORCED_KEY, b"")
             pipeline.execute_command("WAITAOF", 1, 0, SYNC_MS)
             _, (is_synced, _) = pipeline.execute()
@@ -238,6 +287,15 @@ class RedisStore(GenerationBook):
             with _answering():
                 restored += sum(bool(done) for done in pipeline.execute())
         return restored
+
+    def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:
+        """Let another record, which is published, answer for an id."""
+        left_ms = max(1, committed_at_ms + RECORD_LIFE_MS - now_ms)
+        pipeline = self._whoever.pipeline(transaction=True)
+        pipeline.set(_record_key(record_id), record, px=left_ms)
+        pipeline.hdel(OUTBOX_KEY, record_id)
+        with _answering():
+            pipeline.execute()
 
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""
@@ -284,13 +342,21 @@ class RedisStore(GenerationBook):
 
     def close(self) -> None:
         """Close the connections."""
-        self._redis.close()
-        self._whoever.close()
+        for client in (self._redis, self._trimming, self._whoever):
+            client.close()
+
+
+def _once() -> Retry:
+    """No retries of the client's own: whoever waits knows for how long it may, and what is safe to repeat."""
+    return Retry(NoBackoff(), 0)
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _answering(silence: type[StoreError] = StoreAway) -> Iterator[None]:
     """Say it as a store does when the server is away, or writes nothing (memory full, made a replica).
+
+    Args:
+        silence: What it means that there is no answer.
 
     Raises:
         StoreError: The server does not answer, or refuses.
@@ -298,9 +364,9 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as away:
-        raise StoreError(f"the online store does not answer: {away}") from away
+        raise silence(f"the online store does not answer: {away}") from away
     except (redis.OutOfMemoryError, redis.ReadOnlyError) as refused:
-        raise StoreError(f"the online store takes no commits: {refused}") from refused
+        raise StoreAway(f"the online store takes no commits: {refused}") from refused
 
 
 def _run_id(server: str) -> str:

@@ -18,7 +18,7 @@ def of_log(records: Sequence[bytes], folds: Sequence[bytes]) -> list[pa.RecordBa
     asked = pa.array([True] * len(records))
     decided = pa.record_batch({"record": [record.decode() for record in records], "asked": asked})
     labelled = pa.record_batch({"value": pa.array([fold.decode() for fold in folds], pa.string())})
-    events = [*eventing.of_decisions([decided]), *eventing.of_label_folds([labelled])]
+    events = [*eventing.of_decisions([decided]), *eventing.of_folds([labelled])]
     return list(_vectors(replaying.live_by_key(events, current=0)))
 
 

@@ -18,8 +18,10 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.labels import PaymentReference, reference_key
 from pix.store.interface import Store
 from serving.base import Base
+from serving.breakers import Breakers
 from serving.build import Builder
 from serving.keeper import StoreKeeper
+from serving.outage import Outage
 from serving.pipeline import DecisionPipeline, Done
 
 ACCOUNTS = 40
@@ -119,7 +121,16 @@ class Lake:
         )
 
 
-def keeper(site: Site, lake: Lake, *, layout: str = STATE_LAYOUT, token_key: int = 1, name: str = "me") -> StoreKeeper:
+def keeper(
+    site: Site,
+    lake: Lake,
+    *,
+    layout: str = STATE_LAYOUT,
+    token_key: int = 1,
+    name: str = "me",
+    outage: Outage | None = None,
+    breakers: Breakers | None = None,
+) -> StoreKeeper:
     return StoreKeeper(
         store=site.store,
         logs=site.logs,
@@ -129,4 +140,6 @@ def keeper(site: Site, lake: Lake, *, layout: str = STATE_LAYOUT, token_key: int
         flush=lambda: flushed(site.store, site.logs),
         now_ms=site.clock,
         name=name,
+        outage=outage or Outage(),
+        breaker=(breakers or Breakers()).store,
     )

@@ -16,7 +16,7 @@ from pix.engines import kernel
 from pix.engines.events import kind_of
 from pix.engines.layout import STATE_LAYOUT
 from pix.features import ROLES
-from pix.logged import LoggedFold, ReferenceChange, folds_of_decision, folds_of_label
+from pix.logged import LoggedFold, ReferenceChange, folds_of_decision, folds_of_record
 from pix.store.interface import Stored, open_store
 from pix.store.memory import MemoryStore
 from serving.pipeline import PAYEE_SIDE
@@ -60,7 +60,7 @@ class Run:
             for fold in folds_of_decision(record):
                 found.setdefault(fold.key, []).append(fold)
         for raw in self.folds.values():
-            for fold in folds_of_label(json.loads(raw)):
+            for fold in folds_of_record(json.loads(raw)):
                 found.setdefault(fold.key, []).append(fold)
         return {key: sorted(folds, key=lambda fold: fold.got) for key, folds in found.items()}
 

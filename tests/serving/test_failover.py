@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from site_by_hand import Lake, Site, keeper
 from written_logs import flushed
 
 from pix.engines.layout import STATE_LAYOUT
+from pix.store import redis as redis_store
 from pix.store.errors import StoreError
 from pix.store.interface import open_store
+from pix.store.redis import REPLICATION_MS
 from serving.keeper import StoreKeeper
 
 
@@ -90,6 +93,29 @@ def test_a_promoted_replica_that_misses_commits_is_store_loss(pair: Pair, site: 
     flushed(site.store, site.logs)
     _fail_over(pair, site, kept)
     assert site.store.snapshot("x", []).generation == 2
+
+
+def test_a_replica_that_lags_holds_nobody_up_for_long_and_is_told_of(
+    pair: Pair, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "REPLICAS_AGAIN_SECONDS", 0.3)
+    keeper(site, Lake(tmp_path / "lake")).look()
+    site.live(1, 0, 3)
+    assert site.store.warnings() == []
+    os.kill(pair.replica._process.pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        site.live(2, 100, 20)
+        took = time.monotonic() - started
+        (warning,) = site.store.warnings()
+    finally:
+        os.kill(pair.replica._process.pid, signal.SIGCONT)
+    assert "1 replicas should have every commit" in warning
+    # Waited for once in a while, not by every commit.
+    assert REPLICATION_MS / 1000 <= took < 20 * REPLICATION_MS / 1000
+    time.sleep(0.3)
+    site.live(3, 200, 1)
+    assert site.store.warnings() == []
 
 
 def _fail_over(pair: Pair, site: Site, kept: StoreKeeper) -> None:

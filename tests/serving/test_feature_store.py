@@ -21,7 +21,7 @@ from fraud_assets.lake import LakeResource
 from fraud_assets.silver import BRONZE_FOLDS
 from pix.engines import kernel
 from pix.engines.events import event_of, kind_of
-from pix.logged import ReferenceChange, folds_of_decision, folds_of_label
+from pix.logged import ReferenceChange, folds_of_decision, folds_of_record
 from pix.offline import vectors
 from pix.offline.tables import (
     BASE_STATES,
@@ -172,7 +172,7 @@ def test_many_runs_equal_one_from_the_beginning(lake: LakeResource) -> None:
 def next_generation(base: Iterable[Any], imports: int, records: list[bytes], folds: list[bytes]) -> MemoryStore:
     """The referee: the next generation of the store, folded event by event over the new base."""
     happened: defaultdict[str, dict[int, Any]] = defaultdict(dict)
-    of_labels = (fold for text in folds for fold in folds_of_label(json.loads(text)))
+    of_labels = (fold for text in folds for fold in folds_of_record(json.loads(text)))
     for fold in (*(fold for text in records for fold in folds_of_decision(json.loads(text))), *of_labels):
         happened[fold.key][fold.got] = fold.what
     store = store_on(base, imports)

@@ -204,6 +204,10 @@ def test_the_store_and_the_model_are_shown(client: TestClient) -> None:
         "unpublished": 0,
         "problem": None,
         "generations": [],
+        "mode": "normal",
+        "outage": None,
+        "warnings": [],
+        "breakers": {"store": "closed", "broker": "closed"},
     }
     assert client.get("/model").json()["model"]["version"] == "1"
 

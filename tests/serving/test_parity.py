@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 from traffic import KEYRING, NOW_MS, Clock, StubbornModel, arrival, label, pipeline, random_message
+from written_logs import WrittenLogs, flushed
 
 from pix.contracts import DAY_MS, HOUR_MS, MINUTE_MS, behind_the_door, canonical_json
 from pix.engines import kernel
 from pix.engines.events import kind_of
 from pix.offline.features import HistoryFeatures, Log, of_decisions, of_history
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
+from pix.topics import FOLDS
+from serving.degraded import decide_by_rules
 from serving.pipeline import Done
+from serving.reconciling import Reconciler
 
 HISTORY = "history string, import_number int, end_to_end_id string, tenant string, event_time_ms long, payment string"
 HISTORY_LABELS = "end_to_end_id string, tenant string, known_at_ms long, label_id string, kind string"
@@ -54,6 +58,20 @@ def decide_live(store: Store, seed: int, first: int, count: int, records: list[b
             folded = decider.fold_label(label(labelled, kind, clock.now_ms), clock.now_ms)
             assert isinstance(folded, Done)
             folds.append(folded.record)
+
+
+def decide_without_store(store: Store, records: list[bytes], folds: list[bytes]) -> None:
+    """Payments that were decided while the store was away, folded when it came back."""
+    draw, clock = random.Random(8), Clock(NOW_MS + 40 * DAY_MS)
+    decider, logs = pipeline(store, clock, StubbornModel()), WrittenLogs()
+    for number in range(20):
+        sent = random_message(draw, 80_000 + number, clock.now_ms - draw.choice([0, DAY_MS]), accounts=12)
+        record = decide_by_rules(decider, decider.seen(sent, arrival(clock.now_ms, number)))
+        assert Reconciler(store, logs, clock).fold(record)
+        records.append(record)
+    flushed(store, logs)
+    folds += [value for (topic, _), values in logs.topics.items() if topic == FOLDS for value in values
+              if json.loads(value)["kind"] == "payment"]  # fmt: skip
 
 
 @dataclass
@@ -135,11 +153,13 @@ def test_spark_recomputes_every_logged_vector(spark: Any, tmp_path: Path) -> Non
         thread.start()
     for thread in threads:
         thread.join()
+    decide_without_store(store, records, folds)
+    decide_live(store, 9, 90_000, 30, records, folds)
     states = live_states(store)
     store.close()
 
     found = offline(spark, payments, labels, records, folds)
-    assert len(found.live) == len(records) == 300 // workers * workers
+    assert len(found.live) == len(records) == 300 // workers * workers + 20 + 30
     logged = {record["end_to_end_id"]: tuple(record["features"]) for record in map(json.loads, records)}
     assert [identity for identity, vector in found.live.items() if vector != logged[identity]] == []
     assert found.states == states

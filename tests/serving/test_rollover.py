@@ -22,7 +22,7 @@ from pix.engines import kernel
 from pix.engines.events import kind_of
 from pix.engines.layout import STATE_LAYOUT
 from pix.engines.online import Desk, pack
-from pix.logged import ReferenceChange, folds_of_decision, folds_of_label
+from pix.logged import ReferenceChange, folds_of_decision, folds_of_record
 from pix.store.errors import LayoutMismatch, StoreLoading, StoreLost
 from pix.store.generation import LEASE_MS
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
@@ -236,7 +236,7 @@ def _wrongly_decided(logs: WrittenLogs, bases: dict[int, Past]) -> list[str]:
     """Decisions whose vector is not what base and logs say at the numbers that they read."""
     folds: dict[str, dict[int, Any]] = {}
     for (topic, _), values in logs.topics.items():
-        of = folds_of_decision if topic == topics.DECISIONS else folds_of_label
+        of = folds_of_decision if topic == topics.DECISIONS else folds_of_record
         for fold in (fold for value in set(values) for fold in of(json.loads(value))):
             if not isinstance(fold.what, ReferenceChange):
                 assert folds.setdefault(fold.key, {}).setdefault(fold.got, fold.what) == fold.what

@@ -29,8 +29,9 @@ class WrittenLogs:
     def rows(self) -> int:
         return sum(self.taken.values())
 
-    def lake(self) -> Iterator[Messages]:
-        yield from self._read({}, self.taken)
+    def lake(self, containing: str = "") -> Iterator[Messages]:
+        for messages in self._read({}, self.taken):
+            yield [(topic, value) for topic, value in messages if containing.encode() in value]
 
     def lake_ends(self) -> Ends:
         return dict(self.taken)

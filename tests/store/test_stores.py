@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pix.store.errors import BuildBusy, LayoutMismatch, StoreError, StoreLoading, StoreLost
+from pix.store import lmdb as lmdb_store
+from pix.store.errors import BuildBusy, LayoutMismatch, StoreAway, StoreError, StoreLoading, StoreLost
 from pix.store.generation import LEASE_MS, Generation, Identity
 from pix.store.interface import (
     GENERATION_KEY,
@@ -200,6 +201,18 @@ def test_lost_records_are_put_back_and_others_stay(store: Store) -> None:
     assert [(each.record, each.is_published) for each in found] == [(b"here", False), (b"back", True), (None, True)]
 
 
+def test_a_record_expires_only_after_it_left_the_outbox(valkey: str) -> None:
+    import redis
+
+    server, opened = redis.Redis.from_url(valkey), open_store(valkey, "layout-1")
+    server.flushall()
+    opened.commit(message("id-1", b"kept"), [], 0)
+    assert server.ttl("record|id-1") == -1
+    opened.published(["id-1"])
+    assert 0 < server.pttl("record|id-1") <= RECORD_LIFE_MS
+    opened.close()
+
+
 def test_content_that_is_gone_is_never_an_empty_beginning(url: str, store: Store) -> None:
     if not url.startswith("redis"):
         pytest.skip("an open LMDB file cannot be emptied from outside")
@@ -227,6 +240,17 @@ def test_a_server_that_takes_no_commits_is_away(valkey: str) -> None:
         server.config_set("maxmemory", "0")
     assert opened.snapshot("id-1", []).record is None
     assert opened.commit(message("id-1"), [], 0) == Committed()
+    opened.close()
+
+
+def test_a_file_that_is_full_is_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lmdb_store, "MAP_BYTES", 2**18)
+    opened = open_store(f"lmdb://{tmp_path}", "layout-1")
+    opened.commit(message("id-0", b"x" * 50_000), [], 0)
+    with pytest.raises(StoreAway, match="give its disk room"):
+        opened.commit(message("id-1", b"x" * 2**18), [], 0)
+    assert opened.snapshot("id-1", []).record is None
+    assert opened.snapshot("id-0", []).record is not None
     opened.close()
 
 

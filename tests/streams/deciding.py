@@ -15,7 +15,6 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
 from serving.http import Running, create_app
-from serving.outbox import sweep
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
@@ -36,7 +35,7 @@ def main(bootstrap: str, home: str, port: str) -> None:
 
     async def keep_sweeping(running: Running) -> None:
         while True:
-            await sweep(running, epoch_ms(), older_than_ms=1_000)
+            await running.delivery.sweep(epoch_ms(), older_than_ms=1_000)
             await asyncio.sleep(SWEEP_SECONDS)
 
     @asynccontextmanager

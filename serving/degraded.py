@@ -1,0 +1,44 @@
+"""A decision without the online store: by the payment's own facts and the policy's rules; nothing is committed."""
+
+from pix.engines import kernel
+from pix.engines.events import NOTHING_CARRIED, entity_keys
+from pix.features import FEATURE_NAMES
+from pix.logged import SIDES
+from serving.pipeline import DecisionPipeline, Judgement, Sighting
+
+DEGRADED = "degraded:store"
+
+
+def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
+    """The final bytes of a decision for which no state was read: its features of states are missing.
+
+    Rules whose facts are missing do not hit, and the model is not asked: it learnt from payments with a past.
+
+    Args:
+        pipeline: Has policy, clock and what stands on every record.
+        sighting: The payment as it came in.
+    """
+    features = kernel.listed(kernel.vector(sighting.payment, sighting.event_ms, {}))
+    policy = pipeline.policy()
+    judgement = Judgement(
+        generation=0,
+        imports=0,
+        read={},
+        features=features,
+        carried=NOTHING_CARRIED,
+        raw_score=None,
+        probability=None,
+        verdict=policy.judge(None, dict(zip(FEATURE_NAMES, features, strict=True))),
+        reasons=[],
+        model=None,
+        policy_version=policy.version,
+    )
+    keys = entity_keys(sighting.payment)
+    return pipeline.record(
+        sighting,
+        judgement,
+        pipeline.now_ms(),
+        mode=DEGRADED,
+        states={role: {"key": key, "read": None, "got": None} for role, key in keys.items()},
+        carried={side: {"value": None, "read": None} for side in SIDES},
+    )
