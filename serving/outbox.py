@@ -2,7 +2,7 @@
 
 import time
 
-from serving.http import PUBLISH_SECONDS, Running
+from serving.running import PUBLISH_SECONDS, Running
 
 DRAIN_SECONDS = 8.0
 FOR_EVER_MS = 2**62

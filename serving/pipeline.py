@@ -54,6 +54,7 @@ PUBLIC_FIELDS = (
 )
 PAYEE_SIDE = frozenset({"payee_account", "payee_person"})
 MAX_RACES = 100
+NOT_NEW = "end_to_end_id was decided or imported before; a dry run needs an id of its own"
 IMPORTED = "end_to_end_id belongs to an imported payment"
 FORGOTTEN = "end_to_end_id was decided so long ago that its answer is not kept any more"
 
@@ -85,12 +86,14 @@ class Arrival:
         body_sha256: SHA-256 of the bytes as sent, hex.
         origin: ``{"kind": "rest", "client"}`` or ``{"kind": "kafka", "topic", "partition", "offset"}``.
         trace_id: 32 hex digits.
+        forced: Action that a test account asks for; only in local mode.
     """
 
     received_at_ms: int
     body_sha256: str
     origin: Mapping[str, object]
     trace_id: str
+    forced: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class DecisionPipeline:
         """
         payment = behind_the_door(message, self.keyring)
         digest = payment_digest(payment)
-        record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
+        record_id = decision_id(payment.tenant, payment.end_to_end_id)
         packed = pack(payment, entity_keys(payment))
         reference = reference_key(payment.tenant, payment.end_to_end_id)
         event_ms = min(payment.initiated_at_ms, arrival.received_at_ms)
@@ -174,13 +177,34 @@ class DecisionPipeline:
             desk = desk_of_this_thread()
             desk.load(packed, event_ms, [snapshot.states[key].blob for key in packed.slots])
             if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
-                judgement = self._judge(desk, packed.keys, snapshot)
+                judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
             done = self._commit(payment, digest, event_ms, arrival, packed, desk, snapshot, judgement)
             if done is not None:
                 return done
         raise TooManyRaces(f"{payment.end_to_end_id}: lost {MAX_RACES} races for its accounts; try again")
 
-    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot) -> Judgement:
+    def dry_run(self, message: PaymentMessage, arrival: Arrival) -> bytes | Conflict:
+        """What would be decided on a new payment now; nothing is stored.
+
+        Returns:
+            The answer, marked ``dry_run``; a conflict where the id has been decided, so that its answer stands.
+
+        Raises:
+            pix.store.interface.StoreError: The store cannot answer.
+        """
+        payment = behind_the_door(message, self.keyring)
+        packed = pack(payment, entity_keys(payment))
+        reference = reference_key(payment.tenant, payment.end_to_end_id)
+        record_id = decision_id(payment.tenant, payment.end_to_end_id)
+        snapshot = self.store.snapshot(record_id, [*packed.slots, reference])
+        if snapshot.record is not None or snapshot.states[reference].number:
+            return Conflict(NOT_NEW)
+        desk, event_ms = desk_of_this_thread(), min(payment.initiated_at_ms, arrival.received_at_ms)
+        desk.load(packed, event_ms, [snapshot.states[key].blob for key in packed.slots])
+        judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
+        return canonical_json({**self._public(payment, arrival, judgement, self.now_ms()), "dry_run": True})
+
+    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot, forced: str | None) -> Judgement:
         vector, carried = desk.read()
         features = kernel.listed(vector)
         champion = self.champion()
@@ -189,6 +213,8 @@ class DecisionPipeline:
         facts = dict(zip(FEATURE_NAMES, features, strict=True))
         policy = self.policy()
         verdict = policy.judge(probability, facts)
+        if forced is not None:
+            verdict = verdict.forced(forced)
         shown = champion is not None and verdict.action != "ALLOW"
         return Judgement(
             generation=snapshot.generation,
@@ -243,7 +269,7 @@ class DecisionPipeline:
                 "token_key_version": self.keyring.current,
             }
         )
-        record_id = f"{payment.tenant}|decision|{payment.end_to_end_id}"
+        record_id = decision_id(payment.tenant, payment.end_to_end_id)
         message = Message(record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
         reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
@@ -337,6 +363,11 @@ class DecisionPipeline:
         message = Message(record_id, topics.FOLDS, label.end_to_end_id, record, now_ms)
         result = self.store.commit(message, written, snapshot.generation)
         return Done(record, message) if isinstance(result, Committed) else None
+
+
+def decision_id(tenant: str, end_to_end_id: str) -> str:
+    """Id of a payment's record in the store."""
+    return f"{tenant}|decision|{end_to_end_id}"
 
 
 def answer(record: bytes) -> bytes:

@@ -19,13 +19,16 @@ from pix.settings import Settings
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
 from serving.champion import ChampionKeeper
-from serving.http import Running, create_app
+from serving.health import Health
+from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
 from serving.outbox import drain, sweep
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
+from serving.running import Running
+from serving.trial_accounts import TEST_ACCOUNTS
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ def epoch_ms() -> int:
 )
 @bentoml.asgi_app(app, path="/v1")
 class DecisionService:
-    """Decides Pix payments; see ``serving.http`` for the routes."""
+    """Decides Pix payments; see ``serving.http`` for the routes and ``serving.health`` for the probes."""
 
     def __init__(self) -> None:
         settings = Settings()
@@ -75,6 +78,8 @@ class DecisionService:
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         api_key = (self._settings.secrets / "api-key").read_text().strip()
         running = Running(self._pipeline, publisher, api_key)
+        if self._settings.is_local and self._settings.test_accounts:
+            running.test_accounts = TEST_ACCOUNTS
         running.keeper = self._keeper(running)
         await self._refresh_champion()
         self._tasks = [
@@ -94,11 +99,6 @@ class DecisionService:
             task.cancel()
         await asyncio.to_thread(self._publisher.close)
         self._pipeline.store.close()
-
-    def __is_ready__(self) -> bool:
-        """Whether payments are taken: the service has started, and its store can be used."""
-        running: Running | None = getattr(app.state, "running", None)
-        return running is not None and running.keeper is not None and running.keeper.problem is None
 
     def _keeper(self, running: Running) -> StoreKeeper:
         loop = asyncio.get_running_loop()
@@ -150,3 +150,7 @@ class DecisionService:
             except Exception:
                 log.exception("the outbox could not be swept; trying again")
             await asyncio.sleep(SWEEP_SECONDS)
+
+
+# Otherwise the probes would not say why, and the front page would show other documents than the API's.
+DecisionService.add_asgi_middleware(Health, app=app)  # type: ignore[attr-defined]
