@@ -95,10 +95,10 @@ class Settings(BaseSettings):
         return self.home.expanduser().absolute()
 
     @property
-    def is_local(self) -> bool:
-        """Whether every part of the instance is this home's own."""
+    def offers_test_accounts(self) -> bool:
+        """Whether they are wanted, and every part of the instance is this home's own."""
         elsewhere = (self.kafka_bootstrap, self.store_url, self.lake_root, self.mlflow_uri, self.serving_url)
-        return not any(elsewhere)
+        return self.test_accounts and not any(elsewhere)
 
     @property
     def lake(self) -> str:

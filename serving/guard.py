@@ -30,7 +30,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, count, pass on."""
-        is_open = scope["type"] != "http" or OPEN_PATHS.fullmatch(scope["path"].removeprefix(scope.get("root_path", "")))
+        is_open = scope["type"] != "http" or OPEN_PATHS.fullmatch(
+            scope["path"].removeprefix(scope.get("root_path", ""))
+        )
         if is_open:
             await self._inner(scope, receive, send)
             return

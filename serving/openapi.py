@@ -57,7 +57,6 @@ def document() -> dict[str, Any]:
             "description": _DESCRIPTION,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "servers": [{"url": "/v1", "description": "Version 1 of this service."}],
         "security": [{"key": []}],
         "tags": [

@@ -78,7 +78,7 @@ class DecisionService:
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         api_key = (self._settings.secrets / "api-key").read_text().strip()
         running = Running(self._pipeline, publisher, api_key)
-        if self._settings.is_local and self._settings.test_accounts:
+        if self._settings.offers_test_accounts:
             running.test_accounts = TEST_ACCOUNTS
         running.keeper = self._keeper(running)
         await self._refresh_champion()
