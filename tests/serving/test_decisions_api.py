@@ -109,10 +109,13 @@ def test_a_dry_run_of_what_was_decided_is_refused(client: ApiClient) -> None:
     assert client.post("/decisions:dry-run", json=body(2, amount_cents=0)).status_code == 422
 
 
-def test_feedback_is_a_label_once_kafka_has_it(client: ApiClient, kafka: HandBroker) -> None:
-    decided = client.post("/decisions", json=body(1)).json()
-    verdict = {"kind": "confirmed", "fraud_type": "SCAM"}
-    first, again = (client.post(f"/decisions/{ID}/feedback", json=verdict) for _ in range(2))
+def test_feedback_is_a_label_once_kafka_has_it(store: MemoryStore, kafka: HandBroker) -> None:
+    clock, verdict = Clock(), {"kind": "confirmed", "fraud_type": "SCAM"}
+    with opened(api(store, kafka, clock=clock)) as client:
+        decided = client.post("/decisions", json=body(1)).json()
+        first = client.post(f"/decisions/{ID}/feedback", json=verdict)
+        clock.now_ms += DAY_MS
+        again = client.post(f"/decisions/{ID}/feedback", json=verdict)
     assert (first.status_code, again.content) == (202, first.content)
     sent = kafka.taken[-1]
     assert (sent.topic, sent.key, sent.value) == (topics.LABELS, ID, first.content)
