@@ -16,8 +16,11 @@ def named_decision(request: Request) -> tuple[str, str] | None:
     """Tenant and EndToEndId that the address names; None where the id has no such shape, so that nothing has it.
 
     Raises:
-        InvalidFields: The tenant has no such shape.
+        InvalidFields: The tenant has no such shape, or the query asks for something else.
     """
+    if unknown := len(request.query_params.keys() - {"tenant"}):
+        # A mistyped name would silently mean the default tenant.
+        raise InvalidFields(FieldError("", f"the query has {unknown} parameters beside tenant"))
     tenants = request.query_params.getlist("tenant") or ["default"]
     if len(tenants) > 1 or not _TENANT.fullmatch(tenants[0]):
         raise InvalidFields(FieldError("tenant", "must be one name of small letters, digits and hyphens, at most 32"))
