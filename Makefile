@@ -38,8 +38,9 @@ bench: setup ## Measure, everything or GROUPS="stores windows"
 simulator-docs: setup ## Write the figures and pictures of docs/simulator.md anew (ten minutes)
 	@$(VENV)/python scripts/simulator_report.py
 
-contracts: setup ## Write the published contracts anew from the models
+contracts: setup ## Write contracts/ and docs/problems.md anew from the models
 	@$(VENV)/python -m pix.contracts
+	@$(VENV)/python -m serving
 
 features: setup ## Write the catalogue of features anew from the declarations
 	@$(VENV)/python -m pix.features

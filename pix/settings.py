@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     serving_port: int = Field(3000, description="Port of the decision service.")
     serving_url: str = Field("", description="Your own deployment of the service; empty starts a local one.")
     policy_file: Path = Field(Path("config/policy.yaml"), description="The decision policy.")
+    test_accounts: bool = Field(
+        True, description="Accounts that force an action (docs/api.md); only where no part is somebody else's."
+    )
 
     dagster_port: int = Field(3070, description="Port of the Dagster webserver.")
     dagster_code_port: int = Field(4266, description="Port of the Dagster code server.")
@@ -97,6 +100,12 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """The home as an absolute path."""
         return self.home.expanduser().absolute()
+
+    @property
+    def offers_test_accounts(self) -> bool:
+        """Whether they are wanted, and every part of the instance is this home's own."""
+        elsewhere = (self.kafka_bootstrap, self.store_url, self.lake_root, self.mlflow_uri, self.serving_url)
+        return self.test_accounts and not any(elsewhere)
 
     @property
     def lake(self) -> str:

@@ -20,6 +20,7 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
     """
     features = kernel.listed(kernel.vector(sighting.payment, sighting.event_ms, {}))
     policy = pipeline.policy()
+    verdict = policy.judge(None, dict(zip(FEATURE_NAMES, features, strict=True)))
     judgement = Judgement(
         generation=0,
         imports=0,
@@ -28,7 +29,7 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
         carried=NOTHING_CARRIED,
         raw_score=None,
         probability=None,
-        verdict=policy.judge(None, dict(zip(FEATURE_NAMES, features, strict=True))),
+        verdict=verdict if sighting.arrival.forced is None else verdict.forced(sighting.arrival.forced),
         reasons=[],
         model=None,
         policy_version=policy.version,

@@ -55,6 +55,7 @@ PUBLIC_FIELDS = (
 PAYEE_SIDE = frozenset({"payee_account", "payee_person"})
 MAX_RACES = 100
 OTHER_BODY = "end_to_end_id was decided before with another body"
+NOT_NEW = "end_to_end_id was decided or imported before; a dry run needs an id of its own"
 IMPORTED = "end_to_end_id belongs to an imported payment"
 FORGOTTEN = "end_to_end_id was decided so long ago that its answer is not kept any more"
 
@@ -89,12 +90,14 @@ class Arrival:
         body_sha256: SHA-256 of the bytes as sent, hex.
         origin: ``{"kind": "rest", "client"}`` or ``{"kind": "kafka", "topic", "partition", "offset"}``.
         trace_id: 32 hex digits.
+        forced: Action that a test account asks for; only in local mode.
     """
 
     received_at_ms: int
     body_sha256: str
     origin: Mapping[str, object]
     trace_id: str
+    forced: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,11 @@ class Judgement:
         """Whether the payment goes on: it is not held or blocked."""
         return self.verdict.action in ("ALLOW", "REVIEW")
 
+    @property
+    def mode(self) -> str:
+        """Of a decision for which the states were read."""
+        return "normal" if self.model else "degraded:model"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPipeline:
@@ -207,7 +215,7 @@ class DecisionPipeline:
             desk = desk_of_this_thread()
             desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
             if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
-                judgement = self._judge(desk, packed.keys, snapshot)
+                judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
             done = self._commit(sighting, packed, desk, snapshot, judgement)
             if done is not None:
                 self.shadow(payment.tenant, payment.end_to_end_id, judgement.features)
@@ -220,7 +228,28 @@ class DecisionPipeline:
         event_ms = min(payment.initiated_at_ms, arrival.received_at_ms)
         return Sighting(payment, payment_digest(payment), event_ms, arrival)
 
-    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot) -> Judgement:
+    def dry_run(self, message: PaymentMessage, arrival: Arrival) -> bytes | Conflict:
+        """What would be decided on a new payment now; nothing is stored.
+
+        Returns:
+            The answer, marked ``dry_run``; a conflict where the id has been decided, so that its answer stands.
+
+        Raises:
+            pix.store.interface.StoreError: The store cannot answer.
+        """
+        sighting = self.seen(message, arrival)
+        payment = sighting.payment
+        packed = pack(payment, entity_keys(payment))
+        reference = reference_key(payment.tenant, payment.end_to_end_id)
+        snapshot = self.store.snapshot(sighting.record_id, [*packed.slots, reference])
+        if snapshot.record is not None or snapshot.states[reference].number:
+            return Conflict(NOT_NEW)
+        desk = desk_of_this_thread()
+        desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
+        judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
+        return canonical_json({**_public(sighting, judgement, self.now_ms(), judgement.mode), "dry_run": True})
+
+    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot, forced: str | None) -> Judgement:
         vector, carried = desk.read()
         features = kernel.listed(vector)
         champion = self.champion()
@@ -229,6 +258,8 @@ class DecisionPipeline:
         facts = dict(zip(FEATURE_NAMES, features, strict=True))
         policy = self.policy()
         verdict = policy.judge(probability, facts)
+        if forced is not None:
+            verdict = verdict.forced(forced)
         shown = champion is not None and verdict.action != "ALLOW"
         return Judgement(
             generation=snapshot.generation,
@@ -253,8 +284,9 @@ class DecisionPipeline:
         states = {
             role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in packed.keys.items()
         }
-        mode = "normal" if judgement.model else "degraded:model"
-        record = self.record(sighting, judgement, now_ms, mode=mode, states=states, carried=_carried(judgement))
+        record = self.record(
+            sighting, judgement, now_ms, mode=judgement.mode, states=states, carried=_carried(judgement)
+        )
         message = Message(sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
         reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)

@@ -14,6 +14,9 @@ from pix.features import FEATURE_NAMES
 ACTIONS = ("ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK")
 """Every action, from the mildest to the most severe."""
 
+TEST_ACCOUNT = "test_account"
+"""Stands among the rule hits of a decision that a test account forced; no rule may be called so."""
+
 FACTS = frozenset(FEATURE_NAMES)
 
 
@@ -27,12 +30,14 @@ class Rule:
 
     Attributes:
         name: Shown as a rule hit.
+        when: The CEL expression.
         action: Applied when the condition holds.
         facts: Names that the condition reads.
         program: The compiled CEL expression.
     """
 
     name: str
+    when: str
     action: str
     facts: tuple[str, ...]
     program: cel.Program
@@ -50,6 +55,10 @@ class Verdict:
     action: str
     rule_hits: tuple[str, ...]
 
+    def forced(self, action: str) -> "Verdict":
+        """The verdict on a payment to a test account: its action, and beside the rules that hit, why."""
+        return Verdict(action, (*self.rule_hits, TEST_ACCOUNT))
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -57,11 +66,13 @@ class Policy:
 
     Attributes:
         version: First 16 hex digits of the file's SHA-256.
+        text: The file as it is.
         thresholds: Fraud probability from which each action applies.
         rules: In the file's order.
     """
 
     version: str
+    text: str
     thresholds: dict[str, float]
     rules: tuple[Rule, ...]
 
@@ -78,6 +89,11 @@ class Policy:
             asked += [action for action, threshold in self.thresholds.items() if probability >= threshold]
         return Verdict(max(asked, key=ACTIONS.index), tuple(rule.name for rule in hits))
 
+    def described(self) -> dict[str, object]:
+        """As JSON takes it."""
+        rules = [{"name": rule.name, "when": rule.when, "action": rule.action} for rule in self.rules]
+        return {"version": self.version, "text": self.text, "thresholds": self.thresholds, "rules": rules}
+
 
 def load_policy(path: Path) -> Policy:
     """Read and check a policy file.
@@ -86,14 +102,14 @@ def load_policy(path: Path) -> Policy:
         InvalidPolicy: The file is missing or some part of it is wrong; says which.
     """
     try:
-        raw = path.read_bytes()
-        content = yaml.safe_load(raw)
-    except (OSError, yaml.YAMLError) as broken:
+        text = path.read_bytes().decode()
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as broken:
         raise InvalidPolicy(f"policy {path} cannot be read: {broken}") from broken
     if not isinstance(content, dict) or set(content) - {"thresholds", "rules"}:
         raise InvalidPolicy(f"policy {path} must hold 'thresholds' and 'rules' and nothing else")
     rules = tuple(_rule(path, number, rule) for number, rule in enumerate(content.get("rules") or [], 1))
-    return Policy(sha256(raw).hexdigest()[:16], _thresholds(path, content.get("thresholds")), rules)
+    return Policy(sha256(text.encode()).hexdigest()[:16], text, _thresholds(path, content.get("thresholds")), rules)
 
 
 def _thresholds(path: Path, content: Any) -> dict[str, float]:
@@ -111,6 +127,8 @@ def _rule(path: Path, number: int, content: Any) -> Rule:
     where = f"policy {path}, rule {number}"
     if not isinstance(content, dict) or set(content) != {"name", "when", "action"}:
         raise InvalidPolicy(f"{where}: must have exactly name, when and action")
+    if content["name"] == TEST_ACCOUNT:
+        raise InvalidPolicy(f"{where}: the name {TEST_ACCOUNT} is kept for decisions that a test account forced")
     if content["action"] not in ACTIONS:
         raise InvalidPolicy(
             f"{where} ({content['name']}): action {content['action']!r} is not one of {', '.join(ACTIONS)}"
@@ -129,4 +147,4 @@ def _rule(path: Path, number: int, content: Any) -> Rule:
         raise InvalidPolicy(f"{where} ({content['name']}): {broken}") from broken
     if not isinstance(outcome, bool):
         raise InvalidPolicy(f"{where} ({content['name']}): must be true or false, is {type(outcome).__name__}")
-    return Rule(content["name"], content["action"], facts, program)
+    return Rule(content["name"], content["when"], content["action"], facts, program)

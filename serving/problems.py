@@ -1,39 +1,235 @@
-"""What goes wrong, as RFC 9457 problems."""
+"""What goes wrong, as RFC 9457 problems: every type once, with its meaning and what a caller does about it.
+
+``docs/problems.md`` is made from here (``python -m serving``), and so are the refusals in the OpenAPI document. A
+type's address is stable within v1: it is what callers decide by, never the title or the detail.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from pix.contracts import FieldError, canonical_json
 
-TITLES = {
-    400: ("not-json", "The body is not one JSON object"),
-    401: ("unauthorised", "A valid API key is required"),
-    404: ("not-found", "There is nothing here by that name"),
-    405: ("method", "The route takes another method"),
-    409: ("conflict", "The id belongs to another payment"),
-    413: ("too-large", "The body is too large"),
-    415: ("media-type", "The body must be application/json"),
-    422: ("invalid-fields", "Fields break the contract"),
-    424: ("needs-something", "Something that this needs is not there"),
-    429: ("too-many-requests", "Too many requests are under way"),
-    503: ("try-again", "The service cannot answer now"),
-}
+PROBLEM_JSON = "application/problem+json"
 
 
-def problem(status: int, detail: str, errors: Sequence[FieldError] = ()) -> dict[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemType:
+    """One kind of problem.
+
+    Attributes:
+        slug: Last part of its address.
+        status: HTTP status that it comes with.
+        title: The same for every problem of the type.
+        meaning: What happened, for the page of problems.
+        retry: Whether to send the request again, and how.
+        retry_after_seconds: What ``Retry-After`` says; None if trying again does not help.
+    """
+
+    slug: str
+    status: int
+    title: str
+    meaning: str
+    retry: str
+    retry_after_seconds: int | None = None
+
+    @property
+    def address(self) -> str:
+        """The problem's ``type``, relative to the service."""
+        return f"/problems/{self.slug}"
+
+
+_CORRECTED = "No. Correct the request; the same one is refused again."
+_SAME_BODY = "Yes: the same body after `Retry-After` seconds, then with growing pauses and jitter. Nothing is doubled."
+
+NOT_JSON = ProblemType(
+    slug="not-json",
+    status=400,
+    title="The body is not one JSON object",
+    meaning="The body is empty, cut off, not UTF-8, nested too deeply, no object, or holds NaN or Infinity.",
+    retry=_CORRECTED,
+)
+UNAUTHORISED = ProblemType(
+    slug="unauthorised",
+    status=401,
+    title="A valid API key is required",
+    meaning="There is no `Authorization: Bearer` header, or its key is not known.",
+    retry="With a valid key only.",
+)
+NO_SUCH_ROUTE = ProblemType(
+    slug="not-found",
+    status=404,
+    title="There is nothing at this address",
+    meaning="The path names no route of this version of the API.",
+    retry=_CORRECTED,
+)
+UNKNOWN_DECISION = ProblemType(
+    slug="unknown-decision",
+    status=404,
+    title="No decision on this payment is kept here",
+    meaning="The id was never decided under this tenant, or its record has left the online store, which keeps it for "
+    "8 days. `sentinela decision ID` finds older ones in the lake.",
+    retry="Only if the payment may still be on its way through Kafka.",
+)
+METHOD = ProblemType(
+    slug="method",
+    status=405,
+    title="The route takes another method",
+    meaning="`Allow` lists the methods that this route takes.",
+    retry=_CORRECTED,
+)
+TOO_SLOW = ProblemType(
+    slug="too-slow",
+    status=408,
+    title="The body did not arrive in time",
+    meaning="The request's body was not complete within 10 seconds. The connection is closed.",
+    retry="Yes: the same body, over a connection of its own.",
+)
+CONFLICT = ProblemType(
+    slug="conflict",
+    status=409,
+    title="The id belongs to another payment",
+    meaning="The EndToEndId was decided, or imported, with other content. Nothing was changed by this request.",
+    retry="No. The first decision stands; a new payment needs an id of its own.",
+)
+WITHDRAWN_VERDICT = ProblemType(
+    slug="withdrawn-verdict",
+    status=409,
+    title="The verdict was given before and withdrawn since",
+    meaning="The same feedback was folded once, and a later label says the opposite. Sent again it would be the same "
+    "label, which counts once.",
+    retry="With `known_at`, the time of the new verdict, which makes it a label of its own.",
+)
+TOO_LARGE = ProblemType(
+    slug="too-large",
+    status=413,
+    title="The body is too large",
+    meaning="A payment has at most 16,384 bytes, a batch 16,384,000. The connection is closed.",
+    retry=_CORRECTED,
+)
+MEDIA_TYPE = ProblemType(
+    slug="media-type",
+    status=415,
+    title="The body must be application/json",
+    meaning="The body has another media type or charset, or is compressed.",
+    retry=_CORRECTED,
+)
+INVALID_FIELDS = ProblemType(
+    slug="invalid-fields",
+    status=422,
+    title="Fields break the contract",
+    meaning="`errors` names each broken field and why; a reason never repeats a value.",
+    retry=_CORRECTED,
+)
+NEEDS_SOMETHING = ProblemType(
+    slug="needs-something",
+    status=424,
+    title="Something that this needs is not there",
+    meaning="The history that a rebuild of the online store begins with cannot be used; the detail says what to do.",
+    retry="After what the detail asks for.",
+)
+TOO_MANY_REQUESTS = ProblemType(
+    slug="too-many-requests",
+    status=429,
+    title="Too many requests are under way",
+    meaning="The worker answers as many requests as it can already; this one was not looked at.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+INTERNAL = ProblemType(
+    slug="internal",
+    status=500,
+    title="A fault in the service",
+    meaning="A defect; it is in the service's log under the request's `X-Request-Id`.",
+    retry="Once, with the same body; then report it.",
+)
+STARTING = ProblemType(
+    slug="starting",
+    status=503,
+    title="The service is starting",
+    meaning="The worker has not finished its start; `/readyz` says when it has.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+NOT_READY = ProblemType(
+    slug="not-ready",
+    status=503,
+    title="The service takes no payments now",
+    meaning="`/readyz` only: the detail says what is missing.",
+    retry="Ask again; payments sent meanwhile are refused with a problem of their own.",
+    retry_after_seconds=1,
+)
+STORE_UNAVAILABLE = ProblemType(
+    slug="store-unavailable",
+    status=503,
+    title="The online store cannot answer now",
+    meaning="It is away, is being built, or changes to its next generation; or it cannot do what an operator ordered.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+LOGS_UNAVAILABLE = ProblemType(
+    slug="logs-unavailable",
+    status=503,
+    title="Kafka or the lake cannot answer now",
+    meaning="What an operator ordered needs the logs, and they cannot be read.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+TOO_MANY_RACES = ProblemType(
+    slug="too-many-races",
+    status=503,
+    title="Other payments of the same accounts kept coming first",
+    meaning="The payment was not decided, and nothing was changed.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+NOT_DELIVERED = ProblemType(
+    slug="not-delivered",
+    status=503,
+    title="Kafka did not acknowledge in time",
+    meaning="The feedback may or may not be in Kafka. It is a label with the hash of its content as id, so that "
+    "sending it again makes no second one.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+
+PROBLEM_TYPES = (
+    NOT_JSON,
+    UNAUTHORISED,
+    NO_SUCH_ROUTE,
+    UNKNOWN_DECISION,
+    METHOD,
+    TOO_SLOW,
+    CONFLICT,
+    WITHDRAWN_VERDICT,
+    TOO_LARGE,
+    MEDIA_TYPE,
+    INVALID_FIELDS,
+    NEEDS_SOMETHING,
+    TOO_MANY_REQUESTS,
+    INTERNAL,
+    STARTING,
+    NOT_READY,
+    STORE_UNAVAILABLE,
+    LOGS_UNAVAILABLE,
+    TOO_MANY_RACES,
+    NOT_DELIVERED,
+)
+
+
+def problem(kind: ProblemType, detail: str, errors: Sequence[FieldError] = ()) -> dict[str, object]:
     """The content of a problem.
 
     Args:
-        status: HTTP status.
+        kind: Its type.
         detail: What happened and what to do; never holds a payment's values.
         errors: Broken fields.
     """
-    slug, title = TITLES[status]
     content: dict[str, object] = {
-        "type": f"urn:sentinela:problem:{slug}",
-        "title": title,
-        "status": status,
+        "type": kind.address,
+        "title": kind.title,
+        "status": kind.status,
         "detail": detail,
     }
     if errors:
@@ -41,8 +237,8 @@ def problem(status: int, detail: str, errors: Sequence[FieldError] = ()) -> dict
     return content
 
 
-def problem_response(status: int, detail: str, errors: Sequence[FieldError] = ()) -> Response:
-    """The problem as an answer; 429 and 503 say when to try again."""
-    headers = {"Retry-After": "1"} if status in (429, 503) else {}
-    body = canonical_json(problem(status, detail, errors))
-    return Response(body, status, headers, media_type="application/problem+json")
+def problem_response(kind: ProblemType, detail: str, errors: Sequence[FieldError] = ()) -> Response:
+    """The problem as an answer; where trying again helps, it says when."""
+    after = kind.retry_after_seconds
+    headers = {"Retry-After": str(after)} if after is not None else None
+    return Response(canonical_json(problem(kind, detail, errors)), kind.status, headers, media_type=PROBLEM_JSON)

@@ -25,14 +25,17 @@ from pix.tokens import ensure_keys, load_keyring
 from serving.breakers import Breakers
 from serving.champion import ChampionKeeper, Models
 from serving.delivery import SWEPT_AT_ONCE
-from serving.http import Running, create_app
+from serving.health import Health
+from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
 from serving.metrics import breaker_gauge
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
+from serving.running import Running
 from serving.shadow import Shadow
+from serving.trial_accounts import TEST_ACCOUNTS
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ def epoch_ms() -> int:
 )
 @bentoml.asgi_app(app, path="/v1")
 class DecisionService:
-    """Decides Pix payments; see ``serving.http`` for the routes."""
+    """Decides Pix payments; see ``serving.http`` for the routes and ``serving.health`` for the probes."""
 
     def __init__(self) -> None:
         settings = Settings()
@@ -112,6 +115,8 @@ class DecisionService:
         running = Running(
             self._pipeline, publisher, api_key, models=self._models, deadline_seconds=deadline, breakers=breakers
         )
+        if self._settings.offers_test_accounts:
+            running.test_accounts = TEST_ACCOUNTS
         running.keeper = self._keeper(running)
         if not await asyncio.to_thread(self._models.restore):
             await asyncio.to_thread(self._models.refresh, with_challenger=False)
@@ -133,11 +138,6 @@ class DecisionService:
         await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self._publisher.close)
         self._pipeline.store.close()
-
-    def __is_ready__(self) -> bool:
-        """Whether payments are taken: the service has started, and its store can be used."""
-        running: Running | None = getattr(app.state, "running", None)
-        return running is not None and running.keeper is not None and running.keeper.is_ready
 
     def _keeper(self, running: Running) -> StoreKeeper:
         loop = asyncio.get_running_loop()
@@ -184,3 +184,7 @@ class DecisionService:
                 log.exception("the outbox could not be swept; trying again")
             if swept < SWEPT_AT_ONCE:
                 await asyncio.sleep(SWEEP_SECONDS)
+
+
+# Otherwise the probes would not say why, and the front page would show other documents than the API's.
+DecisionService.add_asgi_middleware(Health, app=app)  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ DAY_MS = 24 * HOUR_MS
 # R$ 10 billion: nine million such payments in one window still fit a signed 64-bit sum.
 MAX_AMOUNT_CENTS = 10**12
 SHA256_SHAPE = "[0-9a-f]{64}"
+TENANT_SHAPE = "[a-z0-9-]{1,32}"
 _CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 # All but the day of the month; Python 3.13 would take 24:00, and no version takes a leap second.
 INSTANT_SHAPE = (
@@ -84,7 +85,7 @@ Instant = Annotated[int, PlainValidator(parse_instant), _shaped(INSTANT_SHAPE, f
 InstantMs = Annotated[int, Field(ge=-(10**14), le=10**15)]
 EndToEndId = Annotated[str, AfterValidator(_real_id), _shaped(END_TO_END_SHAPE)]
 Account = Annotated[str, Field(pattern=anchored(ACCOUNT_SHAPE))]
-Tenant = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+Tenant = Annotated[str, Field(pattern=anchored(TENANT_SHAPE))]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 # The first digit is the region: 1 North, 2 Northeast, 3 Southeast, 4 South, 5 Centre-West.
 Municipality = Annotated[str, Field(pattern=r"^[1-5][0-9]{6}$")]

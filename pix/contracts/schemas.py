@@ -62,9 +62,9 @@ CONTRACTS = (
 
 def schema(contract: Contract) -> dict[str, Any]:
     """JSON Schema (2020-12) of a message."""
-    content = _without_titles(contract.model.model_json_schema())
+    content = without_titles(contract.model.model_json_schema())
     if contract.model is PaymentMessage:
-        content["allOf"] = _rules_between_fields()
+        content["allOf"] = payment_rules()
     return {"$schema": DIALECT, "$id": f"urn:sentinela:contract:{contract.name}", "title": contract.name, **content}
 
 
@@ -73,7 +73,9 @@ def schema_text(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _rules_between_fields() -> list[dict[str, Any]]:
+def payment_rules() -> list[dict[str, Any]]:
+    """Rules between a payment's fields, as ``allOf``."""
+
     def when(field: str, values: list[str], shape: dict[str, Any]) -> dict[str, Any]:
         condition = {"required": [field], "properties": {field: {"enum": values}}}
         return {"if": condition, "then": {"properties": {"pix_key": shape}}}
@@ -82,13 +84,13 @@ def _rules_between_fields() -> list[dict[str, Any]]:
     return [*of_type, when("initiation", sorted(WITHOUT_KEY), {"type": "null"})]
 
 
-def _without_titles(node: Any) -> Any:
+def without_titles(node: Any) -> Any:
     """Without the titles that pydantic makes from names: they say nothing and double the file."""
     if isinstance(node, list):
-        return [_without_titles(item) for item in node]
+        return [without_titles(item) for item in node]
     if not isinstance(node, dict):
         return node
     # A field may be called title; then its value is a schema, not a text.
     return {
-        name: _without_titles(item) for name, item in node.items() if not (name == "title" and isinstance(item, str))
+        name: without_titles(item) for name, item in node.items() if not (name == "title" and isinstance(item, str))
     }

@@ -29,7 +29,8 @@ def published(contract: Contract) -> dict[str, Any]:
 
 def test_the_published_files_are_current() -> None:
     files = publishing.files()
-    assert {path.name for path in PUBLISHED.iterdir()} == set(files)
+    # serving publishes its own; it is judged with the API.
+    assert {path.name for path in PUBLISHED.iterdir()} == {*files, "openapi.json"}
     for name, text in files.items():
         assert (PUBLISHED / name).read_text() == text, f"{name} is old: run `make contracts`"
 

@@ -1,52 +1,16 @@
 """The HTTP contract, on the real application with a store in memory and a hand-written broker."""
 
 import json
-from collections.abc import Iterator, Sequence
 
 import pytest
-from starlette.testclient import TestClient
-from traffic import NOW_MS, StubbornModel, account, body, label, pipeline, rfc3339
+from api_by_hand import HandBroker
+from documented import ApiClient
+from traffic import NOW_MS, account, body, label, rfc3339
 
-from pix.store.interface import Message
 from pix.store.memory import MemoryStore
-from serving.http import Running, create_app
-
-KEY = {"Authorization": "Bearer key"}
 
 
-class HandBroker:
-    """Takes what it is given, unless it is away."""
-
-    def __init__(self) -> None:
-        self.is_away = False
-        self.taken: list[Message] = []
-
-    async def publish(self, messages: Sequence[Message], timeout_seconds: float) -> list[str]:  # noqa: ARG002
-        if self.is_away:
-            return []
-        self.taken += messages
-        return [message.record_id for message in messages]
-
-
-@pytest.fixture
-def broker() -> HandBroker:
-    return HandBroker()
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def client(broker: HandBroker, store: MemoryStore) -> Iterator[TestClient]:
-    app = create_app()
-    app.state.running = Running(pipeline(store, model=StubbornModel()), broker, "key")  # type: ignore[arg-type]
-    with TestClient(app, headers=KEY) as opened:
-        yield opened
-
-
-def test_the_smallest_payment_of_the_contract(client: TestClient, broker: HandBroker, store: MemoryStore) -> None:
+def test_the_smallest_payment_of_the_contract(client: ApiClient, kafka: HandBroker, store: MemoryStore) -> None:
     answer = client.post("/decisions", json=body(1))
     assert answer.status_code == 200
     content = answer.json()
@@ -56,22 +20,22 @@ def test_the_smallest_payment_of_the_contract(client: TestClient, broker: HandBr
             "feature_fingerprint", "policy_version", "mode", "decided_at", "trace_id",
         ]
     )  # fmt: skip
-    assert json.loads(broker.taken[0].value)["end_to_end_id"] == content["end_to_end_id"]
+    assert json.loads(kafka.taken[0].value)["end_to_end_id"] == content["end_to_end_id"]
     assert store.unpublished(NOW_MS + 1, 10) == []
 
 
-def test_the_same_payment_again_is_answered_with_the_same_bytes(client: TestClient, broker: HandBroker) -> None:
+def test_the_same_payment_again_is_answered_with_the_same_bytes(client: ApiClient, kafka: HandBroker) -> None:
     first, again = (client.post("/decisions", json=body(1)) for _ in range(2))
     assert first.content == again.content
-    assert len(broker.taken) == 1
+    assert len(kafka.taken) == 1
 
 
-def test_a_delivery_is_deferred_while_kafka_is_away(client: TestClient, broker: HandBroker, store: MemoryStore) -> None:
-    broker.is_away = True
+def test_a_delivery_is_deferred_while_kafka_is_away(client: ApiClient, kafka: HandBroker, store: MemoryStore) -> None:
+    kafka.is_away = True
     answer = client.post("/decisions", json=body(1))
     assert (answer.status_code, answer.headers["sentinela-delivery"]) == (200, "deferred")
     assert len(store.unpublished(NOW_MS + 1, 10)) == 1
-    broker.is_away = False
+    kafka.is_away = False
     again = client.post("/decisions", json=body(1))
     assert again.content == answer.content
     assert "sentinela-delivery" not in again.headers
@@ -96,12 +60,12 @@ def test_a_delivery_is_deferred_while_kafka_is_away(client: TestClient, broker: 
         ({"end_to_end_id": "E1234567820261399123000000000001"}, "end_to_end_id"),
     ],
 )
-def test_a_broken_field_is_named(client: TestClient, broker: HandBroker, fields: dict[str, object], field: str) -> None:
+def test_a_broken_field_is_named(client: ApiClient, kafka: HandBroker, fields: dict[str, object], field: str) -> None:
     answer = client.post("/decisions", json=body(1, **fields))
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert field in [error["field"] for error in answer.json()["errors"]]
-    assert broker.taken == []
+    assert kafka.taken == []
 
 
 @pytest.mark.parametrize(
@@ -117,43 +81,43 @@ def test_a_broken_field_is_named(client: TestClient, broker: HandBroker, fields:
         (b'"\xff"', 400),
     ],
 )
-def test_what_is_not_a_payment_is_refused(client: TestClient, content: bytes, status: int) -> None:
+def test_what_is_not_a_payment_is_refused(client: ApiClient, content: bytes, status: int) -> None:
     answer = client.post("/decisions", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == status
     assert answer.json()["status"] == status
 
 
-def test_conflicts_keys_and_media_types(client: TestClient) -> None:
+def test_conflicts_keys_and_media_types(client: ApiClient) -> None:
     client.post("/decisions", json=body(1))
     assert client.post("/decisions", json=body(1, amount_cents=7)).status_code == 409
     assert client.post("/decisions", json=body(2), headers={"Authorization": "Bearer no"}).status_code == 401
     assert client.post("/decisions", content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
 
 
-def test_a_batch_answers_each_in_order(client: TestClient, broker: HandBroker) -> None:
+def test_a_batch_answers_each_in_order(client: ApiClient, kafka: HandBroker) -> None:
     payments = [body(1), body(2, amount_cents=-5), body(1, amount_cents=9), body(3)]
     results = client.post("/decisions:batch", json={"payments": payments}).json()["results"]
     assert [result["status"] for result in results] == [200, 422, 409, 200]
     assert results[1]["problem"]["errors"][0]["field"] == "amount_cents"
-    assert len(broker.taken) == 2
+    assert len(kafka.taken) == 2
     assert results[0]["decision"] == client.post("/decisions", json=body(1)).json()
 
 
-def test_a_batch_keeps_the_origin(client: TestClient, broker: HandBroker) -> None:
+def test_a_batch_keeps_the_origin(client: ApiClient, kafka: HandBroker) -> None:
     place = {"topic": "pix.transactions", "partition": 3, "offset": 17}
     origin = {**place, "received_at_ms": NOW_MS - 5, "body_sha256": "a" * 64}
     client.post("/decisions:batch", json={"payments": [body(1)], "origins": [origin]})
-    record = json.loads(broker.taken[0].value)
+    record = json.loads(kafka.taken[0].value)
     assert record["origin"] == {"kind": "kafka", **place}
     assert (record["received_at_ms"], record["event_time_ms"]) == (NOW_MS - 5, NOW_MS - 5)
 
 
 @pytest.mark.parametrize("content", [{}, {"payments": []}, {"payments": [1]}, {"payments": [{}], "origins": []}])
-def test_a_batch_that_is_none_is_refused(client: TestClient, content: dict[str, object]) -> None:
+def test_a_batch_that_is_none_is_refused(client: ApiClient, content: dict[str, object]) -> None:
     assert client.post("/decisions:batch", json=content).status_code == 422
 
 
-def test_labels_fold_through_the_service(client: TestClient, broker: HandBroker) -> None:
+def test_labels_fold_through_the_service(client: ApiClient, kafka: HandBroker) -> None:
     client.post("/decisions", json=body(1))
     fields = label(str(body(1)["end_to_end_id"]), "accepted", NOW_MS).model_dump(exclude_none=True)
     fields |= {name: rfc3339(fields[name]) for name in ("effective_at", "known_at")}
@@ -169,7 +133,7 @@ def test_labels_fold_through_the_service(client: TestClient, broker: HandBroker)
     results = client.post("/labels:fold", json={"labels": items}).json()["results"]
     assert [result["status"] for result in results] == [200, 404]
     assert results[0]["fold"]["change"] == 1
-    assert broker.taken[-1].topic == "pix.folds"
+    assert kafka.taken[-1].topic == "pix.folds"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +146,7 @@ def test_labels_fold_through_the_service(client: TestClient, broker: HandBroker)
     ],
 )
 def test_a_label_from_the_future_is_refused(
-    client: TestClient, broker: HandBroker, known_ms: int, received_ms: int, field: str | None
+    client: ApiClient, kafka: HandBroker, known_ms: int, received_ms: int, field: str | None
 ) -> None:
     """It would move the clocks of its payment's accounts there, and they would forget everything before."""
     client.post("/decisions", json=body(1))
@@ -192,10 +156,10 @@ def test_a_label_from_the_future_is_refused(
         "/labels:fold", json={"labels": [{"label": content, "received_at_ms": received_ms}]}
     ).json()["results"]
     assert [error["field"] for error in result.get("problem", {"errors": []})["errors"]] == ([field] if field else [])
-    assert [taken.topic for taken in broker.taken[1:]] == ([] if field else ["pix.folds"])
+    assert [taken.topic for taken in kafka.taken[1:]] == ([] if field else ["pix.folds"])
 
 
-def test_the_store_and_the_model_are_shown(client: TestClient) -> None:
+def test_the_store_and_the_model_are_shown(client: ApiClient) -> None:
     client.post("/decisions", json=body(1))
     assert client.get("/store").json() == {
         "generation": 0,
@@ -213,13 +177,13 @@ def test_the_store_and_the_model_are_shown(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("item", [{"label": [1], "received_at_ms": 1}, {"label": {}}, {"received_at_ms": 1}])
-def test_a_label_item_that_is_none_is_refused_by_itself(client: TestClient, item: dict[str, object]) -> None:
+def test_a_label_item_that_is_none_is_refused_by_itself(client: ApiClient, item: dict[str, object]) -> None:
     results = client.post("/labels:fold", json={"labels": [item]}).json()["results"]
     assert results[0]["status"] == 422
     assert results[0]["problem"]["errors"][0]["field"] == "labels"
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/decisions", 405)])
-def test_routes_that_are_not_there_answer_a_problem(client: TestClient, method: str, path: str, status: int) -> None:
+def test_routes_that_are_not_there_answer_a_problem(client: ApiClient, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.json()["status"]) == (status, status)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from documented import ApiClient
 from site_by_hand import Lake, Site, keeper, past
-from starlette.testclient import TestClient
 from traffic import NOW_MS, Clock, body
 from written_logs import WrittenLogs, flushed
 
@@ -21,9 +21,10 @@ from pix.store.interface import Store, open_store
 from pix.store.memory import MemoryStore
 from serving.base import BaseRefused, read_base
 from serving.comparison import compare
-from serving.http import Running, create_app
+from serving.http import create_app
 from serving.keeper import Order, StoreKeeper
 from serving.logs import LogsAway, Messages
+from serving.running import Running
 
 BASE = past(1, 60)
 LATER = past(2, 90, seed=8)
@@ -195,15 +196,15 @@ class Broker:
 
 
 @pytest.fixture
-def served(site: Site, lake: Lake) -> Iterator[tuple[TestClient, StoreKeeper]]:
+def served(site: Site, lake: Lake) -> Iterator[tuple[ApiClient, StoreKeeper]]:
     kept = keeper(site, lake)
     app = create_app()
     app.state.running = Running(site.decider, Broker(site.logs), "key", keeper=kept)  # type: ignore[arg-type]
-    with TestClient(app, headers=KEY) as opened:
+    with ApiClient(app, headers=KEY) as opened:
         yield opened, kept
 
 
-def settled(client: TestClient) -> list[tuple[int, str]]:
+def settled(client: ApiClient) -> list[tuple[int, str]]:
     for _ in range(200):
         found = client.get("/store").json()["generations"]
         if all(each["state"] != "building" for each in found):
@@ -213,7 +214,7 @@ def settled(client: TestClient) -> list[tuple[int, str]]:
 
 
 def test_payments_wait_until_the_store_can_be_used(
-    served: tuple[TestClient, StoreKeeper], site: Site, lake: Lake
+    served: tuple[ApiClient, StoreKeeper], site: Site, lake: Lake
 ) -> None:
     client, kept = served
     refused = client.post("/decisions", json=body(1))
@@ -243,14 +244,14 @@ def test_payments_wait_until_the_store_can_be_used(
     ],
 )
 def test_a_wrong_order_is_refused(
-    served: tuple[TestClient, StoreKeeper], path: str, content: dict[str, object], field: str
+    served: tuple[ApiClient, StoreKeeper], path: str, content: dict[str, object], field: str
 ) -> None:
     answer = served[0].post(path, json=content)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-def test_a_base_that_cannot_be_used_is_refused(served: tuple[TestClient, StoreKeeper], lake: Lake) -> None:
+def test_a_base_that_cannot_be_used_is_refused(served: tuple[ApiClient, StoreKeeper], lake: Lake) -> None:
     lake.write(BASE.rows, 1, layout="older")
     answer = served[0].post("/store:rebuild", json={})
     assert answer.status_code == 424

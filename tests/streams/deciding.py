@@ -14,10 +14,11 @@ from starlette.routing import Mount, Route
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
-from serving.http import Running, create_app
+from serving.http import create_app
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
+from serving.running import Running
 from tests.streams.support import epoch_ms
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "policy.yaml"

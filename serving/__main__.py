@@ -1,0 +1,21 @@
+"""``python -m serving``: write what is published of the API anew, from the routes' models and the problems."""
+
+import json
+from pathlib import Path
+
+from serving import openapi, problem_page
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def files() -> dict[str, str]:
+    """Path in the repository -> content of every published file."""
+    return {
+        f"contracts/{openapi.FILE}": json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
+        "docs/problems.md": problem_page.page(),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in files().items():
+        (REPOSITORY / path).write_text(text, encoding="utf-8")

@@ -1,0 +1,153 @@
+"""``/v1/decisions``: parse, decide and commit, publish, answer, in this order."""
+
+import asyncio
+import json
+from typing import Any
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pix.contracts import (
+    FieldError,
+    InvalidFields,
+    InvalidMessage,
+    PaymentMessage,
+    canonical_json,
+    check_live,
+    parse_json_object,
+    parse_payment,
+    payment_from,
+)
+from pix.contracts.fields import MINUTE_MS, validated
+from pix.store.errors import StoreError
+from pix.tokens import body_sha256
+from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
+from serving.identity import named_decision
+from serving.lookups import recorded
+from serving.messages import KafkaArrival
+from serving.pipeline import Arrival, Conflict, Done, TooManyRaces, answer
+from serving.problems import (
+    CONFLICT,
+    INVALID_FIELDS,
+    STORE_UNAVAILABLE,
+    TOO_MANY_RACES,
+    UNKNOWN_DECISION,
+    problem,
+    problem_response,
+)
+from serving.running import DEFERRED, Call, Running, call_of, running_of
+from serving.trial_accounts import forced_action
+
+YIELD_EVERY = 16
+JSON = "application/json"
+
+
+async def decide(request: Request) -> Response:
+    """``POST /v1/decisions``: one payment."""
+    running = running_of(request)
+    raw = await body_of(request)
+    deadline = running.decisions.deadline()
+    message, arrival = _received(request, running, raw)
+    outcome = await running.decisions.decide(message, arrival, deadline)
+    if isinstance(outcome, Conflict):
+        return problem_response(CONFLICT, outcome.reason)
+    return await _answered(running, outcome, deadline)
+
+
+async def dry_run(request: Request) -> Response:
+    """``POST /v1/decisions:dry-run``: what would be decided now; nothing is stored or published."""
+    running = running_of(request)
+    message, arrival = _received(request, running, await body_of(request))
+    running.require_store()
+    outcome = running.pipeline.dry_run(message, arrival)
+    if isinstance(outcome, Conflict):
+        return problem_response(CONFLICT, outcome.reason)
+    return Response(outcome, media_type=JSON)
+
+
+async def decision(request: Request) -> Response:
+    """``GET /v1/decisions/{end_to_end_id}``: the answer that was given, byte for byte."""
+    running = running_of(request)
+    named = named_decision(request)
+    running.require_store()
+    outcome = recorded(running.pipeline.store, *named) if named else None
+    if outcome is None:
+        return problem_response(
+            UNKNOWN_DECISION,
+            "no decision on this id is kept here; the store keeps decisions for 8 days, and `sentinela decision ID` "
+            "finds older ones in the lake",
+        )
+    return await _answered(running, outcome, running.decisions.deadline())
+
+
+async def decide_batch(request: Request) -> Response:
+    """``POST /v1/decisions:batch``: payments in order, each with its own result."""
+    running = running_of(request)
+    content = parse_json_object(await body_of(request, MAX_BATCH_BYTES), MAX_BATCH_BYTES)
+    if unknown := content.keys() - {"payments", "origins"}:
+        raise InvalidFields(FieldError("", f"has {len(unknown)} fields beside payments and origins"))
+    payments = list_of_objects(content, "payments")
+    origins = list_of_objects(content, "origins") if "origins" in content else [{}] * len(payments)
+    if len(origins) != len(payments):
+        raise InvalidFields(FieldError("origins", "must be as long as payments"))
+    deadline = running.decisions.deadline()
+    outcomes: list[Done | dict[str, object]] = []
+    for number, (payment, origin) in enumerate(zip(payments, origins, strict=True), 1):
+        outcomes.append(await _outcome(request, running, payment, origin, deadline))
+        if number % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+    is_published = await running.decisions.deliver([each for each in outcomes if isinstance(each, Done)], deadline)
+    results = [
+        {"status": 200, "decision": json.loads(answer(outcome.record))} if isinstance(outcome, Done) else outcome
+        for outcome in outcomes
+    ]
+    return Response(canonical_json({"results": results}), 200, None if is_published else DEFERRED, media_type=JSON)
+
+
+def _received(request: Request, running: Running, raw: bytes) -> tuple[PaymentMessage, Arrival]:
+    message = parse_payment(raw)
+    now_ms = running.pipeline.now_ms()
+    check_live(message, now_ms)
+    call = call_of(request)
+    forced = forced_action(message, request.scope, running.test_accounts)
+    return message, Arrival(now_ms, body_sha256(raw), _origin(call), call.trace_id, forced)
+
+
+def _origin(call: Call) -> dict[str, object]:
+    return {"kind": "rest", "client": call.caller.name}
+
+
+async def _answered(running: Running, outcome: Done, deadline: float) -> Response:
+    is_published = await running.decisions.deliver([outcome], deadline)
+    return Response(answer(outcome.record), 200, None if is_published else DEFERRED, media_type=JSON)
+
+
+async def _outcome(
+    request: Request, running: Running, payment: dict[str, Any], origin: dict[str, Any], deadline: float
+) -> Done | dict[str, object]:
+    try:
+        message = payment_from(payment)
+        forced = forced_action(message, request.scope, running.test_accounts)
+        arrival = _arrival(call_of(request), payment, origin, running.pipeline.now_ms(), forced)
+        check_live(message, arrival.received_at_ms)
+        outcome = await running.decisions.decide(message, arrival, deadline)
+    except InvalidMessage as broken:
+        return {"status": 422, "problem": problem(INVALID_FIELDS, str(broken), broken.errors)}
+    except StoreError as away:
+        return {"status": 503, "problem": problem(STORE_UNAVAILABLE, str(away))}
+    except TooManyRaces as lost:
+        return {"status": 503, "problem": problem(TOO_MANY_RACES, str(lost))}
+    if isinstance(outcome, Conflict):
+        return {"status": 409, "problem": problem(CONFLICT, outcome.reason)}
+    return outcome
+
+
+def _arrival(call: Call, payment: dict[str, Any], origin: dict[str, Any], now_ms: int, forced: str | None) -> Arrival:
+    if not origin:
+        return Arrival(now_ms, body_sha256(canonical_json(payment)), _origin(call), call.trace_id, forced)
+    came = validated(KafkaArrival, origin)
+    if came.received_at_ms > now_ms + MINUTE_MS:
+        raise InvalidFields(FieldError("received_at_ms", "is more than 60 s ahead of this service's clock"))
+    place = {"kind": "kafka", **came.model_dump(include={"topic", "partition", "offset"})}
+    return Arrival(came.received_at_ms, came.body_sha256, place, uuid4().hex, forced)

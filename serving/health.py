@@ -1,0 +1,67 @@
+"""Probes for whoever keeps the service running, and the way from the front page to the documents of the API.
+
+``/livez`` answers as long as the process does. ``/readyz`` says whether payments are taken, and if not, why.
+"""
+
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pix.contracts import canonical_json
+from serving.problems import METHOD, NOT_READY, problem_response
+from serving.running import Running
+
+READ = ("GET", "HEAD")
+# BentoML's own page and document describe none of the API's routes, and its page asks the internet.
+MOVED = {"/": "/v1/docs", "/docs.json": "/v1/openapi.json"}
+PATHS = frozenset({"/livez", "/readyz", *MOVED})
+
+
+class Health:
+    """Answers before BentoML's own probes, which know no reasons."""
+
+    def __init__(self, inner: ASGIApp, app: Starlette) -> None:
+        """Stand before the service.
+
+        Args:
+            inner: What lies behind.
+            app: The application that the service puts its parts into.
+        """
+        self._inner = inner
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a probe, pass everything else on."""
+        if scope["type"] != "http" or scope["path"] not in PATHS:
+            await self._inner(scope, receive, send)
+        else:
+            await self._answer(scope["path"], scope["method"])(scope, receive, send)
+
+    def _answer(self, path: str, method: str) -> Response:
+        if method not in READ:
+            refusal = problem_response(METHOD, f"this route takes {', '.join(READ)}")
+            refusal.headers["Allow"] = ", ".join(READ)
+            return refusal
+        if path in MOVED:
+            return RedirectResponse(MOVED[path])
+        if path == "/livez":
+            return _status("alive")
+        reason = self._why_not()
+        return _status("ready") if reason is None else _uncached(problem_response(NOT_READY, reason))
+
+    def _why_not(self) -> str | None:
+        """Why no payments are taken; None if they are."""
+        running: Running | None = getattr(self._app.state, "running", None)
+        if running is None:
+            return "the service is starting"
+        keeper = running.keeper
+        return keeper.problem or running.outage.reason if keeper is not None and not keeper.is_ready else None
+
+
+def _status(status: str) -> Response:
+    return _uncached(Response(canonical_json({"status": status}), media_type="application/json"))
+
+
+def _uncached(answer: Response) -> Response:
+    answer.headers["Cache-Control"] = "no-store"
+    return answer

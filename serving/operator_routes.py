@@ -1,0 +1,95 @@
+"""What operators ask: the store and its generations, the model and the policy that serve."""
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pix.contracts import canonical_json, parse_json_object
+from pix.contracts.fields import validated
+from pix.engines.layout import STATE_LAYOUT
+from pix.features import FINGERPRINT
+from pix.store.errors import StoreError
+from pix.store.generation import Generation
+from serving.bodies import body_of
+from serving.degraded import DEGRADED
+from serving.keeper import Order, StoreKeeper
+from serving.messages import Rebuild, RollBack
+from serving.running import running_of
+
+MAX_WAITING_COUNTED = 10_000
+
+
+async def rebuild_store(request: Request) -> Response:
+    """``POST /v1/store:rebuild``: build the next generation from base, lake and logs; ``GET /v1/store`` follows it."""
+    asked = validated(Rebuild, parse_json_object(await body_of(request)))
+    order = Order(version=asked.version, is_forced=asked.force, accept_gaps=asked.accept_gaps)
+    generation, work = await asyncio.to_thread(_keeper(request).begin, order)
+    return _started(request, generation, work)
+
+
+async def roll_back_store(request: Request) -> Response:
+    """``POST /v1/store:roll-back``: bring a retired generation to the logs' end and return to it."""
+    asked = validated(RollBack, parse_json_object(await body_of(request)))
+    generation, work = await asyncio.to_thread(_keeper(request).roll_back, asked.generation)
+    return _started(request, generation, work)
+
+
+def _keeper(request: Request) -> StoreKeeper:
+    keeper = running_of(request).keeper
+    if keeper is None:
+        raise StoreError("this service keeps no store")
+    return keeper
+
+
+def _started(request: Request, generation: Generation, work: Callable[[], None] | None) -> Response:
+    if work is not None:
+        task = asyncio.get_running_loop().run_in_executor(None, work)
+        running = running_of(request)
+        running.builds.add(task)
+        task.add_done_callback(running.builds.discard)
+    return _json({"generation": generation.number, "already_built": work is None})
+
+
+async def store_status(request: Request) -> Response:
+    """``GET /v1/store``: what the online store holds."""
+    running = running_of(request)
+    pipeline, store = running.pipeline, running.pipeline.store
+
+    def held() -> dict[str, object]:
+        active = store.active()
+        return {
+            "generation": active.number if active else 0,
+            "states": store.count(),
+            "unpublished": len(store.unpublished(pipeline.now_ms() + 1, MAX_WAITING_COUNTED)),
+            "problem": running.keeper.problem if running.keeper else None,
+            "warnings": store.warnings(),
+            "generations": [each.described() for each in store.generations()],
+        }
+
+    try:
+        # Counting reads every key.
+        found = await asyncio.to_thread(held)
+    except StoreError as away:
+        unknown = dict.fromkeys(("generation", "states", "unpublished"))
+        found = {**unknown, "problem": str(away), "warnings": [], "generations": []}
+    outage = running.outage.reason
+    around = {"mode": DEGRADED if outage else "normal", "outage": outage, "breakers": running.breakers.described()}
+    return _json({**found, "layout": STATE_LAYOUT, **around})
+
+
+async def model_status(request: Request) -> Response:
+    """``GET /v1/model``: champion and challenger, when they were loaded and from where."""
+    models = running_of(request).models
+    held = models.described() if models is not None else {"model": None, "challenger": None}
+    return _json({**held, "feature_fingerprint": FINGERPRINT})
+
+
+async def policy_status(request: Request) -> Response:
+    """``GET /v1/policy``: the policy that applies."""
+    return _json(running_of(request).pipeline.policy().described())
+
+
+def _json(content: object) -> Response:
+    return Response(canonical_json(content), media_type="application/json")
