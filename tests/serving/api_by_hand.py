@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from documented import ApiClient
 from starlette.applications import Starlette
-from traffic import Clock, StubbornModel, pipeline
+from traffic import NOW_MS, Clock, StubbornModel, pipeline
 
+from pix.features import FINGERPRINT
 from pix.store.interface import Message
 from pix.store.memory import MemoryStore
 from serving.http import create_app
@@ -28,6 +29,14 @@ class HandBroker:
         return [message.record_id for message in messages]
 
 
+class HandModels:
+    """A champion and no challenger."""
+
+    def described(self) -> dict[str, object]:
+        held = {"feature_fingerprint": FINGERPRINT, "members": ["hand"], "loaded_at_ms": NOW_MS, "source": "registry"}
+        return {"model": {**StubbornModel().identity, **held}, "challenger": None}
+
+
 def api(
     store: MemoryStore,
     kafka: HandBroker,
@@ -38,7 +47,7 @@ def api(
 ) -> Starlette:
     """The application around these parts."""
     app = create_app()
-    running = Running(pipeline(store, clock, model or StubbornModel()), kafka, "key")  # type: ignore[arg-type]
+    running = Running(pipeline(store, clock, model or StubbornModel()), kafka, "key", models=HandModels())  # type: ignore[arg-type]
     running.test_accounts = test_accounts or {}
     app.state.running = running
     return app

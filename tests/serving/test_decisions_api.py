@@ -3,13 +3,15 @@
 import json
 import math
 
+import numpy as np
 import pytest
-from api_by_hand import HandBroker, api, opened
+from api_by_hand import HandBroker, HandModels, api, opened
 from documented import ApiClient
 from traffic import NOW_MS, POLICY, Clock, StubbornModel, account, body, rfc3339
 
 from pix import topics
 from pix.contracts import DAY_MS, parse_label
+from pix.engines.kernel import Vector
 from pix.features import FINGERPRINT
 from pix.store.interface import RECORD_LIFE_MS
 from pix.store.memory import MemoryStore
@@ -20,11 +22,14 @@ ID = str(body(1)["end_to_end_id"])
 class EveryFeature(StubbornModel):
     """Its score is another one as soon as one feature is."""
 
-    def raw_score(self, features: tuple[float | None, ...]) -> float:
-        return math.fsum(math.sin(place + (value or 0.5)) for place, value in enumerate(features))
+    def raw_score(self, vector: Vector) -> float:
+        return math.fsum(self.contributions(vector))
 
-    def contributions(self, features: tuple[float | None, ...]) -> list[float]:
-        return [math.sin(place + (value or 0.5)) for place, value in enumerate(features)]
+    def probability(self, raw_score: float) -> float:
+        return 0.5 + math.atan(raw_score) / 4
+
+    def contributions(self, vector: Vector) -> list[float]:
+        return np.sin(np.arange(len(vector)) + np.nan_to_num(vector, nan=0.5)).tolist()
 
 
 class ShortMemory(MemoryStore):
@@ -48,6 +53,8 @@ def test_a_decision_that_waits_for_kafka_is_published_before_it_is_read(
     client.post("/decisions", json=body(1))
     assert client.get(f"/decisions/{ID}").headers["sentinela-delivery"] == "deferred"
     kafka.is_away = False
+    # As after its trial.
+    client.app.state.running.breakers.broker.close()  # type: ignore[attr-defined]
     assert "sentinela-delivery" not in client.get(f"/decisions/{ID}").headers
     assert [json.loads(message.value)["end_to_end_id"] for message in kafka.taken] == [ID]
     assert (kafka.taken[0].topic, kafka.taken[0].key) == (
@@ -189,7 +196,7 @@ def test_a_verdict_that_was_withdrawn_is_not_silently_lost(client: ApiClient) ->
 
 
 def test_model_and_policy_are_shown(client: ApiClient) -> None:
-    assert client.get("/model").json() == {"model": StubbornModel().identity, "feature_fingerprint": FINGERPRINT}
+    assert client.get("/model").json() == {**HandModels().described(), "feature_fingerprint": FINGERPRINT}
     shown = client.get("/policy").json()
     assert (shown["version"], shown["text"], shown["thresholds"]) == (POLICY.version, POLICY.text, POLICY.thresholds)
     assert [rule["name"] for rule in shown["rules"]] == [rule.name for rule in POLICY.rules]

@@ -125,6 +125,7 @@ class AwayKeeper:
     """A store that cannot be used, and why."""
 
     problem: str | None = "the online store is empty, but the lake or the logs are not"
+    is_ready = False
 
 
 def test_the_probes_say_why_not(store: MemoryStore, kafka: HandBroker) -> None:

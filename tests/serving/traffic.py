@@ -114,6 +114,5 @@ def label(end_to_end_id: str, kind: str, known_at_ms: int, tenant: str = "defaul
         "effective_at": rfc3339(known_at_ms),
         "known_at": rfc3339(known_at_ms),
         "source": "med",
-        "tenant": tenant,
-    }
+    } | ({"tenant": tenant} if tenant != "default" else {})
     return LabelMessage.model_validate({**content, "label_id": label_id(content)})
