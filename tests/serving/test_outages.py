@@ -26,10 +26,11 @@ from pix.features import FEATURES
 from pix.store.interface import open_store
 from serving.base import Base
 from serving.comparison import Comparison, compare
-from serving.http import Running, create_app
+from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import Ends, LakeAndKafka, LogsAway
 from serving.reconciling import SIGN
+from serving.running import Running
 
 KEY = {"Authorization": "Bearer key"}
 DEADLINE_SECONDS = 0.6

@@ -26,10 +26,11 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import Message
 from pix.store.lmdb import LmdbStore
 from pix.tokens import Keyring, ensure_keys, load_keyring
-from serving.http import Running, create_app
+from serving.http import create_app
 from serving.pipeline import Arrival, Conflict, DecisionPipeline, Done
 from serving.policy import Policy, load_policy
 from serving.publisher import Publisher
+from serving.running import Running
 from tests.streams.support import epoch_ms
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "policy.yaml"
