@@ -160,5 +160,5 @@ def _large(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _without_nulls(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The columns that say something, and the first one: it tells how many rows there are."""
-    return batch.select([n for n, column in enumerate(batch.columns) if n == 0 or column.null_count < batch.num_rows])
+    """The columns that say something."""
+    return batch.select([n for n, column in enumerate(batch.columns) if column.null_count < batch.num_rows])

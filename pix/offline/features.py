@@ -118,8 +118,9 @@ def of_history(
     from pyspark.sql import functions as f
 
     past = with_labels(payments, labels, decided, up_to)
+    asked = past.select("payment", "event_time_ms", "import_number", "labels")
     in_line = InLine.of(_by_day(payments, up_to), partitions)
-    events = past.mapInArrow(partial(_events, timelines=_timelines(past), place=ByKey(partitions)), CHUNK.ddl)
+    events = asked.mapInArrow(partial(_events, timelines=_timelines(past), place=ByKey(partitions)), CHUNK.ddl)
     fold = partial(_replayed, with_states=with_states, place=in_line)
     stage = events.repartitionById(partitions, "part").mapInArrow(fold, CHUNK.ddl)
     if with_states:

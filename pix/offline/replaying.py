@@ -190,12 +190,13 @@ def _replayed(
     events: Events, lines: Lines, starts: Mapping[int, tuple[int, bytes]], *, with_states: bool, base: int | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Let the kernel take all lines, kind by kind; without a base, states tell the newest import among their folds."""
+    said = [name for name in _OF_EVENT if events.table[name].null_count < len(events.code)]
     for place, kind in enumerate(KINDS):
         for chunk in _chunks(lines.where(events.kind[lines.row] == place)):
             read, states = _run(kind, events, chunk, starts)
             asked = chunk.row[(chunk.action & kernel.READ) != 0]
             if len(asked):
-                columns = {name: events.texts(name, asked) for name in _OF_EVENT}
+                columns = {name: events.texts(name, asked) for name in said}
                 yield STAGE.batch(len(asked), what=READ, blob=packing.pack(read), **columns)
             if with_states:
                 yield from _kept(events, chunk, states, base)
@@ -213,10 +214,22 @@ def _chunks(lines: Lines) -> Iterator[Lines]:
         start = end
 
 
-def _run(
-    kind: str, events: Events, lines: Lines, starts: Mapping[int, tuple[int, bytes]]
-) -> tuple[Integers, list[bytes]]:
-    """Reads (rows x integers) of the reading lines, and the keys' last states in the keys' order."""
+@dataclass(frozen=True, slots=True)
+class States:
+    """Keys' last states in the keys' order: all words one after the other, where each begins and how long it is."""
+
+    words: Integers
+    at: Integers
+    lengths: Integers
+
+    def blobs(self, keys: Integers) -> pa.Array:
+        """The states of some of the keys, by their places."""
+        ends = zip(self.at[keys].tolist(), self.lengths[keys].tolist(), strict=True)
+        return pa.array([self.words[start : start + length].tobytes() for start, length in ends], pa.binary())
+
+
+def _run(kind: str, events: Events, lines: Lines, starts: Mapping[int, tuple[int, bytes]]) -> tuple[Integers, States]:
+    """Reads (rows x integers) of the reading lines, and the states that their keys are left with."""
     plan = PLANS[kind]
     first = np.append(True, np.diff(lines.code) != 0)
     place = np.cumsum(first) - 1
@@ -234,7 +247,7 @@ def _run(
     steps = np.stack([*columns, np.full(len(place), lines.is_imported)], axis=1).astype(np.int64)
     reads = np.empty((int(((lines.action & kernel.READ) != 0).sum()), int(plan[N_READS])), np.int64)
     compiled.replay(plan, steps, at, lengths, states, reads)
-    return reads, [states[s : s + n].tobytes() for s, n in zip(at.tolist(), lengths.tolist(), strict=True)]
+    return reads, States(states, at, lengths)
 
 
 def _state_words(kind: str, blob: bytes) -> int:
@@ -248,7 +261,7 @@ def _state_words(kind: str, blob: bytes) -> int:
     return words
 
 
-def _kept(events: Events, lines: Lines, states: list[bytes], base: int | None) -> Iterator[pa.RecordBatch]:
+def _kept(events: Events, lines: Lines, states: States, base: int | None) -> Iterator[pa.RecordBatch]:
     """The last state of each key that was folded here."""
     is_fold = (lines.action & kernel.FOLD) != 0
     code, row = lines.code[is_fold], lines.row[is_fold]
@@ -261,7 +274,7 @@ def _kept(events: Events, lines: Lines, states: list[bytes], base: int | None) -
     else:
         number, newest = events.got[row[last]], np.full(len(last), base)
     keys = lines.code[np.append(True, np.diff(lines.code) != 0)]
-    blobs = pa.array([blob for blob, kept in zip(states, np.isin(keys, code), strict=True) if kept], pa.binary())
+    blobs = states.blobs(np.flatnonzero(np.isin(keys, code)))
     key = events.texts("key", row[last])
     yield STAGE.batch(len(last), what=STATE, key=key, base=newest, number=number, blob=blobs)
 

@@ -79,14 +79,23 @@ def test_every_row_comes_out_once_and_rows_of_a_key_together(of_shape, cuts, par
 
 
 def test_a_hash_is_that_of_fnv_1a_and_null_is_as_empty() -> None:
-    """So it is the same in every process, on every machine, and of a slice."""
-    texts = pa.array(["x", "", None, "default|account|ção"])
+    """So it is the same in every process, on every machine, of a slice, and whatever lies beneath a null."""
+    beneath = pa.array(["x", "", "beneath", "default|account|ção"])
+    texts = pa.Array.from_buffers(pa.string(), 4, [pa.py_buffer(bytes([0b1011])), *beneath.buffers()[1:]])
+    assert texts.to_pylist() == ["x", "", None, "default|account|ção"]
     of_empty = 0xCBF29CE484222325
     of_text = of_empty
     for byte in "default|account|ção".encode():
         of_text = (of_text ^ byte) * 0x100000001B3 % 2**64
     expected = [value ^ value >> 32 for value in (of_empty, of_empty, of_text)]
     assert hashes(texts.slice(1)).tolist() == expected
+    assert hashes(texts.slice(3)).tolist() == expected[2:]
+
+
+def test_rows_without_any_value_are_rows_too() -> None:
+    nothing = STAGE.batch(5)
+    chunks = list(scattered([nothing], ByKey(3)))
+    assert [batch.num_rows for batch in gathered(chunks, STAGE)] == [5]
 
 
 def test_keys_spread_evenly() -> None:
