@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults check format bench simulator-docs contracts features features-worth ui down
+.PHONY: help setup demo test test-faults check format bench simulator-docs contracts features reasons features-worth ui down
 
 VENV := .venv/bin
 
@@ -43,6 +43,9 @@ contracts: setup ## Write the published contracts anew from the models
 
 features: setup ## Write the catalogue of features anew from the declarations
 	@$(VENV)/python -m pix.features
+
+reasons: setup ## Write the page of reasons anew from their table
+	@$(VENV)/python -m serving
 
 features-worth: setup ## Write docs/features-worth.md anew: models with all, few and no features (ten minutes)
 	@$(VENV)/python scripts/features_worth.py

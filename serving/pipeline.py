@@ -36,7 +36,7 @@ from pix.store.interface import (
 )
 from pix.tokens import Keyring
 from serving.policy import Policy, Verdict
-from serving.reasons import reasons
+from serving.reasons import explained
 
 Vector = kernel.Vector
 PUBLIC_FIELDS = (
@@ -197,7 +197,7 @@ class DecisionPipeline:
         facts = dict(zip(FEATURE_NAMES, features, strict=True))
         policy = self.policy()
         verdict = policy.judge(probability, facts)
-        shown = champion is not None and verdict.action != "ALLOW"
+        told = explained(champion, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else []
         return Judgement(
             generation=snapshot.generation,
             imports=snapshot.imports,
@@ -207,7 +207,7 @@ class DecisionPipeline:
             raw_score=raw,
             probability=probability,
             verdict=verdict,
-            reasons=reasons(FEATURE_NAMES, champion.contributions(vector)) if champion and shown else [],
+            reasons=told,
             model=champion.identity if champion else None,
             policy_version=policy.version,
         )
