@@ -1,9 +1,9 @@
-"""``python -m serving``: write what is published of the API anew, from the routes' models and the problems."""
+"""``python -m serving``: write what is published of the API anew, from routes, problems and reasons."""
 
 import json
 from pathlib import Path
 
-from serving import openapi, problem_page
+from serving import openapi, problem_page, reasons
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -13,6 +13,7 @@ def files() -> dict[str, str]:
     return {
         f"contracts/{openapi.FILE}": json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
         "docs/problems.md": problem_page.page(),
+        "docs/reasons.md": reasons.page(),
     }
 
 

@@ -5,6 +5,7 @@ from pix.engines.events import NOTHING_CARRIED, entity_keys
 from pix.features import FEATURE_NAMES
 from pix.logged import SIDES
 from serving.pipeline import DecisionPipeline, Judgement, Sighting
+from serving.reasons import explained
 
 DEGRADED = "degraded:store"
 
@@ -21,6 +22,8 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
     features = kernel.listed(kernel.vector(sighting.payment, sighting.event_ms, {}))
     policy = pipeline.policy()
     verdict = policy.judge(None, dict(zip(FEATURE_NAMES, features, strict=True)))
+    if sighting.arrival.forced is not None:
+        verdict = verdict.forced(sighting.arrival.forced)
     judgement = Judgement(
         generation=0,
         imports=0,
@@ -29,8 +32,8 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
         carried=NOTHING_CARRIED,
         raw_score=None,
         probability=None,
-        verdict=verdict if sighting.arrival.forced is None else verdict.forced(sighting.arrival.forced),
-        reasons=[],
+        verdict=verdict,
+        reasons=explained(None, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else [],
         model=None,
         policy_version=policy.version,
     )

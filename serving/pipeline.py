@@ -36,7 +36,7 @@ from pix.store.interface import (
 )
 from pix.tokens import Keyring
 from serving.policy import Policy, Verdict
-from serving.reasons import reasons
+from serving.reasons import explained
 
 Vector = kernel.Vector
 PUBLIC_FIELDS = (
@@ -260,7 +260,7 @@ class DecisionPipeline:
         verdict = policy.judge(probability, facts)
         if forced is not None:
             verdict = verdict.forced(forced)
-        shown = champion is not None and verdict.action != "ALLOW"
+        told = explained(champion, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else []
         return Judgement(
             generation=snapshot.generation,
             imports=snapshot.imports,
@@ -270,7 +270,7 @@ class DecisionPipeline:
             raw_score=raw,
             probability=probability,
             verdict=verdict,
-            reasons=reasons(FEATURE_NAMES, champion.contributions(vector)) if champion and shown else [],
+            reasons=told,
             model=champion.identity if champion else None,
             policy_version=policy.version,
         )

@@ -53,11 +53,13 @@ class ReasonText(StrictMessage):
 
 
 class Reason(StrictMessage):
-    """One thing that raised the score."""
+    """One thing that a rule which hit speaks for, or that raised the score."""
 
     code: str = Field(pattern=r"^[A-Z_]{1,40}$", description="Stable code of the reason.")
     text: ReasonText = Field(description="What it says, by language.")
-    contribution: float = Field(gt=0, description="What its features add to the raw score, log-odds.")
+    contribution: float = Field(
+        description="What its features add to the raw score, log-odds; 0 or less only for a rule that hit."
+    )
 
 
 class ModelIdentity(StrictMessage):
@@ -122,7 +124,9 @@ class DecisionRecord(StrictMessage):
     action: Action = Field(description="What the policy asks for: the most severe of all that applied.")
     fraud_probability: float | None = Field(ge=0, le=1, description="By the model; null without a model.")
     raw_score: float | None = Field(description="Log-odds of fraud before they became a probability.")
-    reasons: list[Reason] = Field(max_length=3, description="What raised the score most, strongest first.")
+    reasons: list[Reason] = Field(
+        max_length=3, description="First what rules that hit say, then what raised the score."
+    )
     rule_hits: list[str] = Field(description="Names of the policy's rules that hit, in the policy's order.")
     model: ModelIdentity | None = Field(description="The model that scored; null if none was there.")
     feature_fingerprint: ShortHash = Field(description="Hash of the feature declarations.")

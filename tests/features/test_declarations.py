@@ -1,5 +1,6 @@
 """The declarations are sound data."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -21,7 +22,8 @@ from pix.features import (
 from pix.features.__main__ import PAGE
 from pix.features.declarations import REAIS_CAP
 from pix.features.page import page
-from serving.reasons import REASON_OF_FEATURE, TEXTS
+from serving.reasons import LINES, REASON_OF_FEATURE, TEXTS
+from serving.reasons import page as reasons_page
 
 GROUPS = {"request", "temporal", "payer", "payee", "pair", "device", "person", "network", "label"}
 
@@ -97,6 +99,20 @@ def test_every_feature_has_a_reason_in_both_languages() -> None:
     assert set(REASON_OF_FEATURE) == set(FEATURE_NAMES)
     assert set(REASON_OF_FEATURE.values()) == set(TEXTS)
     assert all(set(text) == {"pt-BR", "en"} for text in TEXTS.values())
+
+
+def test_every_line_of_reasons_is_needed_and_texts_teach_no_evasion() -> None:
+    deciding = {next(line for line in LINES if line.fits(feature)) for feature in FEATURES}
+    assert deciding == set(LINES)
+    for text in TEXTS.values():
+        for words in text.values():
+            assert not re.search(r"\d|_|feature|model|regra|rule|limite|threshold", words), words
+
+
+def test_the_page_of_reasons_is_current() -> None:
+    assert reasons_page() == (REPOSITORY / "docs" / "reasons.md").read_text(encoding="utf-8"), (
+        "docs/reasons.md is old: run `make contracts`"
+    )
 
 
 def test_the_page_is_current() -> None:
