@@ -31,14 +31,12 @@ from pix.contracts import (
     payment_from,
 )
 from pix.contracts.label import MAX_AHEAD_MS
-from pix.engines.layout import STATE_LAYOUT
 from pix.store.errors import StoreError
 from pix.store.generation import Generation
 from pix.tokens import body_sha256
 from serving.base import BaseRefused
 from serving.breakers import Breakers
 from serving.deciding import Decisions
-from serving.degraded import DEGRADED
 from serving.delivery import Delivery, Publisher
 from serving.keeper import Order, StoreKeeper
 from serving.logs import LogsAway
@@ -54,12 +52,12 @@ from serving.pipeline import (
     answer,
 )
 from serving.problems import problem, problem_response
+from serving.status import of_store
 
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
 MAX_UNDER_WAY = 256
 YIELD_EVERY = 16
-MAX_WAITING_COUNTED = 10_000
 DEFERRED = {"Sentinela-Delivery": "deferred"}
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -351,28 +349,9 @@ def _started(request: Request, generation: Generation, work: Callable[[], None] 
 async def store_status(request: Request) -> Response:
     """``GET /v1/store``: what the online store holds."""
     running: Running = request.app.state.running
-    pipeline, store = running.pipeline, running.pipeline.store
-
-    def content() -> dict[str, object]:
-        active = store.active()
-        return {
-            "generation": active.number if active else 0,
-            "layout": STATE_LAYOUT,
-            "states": store.count(),
-            "unpublished": len(store.unpublished(pipeline.now_ms() + 1, MAX_WAITING_COUNTED)),
-            "problem": running.keeper.problem if running.keeper else None,
-            "mode": DEGRADED if running.outage.reason else "normal",
-            "outage": running.outage.reason,
-            "warnings": store.warnings(),
-            "generations": [each.described() for each in store.generations()],
-        }
-
-    try:
-        # Counting reads every key.
-        found = await asyncio.to_thread(content)
-    except StoreError as away:
-        found = {"problem": str(away), "mode": DEGRADED if running.outage.reason else "normal"}
-    return _json({**found, "breakers": running.breakers.described()})
+    now_ms, problem = running.pipeline.now_ms(), running.keeper.problem if running.keeper else None
+    parts = (running.pipeline.store, now_ms, problem, running.outage, running.breakers)
+    return _json(await asyncio.to_thread(of_store, *parts))
 
 
 async def model_status(request: Request) -> Response:

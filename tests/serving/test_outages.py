@@ -192,7 +192,10 @@ def test_without_the_store_rules_decide_and_it_is_folded_before_the_mode_is_left
     known = [feature.name for feature, value in zip(FEATURES, decided["features"], strict=True) if value is not None]
     assert "amount_reais" in known
     assert not any(feature.window for feature in FEATURES if feature.name in known and hasattr(feature, "window"))
-    assert service.store()["breakers"]["store"] == "open"
+    status = service.store()
+    assert (status["mode"], status["breakers"]["store"]) == ("degraded:store", "open")
+    assert (status["states"], status["unpublished"]) == (None, None)
+    assert "does not answer" in status["problem"]
     service.look()
     assert service.post(body(3)).json()["mode"] == "degraded:store"
     service.proxy.come_back()
