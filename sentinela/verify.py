@@ -133,10 +133,10 @@ def _unpublished(settings: Settings) -> int:
         answer.raise_for_status()
     except httpx.HTTPError as error:
         raise NotRunning(f"the service at {settings.service} does not answer ({error}); run `sentinela up`") from error
-    status = answer.json()
-    if status["unpublished"] is None:
-        raise NotRunning(f"the online store does not answer ({status['problem']}); see `sentinela store status`")
-    return int(status["unpublished"])
+    found = answer.json()
+    if found["unpublished"] is None:
+        raise NotRunning(f"the online store does not answer ({found['problem']}); see `sentinela store status`")
+    return int(found["unpublished"])
 
 
 def _wait_for_bronze(settings: Settings, ends: Offsets, deadline: float, say: Say) -> dict[str, int]:

@@ -17,7 +17,7 @@ from pix.store.errors import BuildBusy, StoreAway, StoreDoubtful, StoreError, St
 from pix.store.generation import Generation
 from pix.store.interface import Store
 from serving.base import Base, BaseRefused, read_base
-from serving.build import Builder, BuildFailed
+from serving.build import MOST_ROUNDS, NEAR_THE_END, Builder, BuildFailed
 from serving.logs import LogLost, Logs, LogsAway
 from serving.outage import Outage
 from serving.reconciling import Reconciler
@@ -158,17 +158,19 @@ class StoreKeeper:
             self._reconcile_at = time.monotonic() + TRY_AGAIN_SECONDS
             log.warning("degraded decisions cannot be looked for now: %s", away)
 
-    def _reconcile(self) -> None:
+    def _reconcile(self) -> int:
+        """Fold what was decided without the store; how many payments that were."""
         try:
             folded = self._reconciler.run()
         except LogLost as lost:
             # What is gone cannot be folded by waiting; payments must not wait for it either.
             log.error("degraded decisions cannot be looked for in all of the log: %s", lost)
-            return
+            return 0
         finally:
             self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
         if folded:
             log.warning("%d payments that were decided without the store were folded", folded)
+        return folded
 
     def _leave(self) -> None:
         try:
@@ -177,7 +179,9 @@ class StoreKeeper:
                 self._store.snapshot(PROBE, [])
         except (pybreaker.CircuitBreakerError, StoreError):
             return
-        self._reconcile()
+        rounds = 0
+        while self._reconcile() > NEAR_THE_END and rounds < MOST_ROUNDS:
+            rounds += 1
         self._outage.is_leaving = True
         try:
             give_up_at = time.monotonic() + QUIET_SECONDS
@@ -199,14 +203,14 @@ class StoreKeeper:
         """Compare with the logs, and build anew where that is needed; whether the store can be used now."""
         try:
             reason = self._why()
-            if reason is None:
-                self._reconcile()
-            else:
+            if reason is not None:
                 log.warning("building the online store anew: %s", reason)
                 if self._has_served:
                     self._outage.begin(reason)
                 self.problem = f"{reason}; it is being built from lake and logs, see `sentinela store status`"
                 self._build(Order())
+            if server is None:
+                # Folding goes the payments' way, which leads to no other server before that is trusted.
                 self._reconcile()
         except LogsAway as away:
             self._not_before = time.monotonic() + TRY_AGAIN_SECONDS

@@ -8,17 +8,14 @@ from starlette.responses import Response
 
 from pix.contracts import canonical_json, parse_json_object
 from pix.contracts.fields import validated
-from pix.engines.layout import STATE_LAYOUT
 from pix.features import FINGERPRINT
 from pix.store.errors import StoreError
 from pix.store.generation import Generation
 from serving.bodies import body_of
-from serving.degraded import DEGRADED
 from serving.keeper import Order, StoreKeeper
 from serving.messages import Rebuild, RollBack
 from serving.running import running_of
-
-MAX_WAITING_COUNTED = 10_000
+from serving.status import of_store
 
 
 async def rebuild_store(request: Request) -> Response:
@@ -55,28 +52,9 @@ def _started(request: Request, generation: Generation, work: Callable[[], None] 
 async def store_status(request: Request) -> Response:
     """``GET /v1/store``: what the online store holds."""
     running = running_of(request)
-    pipeline, store = running.pipeline, running.pipeline.store
-
-    def held() -> dict[str, object]:
-        active = store.active()
-        return {
-            "generation": active.number if active else 0,
-            "states": store.count(),
-            "unpublished": len(store.unpublished(pipeline.now_ms() + 1, MAX_WAITING_COUNTED)),
-            "problem": running.keeper.problem if running.keeper else None,
-            "warnings": store.warnings(),
-            "generations": [each.described() for each in store.generations()],
-        }
-
-    try:
-        # Counting reads every key.
-        found = await asyncio.to_thread(held)
-    except StoreError as away:
-        unknown = dict.fromkeys(("generation", "states", "unpublished"))
-        found = {**unknown, "problem": str(away), "warnings": [], "generations": []}
-    outage = running.outage.reason
-    around = {"mode": DEGRADED if outage else "normal", "outage": outage, "breakers": running.breakers.described()}
-    return _json({**found, "layout": STATE_LAYOUT, **around})
+    now_ms, problem = running.pipeline.now_ms(), running.keeper.problem if running.keeper else None
+    parts = (running.pipeline.store, now_ms, problem, running.outage, running.breakers)
+    return _json(await asyncio.to_thread(of_store, *parts))
 
 
 async def model_status(request: Request) -> Response:

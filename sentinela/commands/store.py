@@ -29,12 +29,18 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        typer.echo(f"{found['states']:,} keys in generation {found['generation']}, {found['unpublished']} to publish")
+        if found["states"] is not None:
+            waiting = f"{found['unpublished']} to publish"
+            typer.echo(f"{found['states']:,} keys in generation {found['generation']}, {waiting}")
         for each in found["generations"]:
             typer.echo(_line(each))
+        for warning in found["warnings"]:
+            typer.echo(f"warning: {warning}")
+        if found["outage"]:
+            typer.echo(f"payments are decided without the store: {found['outage']}")
         if found["problem"]:
-            typer.echo(f"payments are refused: {found['problem']}")
-    if found["problem"]:
+            typer.echo(f"the store cannot be used: {found['problem']}")
+    if found["problem"] or found["outage"]:
         raise typer.Exit(CHECK_FAILED)
 
 

