@@ -114,7 +114,9 @@ class DecisionRecord(StrictMessage):
     fraud_probability: float | None = Field(ge=0, le=1, description="By the model; null without a model.")
     raw_score: float | None = Field(description="Log-odds of fraud before they became a probability.")
     reasons: list[Reason] = Field(max_length=3, description="What raised the score most, strongest first.")
-    rule_hits: list[str] = Field(description="Names of the policy's rules that hit, in the policy's order.")
+    rule_hits: list[str] = Field(
+        description="Names of the policy's rules that hit, in its order; last, test_account where one forced the action."
+    )
     model: ModelIdentity | None = Field(description="The model that scored; null if none was there.")
     feature_fingerprint: ShortHash = Field(description="Hash of the feature declarations.")
     features: list[float | None] = Field(description="The feature vector, in the order of the declarations.")
