@@ -115,7 +115,7 @@ class DecisionRecord(StrictMessage):
     raw_score: float | None = Field(description="Log-odds of fraud before they became a probability.")
     reasons: list[Reason] = Field(max_length=3, description="What raised the score most, strongest first.")
     rule_hits: list[str] = Field(
-        description="Names of the policy's rules that hit, in its order; last, test_account where one forced the action."
+        description="Names of the policy's rules that hit, in its order; last, test_account where one forced it."
     )
     model: ModelIdentity | None = Field(description="The model that scored; null if none was there.")
     feature_fingerprint: ShortHash = Field(description="Hash of the feature declarations.")
