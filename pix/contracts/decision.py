@@ -127,7 +127,9 @@ class DecisionRecord(StrictMessage):
     reasons: list[Reason] = Field(
         max_length=3, description="First what rules that hit say, then what raised the score."
     )
-    rule_hits: list[str] = Field(description="Names of the policy's rules that hit, in the policy's order.")
+    rule_hits: list[str] = Field(
+        description="Names of the policy's rules that hit, in its order; last, test_account where one forced it."
+    )
     model: ModelIdentity | None = Field(description="The model that scored; null if none was there.")
     feature_fingerprint: ShortHash = Field(description="Hash of the feature declarations.")
     features: list[float | None] = Field(description="The feature vector, in the order of the declarations.")

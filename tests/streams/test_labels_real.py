@@ -96,6 +96,12 @@ class Parts:
             self._producer.produce(names.LABELS, key=key, value=value)
         assert self._producer.flush(30) == 0
 
+    def judge(self, identity: str, kind: str) -> bytes:
+        """Give an analyst's feedback; the label that it became."""
+        answer = self._http.post(f"/v1/decisions/{identity}/feedback", json={"kind": kind})
+        assert answer.status_code == 202, answer.text
+        return answer.content
+
     def ends(self, topic: str) -> dict[int, int]:
         """End offset of each partition."""
         parts = [TopicPartition(topic, number) for number in range(PARTITIONS)]
@@ -305,3 +311,12 @@ def test_a_posted_label_changes_the_next_vector_of_the_payee_within_five_seconds
     assert frauds == [0.0, 0.0, 1.0, 0.0]
     assert seconds < 5
     assert logs.mismatches() == []
+    # An analyst's verdict goes the same way, and counts once however often it is given.
+    given, again = parts.judge(identity, "confirmed"), parts.judge(identity, "confirmed")
+    assert given == again
+    wait_until(lambda: sum(parts.ends(names.FOLDS).values()) == 3, seconds=5)
+    wait_until(parts.all_finished, seconds=10)
+    assert [value for _, value in read_all(parts.bootstrap, names.LABELS)].count(given) == 2
+    folds = [json.loads(value) for _, value in read_all(parts.bootstrap, names.FOLDS)]
+    verdict = json.loads(given)["label_id"]
+    assert [(fold["change"], fold["label_kind"]) for fold in folds if fold["fold_id"] == verdict] == [(1, "confirmed")]
