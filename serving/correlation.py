@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.problems import INTERNAL, problem_response
@@ -64,15 +63,14 @@ class Correlation:
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self._new_id()
         scope[CALL] = Call(LOCAL, trace_id, request_id)
         traceparent = f"00-{trace_id}-{self._new_id()[:16]}-{flags}"
+        names = (b"x-request-id", request_id.encode()), (b"traceparent", traceparent.encode())
         has_begun = False
 
         async def named(message: Message) -> None:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                told = MutableHeaders(scope=message)
-                told["x-request-id"] = request_id
-                told["traceparent"] = traceparent
+                message["headers"] = [*message.get("headers", ()), *names]
             await send(message)
 
         try:

@@ -1,6 +1,7 @@
-"""Probes for whoever keeps the service running, and the way from the front page to the documents of the API.
+"""What the service answers outside the API's version: probes, addresses of problem types, the way to the documents.
 
 ``/livez`` answers as long as the process does. ``/readyz`` says whether payments are taken, and if not, why.
+``/problems/conflict`` says what that type means, because a problem's type is an address.
 """
 
 from starlette.applications import Starlette
@@ -8,13 +9,15 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pix.contracts import canonical_json
-from serving.problems import METHOD, NOT_READY, problem_response
+from serving.problem_page import section
+from serving.problems import METHOD, NOT_READY, PROBLEM_TYPES, problem_response
 from serving.running import Running
 
 READ = ("GET", "HEAD")
 # BentoML's own page and document describe none of the API's routes, and its page asks the internet.
 MOVED = {"/": "/v1/docs", "/docs.json": "/v1/openapi.json"}
-PATHS = frozenset({"/livez", "/readyz", *MOVED})
+TYPES = {kind.address: kind for kind in PROBLEM_TYPES}
+PATHS = frozenset({"/livez", "/readyz", *MOVED, *TYPES})
 
 
 class Health:
@@ -44,6 +47,8 @@ class Health:
             return refusal
         if path in MOVED:
             return RedirectResponse(MOVED[path])
+        if path in TYPES:
+            return Response(section(TYPES[path]).lstrip(), media_type="text/markdown")
         if path == "/livez":
             return _status("alive")
         reason = self._why_not()

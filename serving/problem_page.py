@@ -23,14 +23,15 @@ asks again gets the same bytes.
 def page() -> str:
     """The page's text."""
     rows = "".join(f"| {kind.status} | [`{kind.address}`](#{kind.slug}) | {_short(kind)} |\n" for kind in PROBLEM_TYPES)
-    return _HEAD + rows + "".join(_section(kind) for kind in PROBLEM_TYPES)
+    return _HEAD + rows + "".join(section(kind) for kind in PROBLEM_TYPES)
 
 
 def _short(kind: ProblemType) -> str:
     return "yes" if kind.retry_after_seconds is not None else kind.retry.partition(".")[0].lower()
 
 
-def _section(kind: ProblemType) -> str:
+def section(kind: ProblemType) -> str:
+    """What the page says of one type; also what the type's address answers."""
     after = kind.retry_after_seconds
     told = kind.retry + ("" if after is None else f" `Retry-After: {after}`.")
     return f"\n## {kind.slug}\n\n**{kind.status}: {kind.title}.** {kind.meaning}\n\n**Send it again?** {told}\n"

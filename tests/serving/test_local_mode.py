@@ -17,6 +17,7 @@ from pix.store.memory import MemoryStore
 from serving.health import Health
 from serving.http import create_app
 from serving.policy import ACTIONS, TEST_ACCOUNT, InvalidPolicy, load_policy
+from serving.problems import PROBLEM_TYPES
 from serving.replay import Replay
 from serving.trial_accounts import TEST_ACCOUNTS
 
@@ -149,3 +150,11 @@ def test_the_front_page_leads_to_the_documents() -> None:
     assert client.get("/").headers["location"] == "/v1/docs"
     assert client.get("/docs.json").headers["location"] == "/v1/openapi.json"
     assert client.post("/readyz").status_code == 405
+
+
+def test_the_address_of_a_problem_type_says_what_it_means() -> None:
+    app = create_app()
+    client = TestClient(Health(app, app))
+    for kind in PROBLEM_TYPES:
+        told = client.get(kind.address)
+        assert (told.status_code, kind.meaning in told.text, kind.retry in told.text) == (200, True, True)
