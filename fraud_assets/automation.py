@@ -21,6 +21,7 @@ from pix.offline.tables import (
     LABELS_SILVER,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
+    SHADOW_SILVER,
     TRAINING_SET,
 )
 
@@ -73,12 +74,12 @@ retrain_job = dg.define_asset_job(
 )
 daily_refresh_job = dg.define_asset_job(
     "daily_refresh_job",
-    selection(*LAKE, *FEATURES, DRIFT_REPORT),
+    selection(*LAKE, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
     description="Bring silver, gold and features up to date, and look for drift.",
 )
 everything_job = dg.define_asset_job(
     "everything_job",
-    selection(*IMPORTED, *LAKE, *FEATURES, "serving/store_base", *MODELS, DRIFT_REPORT),
+    selection(*IMPORTED, *LAKE, SHADOW_SILVER.name, *FEATURES, "serving/store_base", *MODELS, DRIFT_REPORT),
     description="From the inbox to the champion and its drift report; `make demo` runs it.",
     hooks={end_mlflow_on_run_finished},
 )

@@ -22,6 +22,7 @@ ASSETS = (
     silver.payments,
     silver.labels,
     silver.quarantine,
+    silver.shadow_scores,
     gold.decisions,
     gold.daily_kpis,
     features.offline_features,

@@ -18,6 +18,7 @@ from pix.offline.tables import (
     LABELS_SILVER,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
+    SHADOW_SILVER,
     Table,
 )
 
@@ -28,6 +29,7 @@ BRONZE_DECISIONS = topics.bronze_table(topics.DECISIONS)
 BRONZE_LABELS = topics.bronze_table(topics.LABELS)
 BRONZE_DLQ = topics.bronze_table(topics.DLQ)
 BRONZE_FOLDS = topics.bronze_table(topics.FOLDS)
+BRONZE_SHADOW = topics.bronze_table(topics.SHADOW)
 
 
 def bronze(lake: LakeResource, table: str) -> "DataFrame":
@@ -82,3 +84,14 @@ def quarantine(lake: LakeResource) -> dg.MaterializeResult[Any]:
         bronze(lake, BRONZE_DLQ), bronze(lake, BRONZE_DECISIONS), lake.read_or_empty(HISTORY_REFUSED)
     )
     return lake.overwrite(QUARANTINE_SILVER, frame, note=read).result()
+
+
+@dg.asset(**table_asset(SHADOW_SILVER, pii="none"), deps=keys_of(BRONZE_SHADOW, DECISIONS_SILVER))
+@told
+def shadow_scores(lake: LakeResource) -> dg.MaterializeResult[Any]:
+    """One challenger's score of one decided payment, beside the champion's."""
+    # A home that is older than the topic has decisions and no such table, until its bronze stream starts again.
+    has_some = lake.exists(BRONZE_SHADOW)
+    scores = lake.read(BRONZE_SHADOW) if has_some else lake.empty(Table(BRONZE_SHADOW, "None.", BRONZE_COLUMNS))
+    frame = silver.shadow_scores(scores, lake.read(DECISIONS_SILVER.name))
+    return lake.overwrite(SHADOW_SILVER, frame).result()

@@ -14,6 +14,7 @@ from pix.offline.tables import (
     LABELS_SILVER,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
+    SHADOW_SILVER,
     payment_columns,
 )
 
@@ -38,6 +39,10 @@ DEAD_LETTER = (
     "reason string, errors array<struct<field: string, reason: string>>, "
     "origin struct<topic: string, partition: int, offset: bigint>, received_at_ms bigint, "
     "end_to_end_id string, body_token string, payload string"
+)
+SHADOW = (
+    "end_to_end_id string, tenant string, model struct<name: string, version: string, sha256: string>, "
+    "raw_score double, fraud_probability double, scored_at_ms bigint"
 )
 LIVE, HISTORY = "live", "history"
 PAYMENT_UNKNOWN = "payment_unknown"
@@ -109,6 +114,36 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         f.coalesce("silence_is_honest", f.lit(True)).alias("silence_is_honest"),
     )
     return PAYMENTS_SILVER.shape(live.unionByName(past).select("payment.*", "*"))
+
+
+def shadow_scores(bronze: "DataFrame", decisions: "DataFrame") -> "DataFrame":
+    """Scores of challengers, each model's first one of a payment, beside the score that decided.
+
+    Args:
+        bronze: bronze/pix_shadow.
+        decisions: silver/decisions.
+    """
+    from pyspark.sql import Window
+    from pyspark.sql import functions as f
+
+    identity = ["tenant", "end_to_end_id"]
+    read = (
+        bronze.where("value is not null")
+        .select(f.from_json("value", SHADOW).alias("score"), "partition", "offset")
+        .select("score.*", "partition", "offset")
+        .where("end_to_end_id is not null")
+    )
+    first = Window.partitionBy(*identity, "model.sha256").orderBy("scored_at_ms", "partition", "offset")
+    once = read.withColumn("place", f.row_number().over(first)).where("place = 1")
+    named = {"model_name": "model.name", "model_version": "model.version", "model_sha256": "model.sha256"}
+    decided = decisions.select(
+        *identity,
+        f.col("model_version").alias("champion_version"),
+        f.col("raw_score").alias("champion_raw_score"),
+        f.col("fraud_probability").alias("champion_probability"),
+    )
+    scored = once.withColumns({name: f.col(path) for name, path in named.items()})
+    return SHADOW_SILVER.shape(scored.join(decided, identity, "left"))
 
 
 def labels(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame") -> "DataFrame":

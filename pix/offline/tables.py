@@ -173,7 +173,7 @@ DECISIONS_SILVER = Table(
         Column("outcome", "string", "allowed, or attempted if it was held or blocked."),
         Column("model_name", "string", "Registered model."),
         Column("model_version", "string", "Its version."),
-        Column("model_sha256", "string", "SHA-256 of the model's file."),
+        Column("model_sha256", "string", "SHA-256 of the model's artefact."),
         Column("feature_fingerprint", "string", "Hash of the feature declarations."),
         Column("policy_version", "string", "Hash of the policy."),
         Column("rule_hits", "array<string>", "Rules of the policy that hit."),
@@ -216,6 +216,23 @@ LABELS_SILVER = Table(
         Column("recorded_at_ms", "bigint", "When the lake got it; for imports, when it was known."),
         LABEL_SOURCE,
         Column("is_fraud_after", "boolean", "Whether the payment counts as fraud once this label is known."),
+    ),
+)
+SHADOW_SILVER = Table(
+    "silver/shadow_scores",
+    "One challenger's score of one decided payment, beside the champion's.",
+    (
+        ID,
+        TENANT,
+        Column("scored_at_ms", "bigint", "When the challenger scored."),
+        Column("model_name", "string", "The challenger's registered model."),
+        Column("model_version", "string", "Its version."),
+        Column("model_sha256", "string", "SHA-256 of its artefact."),
+        Column("raw_score", "double", "Its log-odds before calibration."),
+        Column("fraud_probability", "double", "Its calibrated probability."),
+        Column("champion_version", "string", "Version that decided; null while its decision is not in silver."),
+        Column("champion_raw_score", "double", "The champion's log-odds."),
+        Column("champion_probability", "double", "The champion's probability."),
     ),
 )
 QUARANTINE_SILVER = Table(
@@ -433,6 +450,7 @@ TABLES: dict[str, Table] = {
         DECISIONS_SILVER,
         PAYMENTS_SILVER,
         LABELS_SILVER,
+        SHADOW_SILVER,
         QUARANTINE_SILVER,
         DECISIONS_GOLD,
         PAYMENT_FEATURES,

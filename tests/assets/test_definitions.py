@@ -40,6 +40,7 @@ MATERIALIZABLE = {
     "silver/labels",
     "silver/payments",
     "silver/quarantine",
+    "silver/shadow_scores",
 }
 
 

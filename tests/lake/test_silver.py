@@ -13,6 +13,7 @@ from pix.offline.tables import (
     LABELS_SILVER,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
+    SHADOW_SILVER,
 )
 
 
@@ -42,6 +43,39 @@ def test_the_first_record_of_an_id_is_the_decision(bronze, messages):
         ["new_payee"],
     )
     assert (one["origin_kind"], one["origin_partition"], one["origin_offset"]) == ("kafka", 2, 1)
+
+
+def test_a_challengers_score_stands_beside_the_champions(bronze, messages):
+    def score(number, raw_score, version="4"):
+        return {
+            "end_to_end_id": messages.identity(number),
+            "tenant": "default",
+            "model": {"name": "pix_fraud", "version": version, "sha256": version * 2},
+            "raw_score": raw_score,
+            "fraud_probability": 0.5,
+            "scored_at_ms": 7,
+        }
+
+    sent = [score(1, 0.125), score(1, 0.125), score(1, 2.5, "5"), score(2, 1.0), "not json", {}]
+    scores = bronze(*[messages.bronze_row(topics.SHADOW, n, value) for n, value in enumerate(sent)])
+    decided = silver.decisions(decisions_topic(bronze, messages, messages.record(1)))
+    frame = silver.shadow_scores(scores, decided)
+    assert frame.columns == SHADOW_SILVER.names
+    found = [
+        (
+            row["end_to_end_id"],
+            row["model_version"],
+            row["raw_score"],
+            row["champion_version"],
+            row["champion_raw_score"],
+        )
+        for row in rows(frame, "end_to_end_id", "model_version")
+    ]
+    assert found == [
+        (messages.identity(1), "4", 0.125, "3", -1.0986),
+        (messages.identity(1), "5", 2.5, "3", -1.0986),
+        (messages.identity(2), "4", 1.0, None, None),
+    ]
 
 
 def test_a_degraded_record_has_no_model_and_no_probability(bronze, messages):
