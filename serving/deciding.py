@@ -39,6 +39,7 @@ TRIES = 2
 REMEMBERED = 5_000
 LAST_TRY_SECONDS = 0.1
 POLL_SECONDS = 0.005
+BEING_LEFT = "the online store is being brought up to date; try again in a second"
 GONE = (StoreAway, StoreLost, StoreDoubtful)
 """Errors of a store that cannot be used now and wrote nothing."""
 
@@ -170,6 +171,9 @@ class Decisions:
         if record is not None and parse_record(record)["payment_digest"] != sighting.digest:
             return Conflict(OTHER_BODY)
         with self._outage.deciding():
+            if self._outage.is_leaving:
+                # Whoever leaves it may have looked for decisions under way before this one was.
+                raise StoreLoading(BEING_LEFT)
             if record is None:
                 record = decide_by_rules(self._pipeline, sighting)
                 _remember(self._recent, sighting.record_id, record)
@@ -184,13 +188,15 @@ class Decisions:
     def _kept(self, message: PaymentMessage, outcome: Done | Conflict) -> Done | Conflict:
         """Remember this worker's own decisions: what it can know while the store is away."""
         if isinstance(outcome, Done):
-            _remember(self._recent, decision_id(message.tenant, message.end_to_end_id), outcome.record)
+            record_id = decision_id(message.tenant, message.end_to_end_id)
+            _remember(self._recent, record_id, outcome.record)
+            self._doubtful.pop(record_id, None)
         return outcome
 
     async def _until_left(self, deadline: float) -> None:
         while self._outage.is_leaving:
             if time.monotonic() > deadline:
-                raise StoreLoading("the online store is being brought up to date; try again in a second")
+                raise StoreLoading(BEING_LEFT)
             await asyncio.sleep(POLL_SECONDS)
 
 

