@@ -214,7 +214,7 @@ def test_a_hundred_copies_over_two_workers_are_one_decision(workers: Workers) ->
 @contextmanager
 def broker_away() -> Iterator[None]:
     """The test broker, a child of this process, stops answering."""
-    (broker,) = [child for child in psutil.Process().children(recursive=True) if "kafka.Kafka" in child.cmdline()]
+    (broker,) = filter(_is_broker, psutil.Process().children(recursive=True))
     broker.suspend()
     try:
         # The signal is handled by one thread; until then, the others go on.
@@ -222,6 +222,14 @@ def broker_away() -> Iterator[None]:
         yield
     finally:
         broker.resume()
+
+
+def _is_broker(process: psutil.Process) -> bool:
+    try:
+        return "kafka.Kafka" in process.cmdline()
+    except psutil.Error:
+        # It ended meanwhile, as workers of other tests do.
+        return False
 
 
 def _state(task: Path) -> str:
