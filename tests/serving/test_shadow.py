@@ -2,7 +2,9 @@
 
 import threading
 from dataclasses import replace
+from itertools import cycle
 
+import numpy as np
 import traffic
 from traffic import NOW_MS, StubbornModel, arrival, message
 
@@ -105,3 +107,13 @@ def test_without_a_challenger_nothing_waits_or_is_sent():
 def test_scores_reach_a_topic_that_bronze_keeps():
     assert topics.SHADOW in topics.ALL
     assert topics.bronze_table(topics.SHADOW) == "bronze/pix_shadow"
+
+
+def test_a_decision_is_of_one_model_however_fast_champions_change():
+    """Between any two questions another champion may have gone live."""
+    changing = cycle([StubbornModel(), CHALLENGER])
+    pipeline = replace(traffic.pipeline(), champion=lambda: next(changing))
+    for record in map(parse_record, decided(pipeline, 6)):
+        model = StubbornModel() if record["model"]["version"] == "1" else CHALLENGER
+        assert record["raw_score"] == model.raw_score(np.array(record["features"][:1]))
+        assert record["fraud_probability"] == model.probability(record["raw_score"])
