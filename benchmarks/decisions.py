@@ -9,7 +9,8 @@ from benchmarks.pairs import paired
 from pix.contracts import canonical_json, parse_payment
 from pix.store.interface import Fold, Message, Store, open_store
 from pix.tokens import Keyring
-from serving.pipeline import Arrival, DecisionPipeline
+from serving.outcomes import Arrival
+from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 
 DECISIONS = 200

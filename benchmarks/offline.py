@@ -41,7 +41,8 @@ from pix.simulator.lines import lines
 from pix.simulator.simulation import SimulationPlan, parts
 from pix.store.memory import MemoryStore
 from pix.tokens import Keyring
-from serving.pipeline import Arrival, DecisionPipeline, Done
+from serving.outcomes import Arrival, Done
+from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 
 PAYMENTS = int(os.environ.get("SENTINELA_BENCH_OFFLINE_PAYMENTS", "200000"))
@@ -112,8 +113,9 @@ def into_delta(folder: Path) -> dict[str, object]:
 
     rounds = []
     for _ in range(1 + ROUNDS):
-        # Without its ledger a history is folded anew.
-        lake.overwrite(HISTORIES, lake.empty(HISTORIES))
+        # As a history that came in just now: without its ledger and vectors it is folded anew.
+        for table in (HISTORIES, PAYMENT_FEATURES):
+            lake.overwrite(table, lake.empty(table))
         rounds.append(spent(fold))
     rounds = rounds[1:]
     count = lake.rows(HISTORY_PAYMENTS.name)

@@ -27,7 +27,7 @@ Source = Literal["registry", "cache"]
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """A loaded version; see ``serving.pipeline.Model``.
+    """A loaded version; see ``serving.outcomes.Model``.
 
     Attributes:
         ref: The version.

@@ -22,18 +22,8 @@ from serving.breakers import Breakers
 from serving.degraded import decide_by_rules
 from serving.delivery import Delivery
 from serving.outage import Outage
-from serving.pipeline import (
-    OTHER_BODY,
-    Arrival,
-    Conflict,
-    DecisionPipeline,
-    Done,
-    FoldedBefore,
-    Sighting,
-    UnknownPayment,
-    decision_id,
-    parse_record,
-)
+from serving.outcomes import Arrival, Conflict, Done, FoldedBefore, Sighting, UnknownPayment, decision_id
+from serving.pipeline import OTHER_BODY, DecisionPipeline, parse_record
 
 TRIES = 2
 REMEMBERED = 5_000

@@ -26,7 +26,8 @@ from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.identity import named_decision
 from serving.lookups import recorded
 from serving.messages import KafkaArrival
-from serving.pipeline import Arrival, Conflict, Done, TooManyRaces, answer
+from serving.outcomes import Arrival, Conflict, Done, TooManyRaces
+from serving.pipeline import answer
 from serving.problems import (
     CONFLICT,
     INVALID_FIELDS,

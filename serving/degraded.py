@@ -4,7 +4,8 @@ from pix.engines import kernel
 from pix.engines.events import NOTHING_CARRIED, entity_keys
 from pix.features import FEATURE_NAMES
 from pix.logged import SIDES
-from serving.pipeline import DecisionPipeline, Judgement, Sighting
+from serving.outcomes import Judgement, Sighting
+from serving.pipeline import DecisionPipeline
 from serving.reasons import explained
 
 DEGRADED = "degraded:store"

@@ -19,7 +19,7 @@ from serving.guard import Guard
 from serving.label_routes import fold_labels, give_feedback
 from serving.logs import LogsAway
 from serving.operator_routes import model_status, policy_status, rebuild_store, roll_back_store, store_status
-from serving.pipeline import TooManyRaces
+from serving.outcomes import TooManyRaces
 from serving.problems import (
     INVALID_FIELDS,
     LOGS_UNAVAILABLE,

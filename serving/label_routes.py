@@ -27,7 +27,7 @@ from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.identity import named_decision
 from serving.lookups import remembered
 from serving.messages import Feedback
-from serving.pipeline import Done, FoldedBefore, TooManyRaces, UnknownPayment
+from serving.outcomes import Done, FoldedBefore, TooManyRaces, UnknownPayment
 from serving.problems import (
     INVALID_FIELDS,
     NOT_DELIVERED,

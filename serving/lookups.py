@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pix import topics
 from pix.labels import PaymentReference, reference_key, unpack_reference
 from pix.store.interface import LIVE_NUMBERS, Message, Store
-from serving.pipeline import Done, decision_id, parse_record
+from serving.outcomes import Done, decision_id
+from serving.pipeline import parse_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,18 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from pix import topics
 from pix.contracts import (
     LabelMessage,
-    Payment,
     PaymentMessage,
     behind_the_door,
     canonical_json,
     payment_digest,
 )
 from pix.engines import kernel
-from pix.engines.events import Carried, entity_keys, kind_of
+from pix.engines.events import entity_keys, kind_of
 from pix.engines.online import Desk, Packed, desk_of_this_thread, pack
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
@@ -35,10 +34,20 @@ from pix.store.interface import (
     next_number,
 )
 from pix.tokens import Keyring
-from serving.policy import Policy, Verdict
+from serving.outcomes import (
+    Arrival,
+    Conflict,
+    Done,
+    FoldedBefore,
+    Judgement,
+    Model,
+    Sighting,
+    TooManyRaces,
+    UnknownPayment,
+)
+from serving.policy import Policy
 from serving.reasons import explained
 
-Vector = kernel.Vector
 PUBLIC_FIELDS = (
     "end_to_end_id",
     "action",
@@ -58,125 +67,6 @@ OTHER_BODY = "end_to_end_id was decided before with another body"
 NOT_NEW = "end_to_end_id was decided or imported before; a dry run needs an id of its own"
 IMPORTED = "end_to_end_id belongs to an imported payment"
 FORGOTTEN = "end_to_end_id was decided so long ago that its answer is not kept any more"
-
-
-class TooManyRaces(Exception):
-    """Other payments kept changing the same entities; the sender should try again."""
-
-
-class Model(Protocol):
-    """What the pipeline needs of a champion."""
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """Name, version and SHA-256, as they stand on a decision."""
-
-    def raw_score(self, vector: Vector) -> float:
-        """Log-odds of fraud, before calibration."""
-
-    def probability(self, raw_score: float) -> float:
-        """Calibrated probability of fraud."""
-
-    def contributions(self, vector: Vector) -> list[float]:
-        """What each feature adds to the raw score."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """How a payment reached the service.
-
-    Attributes:
-        received_at_ms: Ingress clock, epoch milliseconds.
-        body_sha256: SHA-256 of the bytes as sent, hex.
-        origin: ``{"kind": "rest", "client"}`` or ``{"kind": "kafka", "topic", "partition", "offset"}``.
-        trace_id: 32 hex digits.
-        forced: Action that a test account asks for; only in local mode.
-    """
-
-    received_at_ms: int
-    body_sha256: str
-    origin: Mapping[str, object]
-    trace_id: str
-    forced: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A committed record.
-
-    Attributes:
-        record: Its final bytes.
-        message: What is still to be published; None if it was before.
-    """
-
-    record: bytes
-    message: Message | None
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """The id is taken by another payment; nothing was changed."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownPayment:
-    """A label's payment has not been seen (yet)."""
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedBefore:
-    """The label was folded so long ago that its record has expired; nothing was changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """A payment as it came in.
-
-    Attributes:
-        payment: The payment behind the door.
-        digest: Digest of its canonical form; tells retries from conflicts.
-        event_ms: Its event time, epoch milliseconds.
-        arrival: How it came.
-    """
-
-    payment: Payment
-    digest: str
-    event_ms: int
-    arrival: Arrival
-
-    @property
-    def record_id(self) -> str:
-        """Id of its record in the store."""
-        return decision_id(self.payment.tenant, self.payment.end_to_end_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What was concluded from one reading of the states."""
-
-    generation: int
-    imports: int
-    read: dict[str, int]
-    features: tuple[float | None, ...]
-    carried: Carried
-    raw_score: float | None
-    probability: float | None
-    verdict: Verdict
-    reasons: list[dict[str, object]]
-    model: Mapping[str, str] | None
-    policy_version: str
-
-    @property
-    def is_allowed(self) -> bool:
-        """Whether the payment goes on: it is not held or blocked."""
-        return self.verdict.action in ("ALLOW", "REVIEW")
-
-    @property
-    def mode(self) -> str:
-        """Of a decision for which the states were read."""
-        return "normal" if self.model else "degraded:model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,11 +299,6 @@ class DecisionPipeline:
         message = Message(record_id, topics.FOLDS, label.end_to_end_id, record, now_ms)
         result = self.store.commit(message, written, snapshot.generation)
         return Done(record, message) if isinstance(result, Committed) else None
-
-
-def decision_id(tenant: str, end_to_end_id: str) -> str:
-    """Id of a decision's record in the store."""
-    return f"{tenant}|decision|{end_to_end_id}"
 
 
 def answer(record: bytes) -> bytes:

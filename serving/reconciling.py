@@ -27,7 +27,8 @@ from pix.store.interface import (
     next_number,
 )
 from serving.logs import Ends, LogLost, Logs, Messages
-from serving.pipeline import MAX_RACES, TooManyRaces, decision_id, next_folds, parse_record
+from serving.outcomes import TooManyRaces, decision_id
+from serving.pipeline import MAX_RACES, next_folds, parse_record
 
 MARK = "reconciled"
 OF_DECISION = ("tenant", "end_to_end_id", "payment", "outcome", "event_time_ms", "carried")

@@ -21,7 +21,7 @@ from traffic import StubbornModel, arrival, label, pipeline, random_message
 from pix.contracts import DAY_MS, MINUTE_MS
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import CommitResult, Fold, Message, Raced, Store, open_store
-from serving.pipeline import Done
+from serving.outcomes import Done
 
 WORKERS = 4
 ACCOUNTS = 40

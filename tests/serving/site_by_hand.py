@@ -22,7 +22,8 @@ from serving.breakers import Breakers
 from serving.build import Builder
 from serving.keeper import StoreKeeper
 from serving.outage import Outage
-from serving.pipeline import DecisionPipeline, Done
+from serving.outcomes import Done
+from serving.pipeline import DecisionPipeline
 
 ACCOUNTS = 40
 

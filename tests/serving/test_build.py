@@ -19,7 +19,7 @@ from pix.store.errors import StoreError, StoreLoading
 from pix.store.interface import LIVE_NUMBERS, open_store
 from pix.store.memory import MemoryStore
 from serving.build import Builder, BuildFailed
-from serving.pipeline import Conflict, Done
+from serving.outcomes import Conflict, Done
 
 
 @pytest.fixture(params=["memory", "lmdb"])

@@ -17,7 +17,8 @@ from learning.registry import CHALLENGER, CHAMPION
 from learning.signing import ensure_signing_keys
 from pix.features import FEATURE_NAMES
 from serving.champion import Models
-from serving.pipeline import Done, parse_record
+from serving.outcomes import Done
+from serving.pipeline import parse_record
 
 
 @pytest.fixture(scope="module")

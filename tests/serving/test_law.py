@@ -28,7 +28,8 @@ from pix.labels import PaymentReference, apply_label, reference_key, unpack_refe
 from pix.store.interface import Store, open_store
 from pix.store.memory import MemoryStore
 from serving import pipeline as serving_pipeline
-from serving.pipeline import DecisionPipeline, Done
+from serving.outcomes import Done
+from serving.pipeline import DecisionPipeline
 
 Vector = tuple[float | None, ...]
 T = TypeVar("T")

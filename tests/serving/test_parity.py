@@ -19,7 +19,7 @@ from pix.offline.features import HistoryFeatures, Log, of_decisions, of_history
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
 from pix.topics import FOLDS
 from serving.degraded import decide_by_rules
-from serving.pipeline import Done
+from serving.outcomes import Done
 from serving.reconciling import Reconciler
 
 HISTORY = "history string, import_number int, end_to_end_id string, tenant string, event_time_ms long, payment string"

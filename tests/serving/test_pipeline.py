@@ -13,7 +13,8 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
 from pix.store.memory import MemoryStore
-from serving.pipeline import Conflict, Done, FoldedBefore, UnknownPayment, answer
+from serving.outcomes import Conflict, Done, FoldedBefore, UnknownPayment
+from serving.pipeline import answer
 from serving.replay import Replay
 
 

@@ -9,7 +9,8 @@ from published import Publisher, trained
 from learning.ensemble import vector_of
 from pix.contracts import DecisionRecord
 from pix.features import FEATURE_NAMES
-from serving.pipeline import Done, parse_record
+from serving.outcomes import Done
+from serving.pipeline import parse_record
 from serving.reasons import REASON_OF_FEATURE, by_code, explained, reasons
 
 

@@ -27,7 +27,7 @@ from pix.deadletter import MAX_PAYLOAD_BYTES, Origin, dead_letter
 from pix.identifiers import cpf
 from pix.store.memory import MemoryStore
 from serving.degraded import decide_by_rules
-from serving.pipeline import Arrival, Done
+from serving.outcomes import Arrival, Done
 from serving.policy import ACTIONS
 from serving.reconciling import Reconciler
 

@@ -17,7 +17,8 @@ from published import Publisher, trained
 from learning import registry
 from learning.ensemble import vector_of
 from serving.champion import Models
-from serving.pipeline import DecisionPipeline, Done, parse_record
+from serving.outcomes import Done
+from serving.pipeline import DecisionPipeline, parse_record
 from tests.conftest import free_ports
 
 MINUTES_AWAY = 10

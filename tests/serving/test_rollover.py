@@ -28,7 +28,7 @@ from pix.store.generation import LEASE_MS
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
 from pix.store.memory import MemoryStore
 from serving.keeper import Order
-from serving.pipeline import Done
+from serving.outcomes import Done
 
 NEWER = "newer"
 FIRST, SECOND = past(1, 400), past(2, 700, seed=8)

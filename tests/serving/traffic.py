@@ -12,7 +12,8 @@ from pix.identifiers import cpf
 from pix.store.interface import Store
 from pix.store.memory import MemoryStore
 from pix.tokens import Keyring
-from serving.pipeline import Arrival, DecisionPipeline, Vector
+from serving.outcomes import Arrival, Vector
+from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 
 NOW_MS = 1_795_000_000_000

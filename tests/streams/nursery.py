@@ -27,7 +27,8 @@ from pix.store.interface import Message
 from pix.store.lmdb import LmdbStore
 from pix.tokens import Keyring, ensure_keys, load_keyring
 from serving.http import create_app
-from serving.pipeline import Arrival, Conflict, DecisionPipeline, Done
+from serving.outcomes import Arrival, Conflict, Done
+from serving.pipeline import DecisionPipeline
 from serving.policy import Policy, load_policy
 from serving.publisher import Publisher
 from serving.running import Running
