@@ -1,7 +1,6 @@
 """``/v1/decisions``: parse, decide and commit, publish, answer, in this order."""
 
 import asyncio
-import json
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +10,6 @@ from starlette.responses import Response
 from pix.contracts import (
     FieldError,
     InvalidFields,
-    InvalidMessage,
     PaymentMessage,
     canonical_json,
     check_live,
@@ -20,19 +18,16 @@ from pix.contracts import (
     payment_from,
 )
 from pix.contracts.fields import MINUTE_MS, validated
-from pix.store.errors import StoreError
 from pix.tokens import body_sha256
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.identity import named_decision
+from serving.items import REFUSALS, refused
 from serving.lookups import recorded
 from serving.messages import KafkaArrival
-from serving.outcomes import Arrival, Conflict, Done, TooManyRaces
-from serving.pipeline import answer
+from serving.outcomes import Arrival, Conflict, Done
+from serving.pipeline import answer, public_part
 from serving.problems import (
     CONFLICT,
-    INVALID_FIELDS,
-    STORE_UNAVAILABLE,
-    TOO_MANY_RACES,
     UNKNOWN_DECISION,
     problem,
     problem_response,
@@ -100,7 +95,7 @@ async def decide_batch(request: Request) -> Response:
             await asyncio.sleep(0)
     is_published = await running.decisions.deliver([each for each in outcomes if isinstance(each, Done)], deadline)
     results = [
-        {"status": 200, "decision": json.loads(answer(outcome.record))} if isinstance(outcome, Done) else outcome
+        {"status": 200, "decision": public_part(outcome.record)} if isinstance(outcome, Done) else outcome
         for outcome in outcomes
     ]
     return Response(canonical_json({"results": results}), 200, None if is_published else DEFERRED, media_type=JSON)
@@ -133,12 +128,8 @@ async def _outcome(
         arrival = _arrival(call_of(request), payment, origin, running.pipeline.now_ms(), forced)
         check_live(message, arrival.received_at_ms)
         outcome = await running.decisions.decide(message, arrival, deadline)
-    except InvalidMessage as broken:
-        return {"status": 422, "problem": problem(INVALID_FIELDS, str(broken), broken.errors)}
-    except StoreError as away:
-        return {"status": 503, "problem": problem(STORE_UNAVAILABLE, str(away))}
-    except TooManyRaces as lost:
-        return {"status": 503, "problem": problem(TOO_MANY_RACES, str(lost))}
+    except REFUSALS as error:
+        return refused(error)
     if isinstance(outcome, Conflict):
         return {"status": 409, "problem": problem(CONFLICT, outcome.reason)}
     return outcome

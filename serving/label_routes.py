@@ -11,7 +11,6 @@ from pix import topics
 from pix.contracts import (
     FieldError,
     InvalidFields,
-    InvalidMessage,
     LabelMessage,
     canonical_json,
     check_label_live,
@@ -21,18 +20,15 @@ from pix.contracts import (
 )
 from pix.contracts.fields import validated
 from pix.contracts.label import MAX_AHEAD_MS
-from pix.store.errors import StoreError
 from pix.store.interface import Message
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.identity import named_decision
+from serving.items import REFUSALS, refused
 from serving.lookups import remembered
 from serving.messages import Feedback
-from serving.outcomes import Done, FoldedBefore, TooManyRaces, UnknownPayment
+from serving.outcomes import Done, FoldedBefore, UnknownPayment
 from serving.problems import (
-    INVALID_FIELDS,
     NOT_DELIVERED,
-    STORE_UNAVAILABLE,
-    TOO_MANY_RACES,
     UNKNOWN_DECISION,
     WITHDRAWN_VERDICT,
     problem,
@@ -105,12 +101,8 @@ def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
     try:
         label, received_at_ms = _arrived(item, running.pipeline.now_ms())
         outcome = running.decisions.fold_label(label, received_at_ms)
-    except InvalidMessage as broken:
-        return {"status": 422, "problem": problem(INVALID_FIELDS, str(broken), broken.errors)}
-    except StoreError as away:
-        return {"status": 503, "problem": problem(STORE_UNAVAILABLE, str(away))}
-    except TooManyRaces as lost:
-        return {"status": 503, "problem": problem(TOO_MANY_RACES, str(lost))}
+    except REFUSALS as error:
+        return refused(error)
     if isinstance(outcome, UnknownPayment):
         return {"status": 404, "problem": problem(UNKNOWN_DECISION, "no payment with this end_to_end_id is known")}
     if isinstance(outcome, FoldedBefore):

@@ -1,7 +1,7 @@
 """One decision, step by step: known? states, features, score, policy, reasons, commit.
 
 Everything here is synchronous and short; transport, publishing and answering stand around it. The
-order commit, publish, answer is kept by ``serving.http``: what this module returns is committed.
+order commit, publish, answer is kept by ``serving.decision_routes``: what this module returns is committed.
 """
 
 import json
@@ -303,8 +303,13 @@ class DecisionPipeline:
 
 def answer(record: bytes) -> bytes:
     """The public part of a decision record; equal records give equal answers."""
+    return canonical_json(public_part(record))
+
+
+def public_part(record: bytes) -> dict[str, Any]:
+    """The fields of a decision record that its caller is told."""
     content = parse_record(record)
-    return canonical_json({name: content[name] for name in PUBLIC_FIELDS})
+    return {name: content[name] for name in PUBLIC_FIELDS}
 
 
 def parse_record(record: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from pix.contracts import DecisionRecord, FoldRecord
 from pix.engines.layout import STATE_LAYOUT
 from pix.features import FEATURES
 from pix.store.errors import StoreLoading
-from pix.store.interface import open_store
+from pix.store.interface import Message, open_store
 from serving.base import Base
 from serving.breakers import TRIAL_AFTER_SECONDS as TRIAL_AFTER_SECONDS_IN_USE
 from serving.comparison import Comparison, compare
@@ -53,7 +53,7 @@ class HandBroker:
         self.is_away = False
         self._logs = logs
 
-    async def publish(self, messages, timeout_seconds):  # type: ignore[no-untyped-def]  # noqa: ARG002
+    async def publish(self, messages: Sequence[Message], timeout_seconds: float) -> list[str]:  # noqa: ARG002
         if self.is_away:
             return []
         self._logs.publish(list(messages))
