@@ -214,7 +214,10 @@ def _live_states(lake: LakeResource, planned: runs.Plan) -> "DataFrame":
     if since is None:
         return lake.empty(LIVE_STATES).select(*START)
     here = f"layout = '{STATE_LAYOUT}' and batch between {since.states_from} and {since.batch}"
-    return lake.read(LIVE_STATES.name).where(here).select(*START)
+    # By version: Delta forgets what was kept of a table's newest state when the table is written, as it is below,
+    # and everything would be folded a second time.
+    states = lake.read(LIVE_STATES.name, version=lake.version(LIVE_STATES.name))
+    return states.where(here).select(*START)
 
 
 def _write_states(lake: LakeResource, planned: runs.Plan, states: "DataFrame") -> None:
