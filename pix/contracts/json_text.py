@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import orjson
+
 from pix.contracts.errors import FieldError, InvalidFields, NotJson, safe_name
 
 MAX_BODY_BYTES = 16_384
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _NO_NUMBER = object()
 _NO_NUMBER_REASON = "NaN and Infinity are no JSON numbers"
 
@@ -50,5 +53,12 @@ def parse_json_object(raw: bytes, max_bytes: int = MAX_BODY_BYTES) -> dict[str, 
 
 
 def canonical_json(content: Any) -> bytes:
-    """The one way bytes are made where they are hashed or compared: sorted, compact, UTF-8."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """The one way bytes are made where they are hashed or compared: sorted, compact, UTF-8.
+
+    Floats are written by the fewest digits that give the same float again; NaN, which JSON does not know, is null, as
+    missing values are. NumPy arrays are lists.
+
+    Raises:
+        TypeError: A value that JSON cannot hold, or an integer beyond 64 bits.
+    """
+    return orjson.dumps(content, option=_CANONICAL)

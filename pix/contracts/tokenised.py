@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 from pix.contracts.json_text import canonical_json
@@ -66,10 +67,11 @@ class Payment:
 
     def to_dict(self) -> dict[str, Any]:
         """The facts that are known; missing ones are left out."""
-        return {name: value for name in PAYMENT_FIELDS if (value := getattr(self, name)) is not None}
+        return {name: value for name, value in zip(PAYMENT_FIELDS, _values(self), strict=True) if value is not None}
 
 
 PAYMENT_FIELDS = tuple(field.name for field in fields(Payment))
+_values = attrgetter(*PAYMENT_FIELDS)
 TOKEN_KINDS = {
     "payer_account": "account",
     "payee_account": "account",
@@ -101,8 +103,8 @@ def behind_the_door(message: PaymentMessage, keyring: Keyring, *, history: str =
     """
     tenant = history_tenant(message.tenant, history)
     values: dict[str, Any] = {}
-    for name in PaymentMessage.model_fields:
-        value = getattr(message, name)
+    # The dictionary itself: asking for fifty attributes by name takes as long as making the tokens.
+    for name, value in message.__dict__.items():
         if value is None:
             continue
         kind = TOKEN_KINDS.get(name)
