@@ -17,11 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.contracts import parse_over_naive
-from benchmarks.decisions import decision_over_bare_store
+from benchmarks.decisions import decision_over_bare_store, decision_with_model
 from benchmarks.ensemble import ensemble_rows
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
 from benchmarks.offline import offline_rows
+from benchmarks.service import service_rows
 from benchmarks.simulator import lines_over_row_by_row
 from benchmarks.stores import store_rows
 from benchmarks.windows import windows_over_sql
@@ -32,8 +33,9 @@ Rows = list[dict[str, object]]
 GROUPS: dict[str, Callable[[], Rows]] = {
     "features": feature_rows,
     "stores": store_rows,
-    "decisions": lambda: [decision_over_bare_store()],
+    "decisions": lambda: [decision_over_bare_store(), decision_with_model()],
     "ensemble": ensemble_rows,
+    "service": service_rows,
     "contracts": lambda: [parse_over_naive()],
     "imports": lambda: [import_over_plain_write()],
     "simulator": lambda: [lines_over_row_by_row()],

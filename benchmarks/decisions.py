@@ -1,19 +1,26 @@
-"""A whole decision without a model, against the bare store."""
+"""A whole decision in process: without a model against the bare store, and with one against its target."""
 
+import gc
 import random
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.champion import TREES, write_champion
 from benchmarks.pairs import paired
+from learning.ensemble import Ensemble, load_ensemble
 from pix.contracts import canonical_json, parse_payment
+from pix.engines.kernel import Vector
+from pix.features import FEATURE_NAMES
 from pix.store.interface import Fold, Message, Store, open_store
 from pix.tokens import Keyring
-from serving.outcomes import Arrival
+from serving.outcomes import Arrival, Done
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 
 DECISIONS = 200
+WARM, TIMED = 2_000, 4_000
 START_MS = 1_795_000_000_000
 POLICY = Path(__file__).parents[1] / "config" / "policy.yaml"
 
@@ -48,6 +55,65 @@ def decision_over_bare_store() -> dict[str, object]:
         return row
 
 
+def decision_with_model() -> dict[str, object]:
+    """A whole decision (parse to commit, LMDB, the recipe's size of model), each timed alone: p50 and p99."""
+    with tempfile.TemporaryDirectory() as folder:
+        ensemble = load_ensemble(write_champion(Path(folder) / "model"))
+        model = _Model(ensemble)
+        store = open_store(f"lmdb://{folder}/store", "bench")
+        draw, times, modes = random.Random(3), [], set()  # noqa: S311
+        decider = _pipeline(store, model)
+        bodies = [_body(draw, number) for number in range(WARM + TIMED)]
+        gc.collect()
+        gc.freeze()
+        for body in bodies:
+            start = time.perf_counter()
+            done = decider.decide(parse_payment(body), Arrival(START_MS, "0" * 64, {"kind": "rest"}, "0" * 32))
+            times.append(time.perf_counter() - start)
+            modes.add(type(done))
+        gc.unfreeze()
+        if modes != {Done}:
+            raise SystemExit(f"{modes} where decisions were expected; nothing is measured")
+        timed = sorted(times[WARM:])
+        p50, p99 = (timed[int(place * TIMED)] * 1e6 for place in (0.5, 0.99))
+    return {
+        "name": f"decide and commit, LMDB, with {TREES} trees, {len(FEATURE_NAMES)} features: p50 / 100 us",
+        "ours_us": p50,
+        "reference_us": 100.0,
+        "ratio": p50 / 100,
+        "ours_p99_us": p99,
+        "note": f"p50 {p50:.0f} us, p99 {p99:.0f} us (targets 100 and 300)",
+    }
+
+
+def recorded_work(folder: Path, count: int) -> list[tuple[Message, list[Fold]]]:
+    """What decisions of the pipeline ask a store to commit, in their order."""
+    done: list[tuple[Message, list[Fold]]] = []
+    decider = _pipeline(_Recorder(open_store(f"lmdb://{folder}", "bench"), done))
+    draw = random.Random(2)  # noqa: S311
+    for number in range(count):
+        body = _body(draw, number)
+        decider.decide(parse_payment(body), Arrival(START_MS, "0" * 64, {"kind": "rest"}, "0" * 32))
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """An ensemble as the pipeline asks it."""
+
+    ensemble: Ensemble
+    identity: dict[str, str] = field(default_factory=lambda: {"name": "bench", "version": "1", "sha256": "0" * 64})
+
+    def raw_score(self, vector: Vector) -> float:
+        return self.ensemble.raw_score(vector)
+
+    def probability(self, raw_score: float) -> float:
+        return self.ensemble.probability(raw_score)
+
+    def contributions(self, vector: Vector) -> list[float]:
+        return self.ensemble.contributions(vector)
+
+
 class _Recorder:
     """The store, noting what is committed through it."""
 
@@ -61,13 +127,13 @@ class _Recorder:
         return self._store.commit(message, folds, generation)
 
 
-def _pipeline(store: "_Recorder") -> DecisionPipeline:
+def _pipeline(store: "_Recorder | Store", model: _Model | None = None) -> DecisionPipeline:
     policy = load_policy(POLICY)
     return DecisionPipeline(
         # Only what a decision calls; the sweeper and the base loader do not run here.
         store=store,  # type: ignore[arg-type]
         keyring=Keyring(1, {1: b"k" * 32}),
-        champion=lambda: None,
+        champion=lambda: model,
         policy=lambda: policy,
         now_ms=lambda: START_MS,
         build="bench",
