@@ -12,9 +12,11 @@ import socket
 import sys
 import time
 from collections import Counter, deque
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import IO
 
 CONNECTIONS = 64
 PATIENCE_SECONDS = 30.0
@@ -27,11 +29,13 @@ class Connection:
 
     Attributes:
         socket: Blocking.
+        number: Place of the request under way among all.
         due: When the request under way should have been sent, of ``time.perf_counter``.
         received: What came of its answer.
     """
 
     socket: socket.socket
+    number: int = 0
     due: float = 0.0
     received: bytes = b""
 
@@ -44,6 +48,7 @@ class Sender:
     one reads the answers.
     """
 
+    log: IO[str] | None = None
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     lost: int = 0
@@ -51,7 +56,7 @@ class Sender:
     def run(self, port: int, requests: list[bytes], rate: float, connections: int) -> None:
         """Send all at ``rate`` a second (0: each as soon as a connection is free) and wait for the answers."""
         self._free: deque[Connection] = deque()
-        self._waiting: deque[tuple[bytes, float]] = deque()
+        self._waiting: deque[tuple[int, bytes, float]] = deque()
         self._selector = selectors.DefaultSelector()
         for _ in range(connections):
             opened = socket.create_connection(("127.0.0.1", port))
@@ -66,7 +71,7 @@ class Sender:
             due = start + number / rate if rate else 0.0
             if (early := due - time.perf_counter()) > 0:
                 time.sleep(early)
-            self._waiting.append((request, due))
+            self._waiting.append((number, request, due))
             self._send()
         reader.join()
 
@@ -78,10 +83,11 @@ class Sender:
             except IndexError:
                 return
             try:
-                request, due = self._waiting.popleft()
+                number, request, due = self._waiting.popleft()
             except IndexError:
                 self._free.append(connection)
                 return
+            connection.number = number
             connection.due = due or time.perf_counter()
             connection.socket.sendall(request)
 
@@ -104,7 +110,10 @@ class Sender:
             return
         connection.received = b""
         self.latencies.append(time.perf_counter() - connection.due)
-        self.statuses[head[9:12].decode()] += 1
+        status = head[9:12].decode()
+        self.statuses[status] += 1
+        if self.log:
+            self.log.write(f"{connection.number} {status} {self.latencies[-1]:.6f}\n")
         self._free.append(connection)
         self._send()
 
@@ -118,12 +127,14 @@ def main() -> None:
     parser.add_argument("--key-file", type=Path, required=True)
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0 is one after the other")
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
+    parser.add_argument("--log", type=Path, help="where each answer is written: place, status, seconds")
     asked = parser.parse_args()
     key = asked.key_file.read_text().strip()
     requests = [_request(asked.path, key, body) for body in asked.bodies.read_bytes().splitlines()]
-    sender = Sender()
     start = time.perf_counter()
-    sender.run(asked.port, requests, asked.rate, asked.connections)
+    with asked.log.open("w") if asked.log else nullcontext() as log:
+        sender = Sender(log)
+        sender.run(asked.port, requests, asked.rate, asked.connections)
     seconds = time.perf_counter() - start
     found = sorted(sender.latencies)
     if not found:

@@ -7,6 +7,7 @@ import pytest
 
 from pix.tokens import Keyring, ensure_keys, load_keyring
 from tests.streams.support import create_topics, delete_topics
+from tests.streams.workers import Workers
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,22 @@ def topics(broker: str) -> Iterator[str]:
     create_topics(broker)
     yield broker
     delete_topics(broker)
+
+
+@pytest.fixture(scope="module")
+def two_workers(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Two workers that a file's tests share, over topics of their own."""
+    create_topics(broker)
+    made = Workers(broker, tmp_path_factory.mktemp("workers"))
+    yield made
+    made.end()
+    delete_topics(broker)
+
+
+@pytest.fixture
+def workers(two_workers: Workers) -> Workers:
+    """Both workers alive, whoever used them before."""
+    for place in range(2):
+        two_workers.bury(place)
+        two_workers.bear(place)
+    return two_workers
