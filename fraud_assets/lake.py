@@ -302,7 +302,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         _require_schema(table, frame)
         with self._only_writer(table.name):
             ordered = frame.select(*table.names)
-            writer = ordered.write.format("delta").mode("overwrite").options(**options)
+            size = {"maxRecordsPerFile": str(table.rows_a_file)} if table.rows_a_file else {}
+            writer = ordered.write.format("delta").mode("overwrite").options(**options, **size)
             writer.partitionBy(*table.partitions).save(self.path(table.name))
         return self._written(table)
 

@@ -8,6 +8,7 @@ another layout, other declarations, or another base.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from pix.engines.layout import STATE_LAYOUT
 from pix.features import FINGERPRINT
@@ -89,6 +90,9 @@ def plan(last: Run | None, *, decisions_to: Offsets, folds_to: Offsets, base: in
 def beyond(offsets: Offsets, partition: str, offset: str) -> str:
     """SQL condition for records that these offsets do not cover.
 
+    Comparisons only, because by those Delta skips the files whose least and greatest values do not fit: a ``not in``
+    would have every record of the past read again.
+
     Args:
         offsets: What was folded.
         partition: Column of the Kafka partition.
@@ -96,9 +100,11 @@ def beyond(offsets: Offsets, partition: str, offset: str) -> str:
     """
     if not offsets:
         return "true"
-    of_known = [f"(`{partition}` = {p} and `{offset}` > {o})" for p, o in sorted(offsets.items())]
-    listed = ", ".join(str(p) for p in sorted(offsets))
-    return f"({' or '.join(of_known)} or `{partition}` not in ({listed}))"
+    known = sorted(offsets)
+    newer = [f"(`{partition}` = {p} and `{offset}` > {offsets[p]})" for p in known]
+    between = [f"(`{partition}` > {p} and `{partition}` < {q})" for p, q in pairwise(known) if q > p + 1]
+    others = [f"`{partition}` < {known[0]}", *between, f"`{partition}` > {known[-1]}"]
+    return f"({' or '.join([*newer, *others])})"
 
 
 def written(offsets: Offsets) -> str:

@@ -73,7 +73,7 @@ def decisions(bronze: "DataFrame") -> "DataFrame":
     first = _ranked(bronze).where("place = 1")
     others = {c.name: record[c.name] for c in DECISIONS_SILVER.columns if c.name not in named}
     shaped = DECISIONS_SILVER.shape(first.select(*[value.alias(name) for name, value in (named | others).items()]))
-    # So whoever wants a day of them, as the features do, skips the pages of the others.
+    # So whoever wants a day of them, as the features do, skips the files of the others.
     return shaped.sortWithinPartitions("decision_partition", "decision_offset")
 
 

@@ -34,12 +34,14 @@ class Table:
         row: What one row is, as a sentence.
         columns: In the order they are stored.
         partitions: Columns by whose values the files are kept apart.
+        rows_a_file: At most so many, in the order of the frame: whoever wants a range of a sorted table skips files.
     """
 
     name: str
     row: str
     columns: tuple[Column, ...]
     partitions: tuple[str, ...] = ()
+    rows_a_file: int | None = None
 
     @property
     def ddl(self) -> str:
@@ -194,6 +196,7 @@ DECISIONS_SILVER = Table(
         Column("build", "string", "Build of the service."),
         Column("record", "string", "The whole record, byte for byte."),
     ),
+    rows_a_file=20_000,
 )
 PAYMENTS_SILVER = Table(
     "silver/payments",

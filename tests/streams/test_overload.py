@@ -16,7 +16,7 @@ from tests.streams.workers import REPOSITORY, Workers
 
 Figures = Callable[[str, object], None]
 TIMES_CAPACITY = 3
-CONNECTIONS = 300
+CONNECTIONS = 1_000
 GOODPUT = 0.9
 TAKEN, TOLD_TO_WAIT = "200", {"429", "503"}
 
@@ -58,12 +58,12 @@ def send(workers: Workers, folder: Path, payments: Sequence[bytes], rate: float,
     return Answered(statuses, max(each["seconds"] for each in told), sorted(latencies))
 
 
-def overload(workers: Workers, folder: Path, seconds: float) -> tuple[float, str]:
+def overload(workers: Workers, folder: Path, seconds: float, calibrating: int) -> tuple[float, str]:
     """Find the capacity, ask for three times as much, and look at what was answered, kept, and how it is afterwards."""
     first = epoch_ms() % 10**9
-    warm = [payment(first + number) for number in range(500)]
+    warm = [payment(first + number) for number in range(100)]
     send(workers, folder, warm, 0, 16)
-    full = [payment(first + 10**6 + number) for number in range(int(400 * max(seconds, 5)))]
+    full = [payment(first + 10**6 + number) for number in range(calibrating)]
     at_capacity = send(workers, folder, full, 0, 32)
     assert set(at_capacity.statuses.values()) == {TAKEN}
     capacity = len(full) / at_capacity.seconds
@@ -97,7 +97,7 @@ def overload(workers: Workers, folder: Path, seconds: float) -> tuple[float, str
 def test_too_much_is_told_to_come_again_and_nothing_is_lost(
     workers: Workers, tmp_path: Path, record_property: Figures
 ) -> None:
-    record_property("figures", overload(workers, tmp_path, seconds=2)[1])
+    record_property("figures", overload(workers, tmp_path, seconds=2, calibrating=600)[1])
 
 
 @pytest.mark.faults
@@ -105,6 +105,6 @@ def test_too_much_is_told_to_come_again_and_nothing_is_lost(
 def test_a_minute_of_three_times_too_much(workers: Workers, tmp_path: Path, record_property: Figures) -> None:
     record_property("seed", "-")
     record_property("runs", "60 s at three times the capacity, open loop")
-    share, figures = overload(workers, tmp_path, seconds=60)
+    share, figures = overload(workers, tmp_path, seconds=60, calibrating=6_000)
     record_property("figures", figures)
     assert share >= GOODPUT, figures
