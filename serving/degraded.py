@@ -2,10 +2,10 @@
 
 from pix.engines import kernel
 from pix.engines.events import NOTHING_CARRIED, entity_keys
-from pix.features import FEATURE_NAMES
 from pix.logged import SIDES
 from serving.outcomes import Judgement, Sighting
 from serving.pipeline import DecisionPipeline
+from serving.policy import Case
 from serving.reasons import explained
 
 DEGRADED = "degraded:store"
@@ -22,7 +22,7 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
     """
     features = kernel.listed(kernel.vector(sighting.payment, sighting.event_ms, {}))
     policy, decided_at_ms = pipeline.policy(), pipeline.now_ms()
-    verdict = policy.judge(None, dict(zip(FEATURE_NAMES, features, strict=True)))
+    verdict = policy.judge(Case(None, features, sighting.payment, decided_at_ms))
     if sighting.arrival.forced is not None:
         verdict = verdict.forced(sighting.arrival.forced)
     judgement = Judgement(

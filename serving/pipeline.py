@@ -21,7 +21,7 @@ from pix.contracts import (
 from pix.engines import kernel
 from pix.engines.events import entity_keys, kind_of
 from pix.engines.online import Desk, Packed, desk_of_this_thread, pack
-from pix.features import FEATURE_NAMES, FINGERPRINT
+from pix.features import FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
     LIVE_NUMBERS,
@@ -45,7 +45,7 @@ from serving.outcomes import (
     TooManyRaces,
     UnknownPayment,
 )
-from serving.policy import Policy
+from serving.policy import Case, Policy
 from serving.reasons import explained
 
 PUBLIC_FIELDS = (
@@ -106,7 +106,7 @@ class DecisionPipeline:
             desk = desk_of_this_thread()
             desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
             if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
-                judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
+                judgement = self._judge(sighting, desk, packed.keys, snapshot)
             done = self._commit(sighting, packed, desk, snapshot, judgement)
             if done is not None:
                 self.shadow(payment.tenant, payment.end_to_end_id, judgement.features)
@@ -137,20 +137,19 @@ class DecisionPipeline:
             return Conflict(NOT_NEW)
         desk = desk_of_this_thread()
         desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
-        judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
+        judgement = self._judge(sighting, desk, packed.keys, snapshot)
         return canonical_json({**_public(sighting, judgement, judgement.mode), "dry_run": True})
 
-    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot, forced: str | None) -> Judgement:
+    def _judge(self, sighting: Sighting, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot) -> Judgement:
         vector, carried = desk.read()
         features = kernel.listed(vector)
         champion = self.champion()
         raw = champion.raw_score(vector) if champion else None
         probability = champion.probability(raw) if champion and raw is not None else None
-        facts = dict(zip(FEATURE_NAMES, features, strict=True))
         policy, decided_at_ms = self.policy(), self.now_ms()
-        verdict = policy.judge(probability, facts)
-        if forced is not None:
-            verdict = verdict.forced(forced)
+        verdict = policy.judge(Case(probability, features, sighting.payment, decided_at_ms))
+        if sighting.arrival.forced is not None:
+            verdict = verdict.forced(sighting.arrival.forced)
         told = explained(champion, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else []
         return Judgement(
             generation=snapshot.generation,

@@ -135,7 +135,8 @@ class DecisionRecord(StrictMessage):
         max_length=3, description="First what rules that hit say, then what raised the score."
     )
     rule_hits: list[str] = Field(
-        description="Names of the policy's rules that hit, in its order; last, test_account where one forced it."
+        description="Names of the policy's rules and lists that hit, in the order they were asked; last, test_account "
+        "where one forced it."
     )
     hold: Hold | None = Field(None, description="Until when it waits for a person; null if it does not.")
     model: ModelIdentity | None = Field(description="The model that scored; null if none was there.")
