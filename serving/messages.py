@@ -189,7 +189,12 @@ class PolicyStatus(StrictMessage):
     rules: list[PolicyRule] = Field(description="In the order of the file.")
     lists: dict[ListName, int] = Field(description="How many entries each list has; they stand in the text.")
     holds: dict[Action, HoldTerms] = Field(description="Action -> how long its decisions wait for a person.")
-    text: str = Field(description="The policy file as it is.")
+    text: str = Field(description="The policy file as it was loaded.")
+    loaded_at_ms: InstantMs | None = Field(description="Used since then, epoch milliseconds; null if it never changes.")
+    problem: str | None = Field(
+        description="Why the file is not what is used, and where it is wrong; null if it is used."
+    )
+    warnings: list[str] = Field(description="What its author should look at, such as expired entries.")
 
 
 class Health(StrictMessage):

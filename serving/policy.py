@@ -242,22 +242,26 @@ def load_policy(path: Path) -> Policy:
         InvalidPolicy: The file is missing or some part of it is wrong; says where.
     """
     try:
-        text = path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as broken:
+        content = path.read_bytes()
+    except OSError as broken:
         raise InvalidPolicy(str(path), [Mistake("", f"cannot be read: {broken}")]) from broken
-    return parse_policy(text, str(path))
+    return parse_policy(content, str(path))
 
 
-def parse_policy(text: str, name: str) -> Policy:
-    """A policy from the text of its file.
+def parse_policy(content: str | bytes, name: str) -> Policy:
+    """A policy from the content of its file.
 
     Args:
-        text: The file as it is.
+        content: The file as it is.
         name: How it is called in an error.
 
     Raises:
         InvalidPolicy: Some part of it is wrong; every mistake is told, with its place.
     """
+    try:
+        text = content.decode() if isinstance(content, bytes) else content
+    except UnicodeDecodeError as broken:
+        raise InvalidPolicy(name, [Mistake("", f"is no UTF-8: {broken}")]) from broken
     file, written = read(text, name)
     mistakes = [*_repeated(file, written)]
     warnings: list[str] = []
