@@ -95,15 +95,16 @@ def _of_lists(old: Policy, new: Policy) -> Iterable[Change]:
 def entry_told(entry: Entry) -> dict[str, object]:
     """An entry as a person reads it."""
     told = asdict(entry)
-    until = None if entry.until_ms is None else _moment(told["until_ms"])
+    until = None if entry.until_ms is None else moment(told["until_ms"])
     about: dict[str, object] = {
         "kind": entry.kind,
         "side": entry.side,
         "token": entry.token,
-        "from": _moment(told["from_ms"]),
+        "from": moment(told["from_ms"]),
     }
     return {**about, "until": until or "no end", "author": entry.author, "reason": entry.reason}
 
 
-def _moment(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+def moment(at_ms: int) -> str:
+    """RFC 3339, in UTC, to the second where it is a whole one."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds" if at_ms % 1000 else "seconds")
