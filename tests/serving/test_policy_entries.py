@@ -11,9 +11,10 @@ from traffic import KEYRING, NOW_MS, message
 from pix.contracts import InvalidMessage
 from pix.contracts.tokenised import behind_the_door
 from pix.identifiers import cpf
+from serving import policy_entries
 from serving.policy import Case, InvalidPolicy, parse_policy
 from serving.policy_entries import Unwritable, line_of, token_of, with_entry, write
-from serving.policy_lists import Entry
+from serving.policy_lists import Entry, ListName
 
 PERSON = cpf("123456789")
 SHIPPED = Path(__file__).parents[2] / "config" / "policy.yaml"
@@ -60,6 +61,19 @@ def test_a_file_that_cannot_be_used_or_is_written_otherwise_stays() -> None:
         with_entry(EMPTY + "lists: {watch: []}\n", "block", ENTRY, "p.yaml")
     with pytest.raises(InvalidPolicy, match="clear id"):
         with_entry(EMPTY, "block", Entry("account", "payee", ENTRY.token, 1, None, "ana", f"cpf {PERSON}"), "p.yaml")
+
+
+def test_a_change_of_anything_else_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a line that is put where it changes more than a list."""
+    place = policy_entries._place
+
+    def misplaced(text: str, name: ListName, line: str) -> tuple[int, str, str]:
+        at, old, new = place(text, name, line)
+        return at, old, f"rules: [{{name: a, when: active_call, action: BLOCK}}]\n{new}"
+
+    monkeypatch.setattr(policy_entries, "_place", misplaced)
+    with pytest.raises(Unwritable, match="cannot be put into"):
+        with_entry(EMPTY, "block", ENTRY, "p.yaml")
 
 
 @pytest.mark.parametrize(
