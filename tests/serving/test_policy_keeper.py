@@ -184,8 +184,8 @@ def test_a_decision_is_by_one_version_whenever_they_change() -> None:
     loaded = [parse_policy(text, "p") for text in TWO]
     turns, by_version = random.Random(1), {policy.version: policy for policy in loaded}
     service = DecisionPipeline(
-        store=MemoryStore(), keyring=KEYRING, champion=StubbornModel, policy=lambda: turns.choice(loaded), now_ms=Clock(),
-        build="test",
+        store=MemoryStore(), keyring=KEYRING, champion=StubbornModel, policy=lambda: turns.choice(loaded),
+        now_ms=Clock(), build="test",
     )  # fmt: skip
     draw, seen = random.Random(4), set()
     for number in range(40):
