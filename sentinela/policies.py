@@ -9,6 +9,7 @@ from typing import Any, cast
 from pix.contracts.fields import parse_instant
 from pix.settings import Settings
 from pix.tokens import MissingKeys, load_keyring
+from sentinela.configuration import REPOSITORY
 from sentinela.errors import BadUse, SentinelaError
 from serving import policy_entries
 from serving.policy import InvalidPolicy, Policy, load_policy, parse_policy
@@ -19,6 +20,11 @@ from serving.policy_lists import FIELDS, Entry, EntryKind, Side
 AGO = re.compile(r"^(\d{1,6})([mhd])$")
 UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 VERSION = re.compile(r"^[0-9a-f]{16}$")
+
+
+def file_in_use(settings: Settings) -> Path:
+    """The policy file of the service, which runs in the repository."""
+    return REPOSITORY / settings.policy_file
 
 
 def named(what: str, settings: Settings) -> Policy:

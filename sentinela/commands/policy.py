@@ -30,11 +30,11 @@ def register(app: typer.Typer) -> None:
 def check(file: File = None, as_json: AsJson = False) -> None:
     """Look at a policy file as the service would; exit 2 with every mistake and its line."""
     from sentinela import configuration
-    from sentinela.policies import token_key_version
+    from sentinela.policies import file_in_use, token_key_version
     from serving.policy import InvalidPolicy, load_policy
 
     settings, _ = configuration.current()
-    path = file or settings.policy_file
+    path = file or file_in_use(settings)
     try:
         found = load_policy(path)
     except InvalidPolicy as invalid:
@@ -116,7 +116,7 @@ def list_add(
     """
     from sentinela import configuration
     from sentinela.errors import BadUse
-    from sentinela.policies import NewEntry, add
+    from sentinela.policies import NewEntry, add, file_in_use
 
     if sys.stdin.isatty():
         typer.echo(f"the {kind} to put on the {name} list, then Enter:", err=True)
@@ -125,7 +125,7 @@ def list_add(
         raise BadUse("no value on standard input; pipe it in, as in `echo VALUE | sentinela policy list add ...`")
     settings, _ = configuration.current()
     asked = NewEntry(name, kind, side, clear, tenant, since, until, author, reason)
-    path = file or settings.policy_file
+    path = file or file_in_use(settings)
     version = add(asked, path, settings, _now_ms())
     typer.echo(f"{path} has version {version} now; see with `sentinela policy check {path}`")
 
@@ -138,14 +138,14 @@ def list_show(
     """Show the entries of a list, and which of them count now."""
     from sentinela import configuration
     from sentinela.errors import BadUse
-    from sentinela.policies import named
+    from sentinela.policies import file_in_use, named
     from serving.policy_diff import entry_told
     from serving.policy_file import LIST_NAMES
 
     settings, _ = configuration.current()
     if name not in LIST_NAMES:
         raise BadUse(f"{name} is no list; take {', '.join(LIST_NAMES)}")
-    policy, now_ms = named(str(file or settings.policy_file), settings), _now_ms()
+    policy, now_ms = named(str(file or file_in_use(settings)), settings), _now_ms()
     told = [
         {"counts": entry.counts_at(now_ms), **entry_told(entry)}
         for list_name, listed in policy.lists.items()
