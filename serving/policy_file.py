@@ -1,6 +1,6 @@
 """The policy file: YAML of a fixed shape, read with the line of everything in it.
 
-Whatever is wrong with it is told at once, each with line, place and what to do. What its conditions mean is
+Whatever is wrong with its shape is told at once, each with line, place and what to do. What its conditions mean is
 ``serving.policy_conditions``'s, what follows from it ``serving.policy``'s.
 """
 
@@ -49,7 +49,7 @@ class InvalidPolicy(Exception):
     """A policy file that must not be applied.
 
     Attributes:
-        mistakes: Everything that is wrong with it.
+        mistakes: What is wrong with it, by line.
     """
 
     def __init__(self, name: str, mistakes: Iterable[Mistake]) -> None:
@@ -59,7 +59,7 @@ class InvalidPolicy(Exception):
             name: Of the file.
             mistakes: What is wrong with it.
         """
-        self.mistakes = tuple(mistakes)
+        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: mistake.line))
         super().__init__("\n  ".join([f"policy {name} cannot be used:", *map(str, self.mistakes)]))
 
 

@@ -69,6 +69,7 @@ class PolicyKeeper:
         self._token_key_version = token_key_version
         self._next: _Next | None = None
         self._refused: bytes | None = None
+        self._is_surely_kept = False
         last = self._last_good()
         try:
             found = load_policy(path)
@@ -97,6 +98,10 @@ class PolicyKeeper:
         using = self._next.policy if self._next else self._current
         try:
             content = self._path.read_bytes()
+            if not self._is_surely_kept:
+                # It was used before, so it should be there; but a lake can have been made anew.
+                self._keep(using.text, self._now_ms())
+                self._is_surely_kept = True
             if content == using.text.encode():
                 self._accepted()
                 return
@@ -130,6 +135,7 @@ class PolicyKeeper:
     def _accept(self, policy: Policy) -> None:
         """Keep it where a re-run looks for it, before anybody can decide by it; then for a restart."""
         self._keep(policy.text, self._now_ms())
+        self._is_surely_kept = True
         self._copy.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._copy.with_suffix(f".{os.getpid()}")
         fresh.write_bytes(policy.text.encode())

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def check(file: File = None, as_json: AsJson = False) -> None:
-    """Look at a policy file as the service would; exit 2 with every mistake and its line."""
+    """Look at a policy file as the service would; exit 2 with the mistakes, by line."""
     from sentinela import configuration
     from sentinela.policies import file_in_use, token_key_version
     from serving.policy import InvalidPolicy, load_policy

@@ -139,7 +139,12 @@ def test_a_restart_with_a_bad_file_goes_on_with_the_last_good_one(home: Home) ->
     # A lake that is away holds up a change, but no restart.
     home.kept.is_away = True
     home.write(STRICTER)
-    assert home.keeper().problem is None
+    started = home.keeper()
+    assert started.problem is None
+    home.kept.is_away, home.kept.texts = False, []
+    started.look()
+    assert home.kept.texts == [STRICTER], "a lake that was made anew gets it, too"
+    home.kept.is_away = True
     home.write(EMPTY)
     assert home.keeper().current().version == version(STRICTER)
 
