@@ -72,8 +72,9 @@ TOPIC_TEXT: Mapping[str, tuple[str, list[dg.AssetKey]]] = {
 
 
 def stream_assets() -> list[dg.AssetSpec]:
-    """The assets that streams write: topics, bronze tables and the online store; no run materialises them."""
+    """What streams and the service write: topics, bronze tables, store, policies; no run materialises them."""
     from fraud_streaming.bronze_rows import COLUMNS
+    from serving.policy_archive import TABLE as POLICIES
 
     schema = dg.TableSchema([dg.TableColumn(name, kind, description=text) for name, kind, text in COLUMNS])
     topic_specs = [
@@ -99,14 +100,20 @@ def stream_assets() -> list[dg.AssetSpec]:
         "Only the service writes it; it can be rebuilt from lake and logs.",
         deps=[dg.AssetKey(["serving", "store_base"])], kinds={"lmdb"}, owners=OWNERS, group_name="serving",
     )  # fmt: skip
+    policies = dg.AssetSpec(
+        dg.AssetKey(POLICIES.split("/")),
+        description="One row is one version of the policy, with its text, before anything was decided by it. "
+        "Only the service writes it, and nothing is ever taken away.",
+        kinds={"delta"}, owners=OWNERS, group_name="silver",
+    )  # fmt: skip
     service = dg.AssetSpec(
         dg.AssetKey(["serving", "decision_service"]),
         description="The BentoML service that answers payments with the champion, from the states of the online store; "
         "its decisions stand on pix.decisions.",
-        deps=[dg.AssetKey(["model", "champion"]), ONLINE_STORE],
+        deps=[dg.AssetKey(["model", "champion"]), ONLINE_STORE, policies],
         kinds={"bentoml", "catboost"}, owners=OWNERS, group_name="serving",
     )  # fmt: skip
-    return [*topic_specs, *bronze_specs, store, service]
+    return [*topic_specs, *bronze_specs, store, policies, service]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from pix.contracts.fields import Instant as InstantText
 from pix.contracts.fields import InstantMs, Sha256, StrictMessage
 from pix.contracts.label import FraudType
 from serving.pipeline import PUBLIC_FIELDS
+from serving.policy_file import Source
+from serving.policy_lists import ListName
 
 # More than this fits neither Delta's versions nor a generation's number.
 MAX_NUMBER = 2**31 - 1
@@ -155,17 +157,44 @@ class PolicyRule(StrictMessage):
     """One rule of the policy."""
 
     name: str = Field(description="As it stands among the rule hits.")
-    when: str = Field(description="Its condition, in CEL over features.")
+    when: str = Field(description="Its condition, in CEL over features and facts of the payment.")
     action: Action = Field(description="What it asks for.")
+
+
+class PolicySegment(StrictMessage):
+    """Payments with thresholds of their own."""
+
+    name: str = Field(description="Of the segment.")
+    when: str = Field(description="Which payments belong to it, in CEL.")
+    thresholds: dict[str, float] = Field(description="Fraud probability from which each action applies.")
+
+
+class HoldTerms(StrictMessage):
+    """How long decisions of one action wait for a person."""
+
+    minutes_by_day: int = Field(ge=1, description="On a day of business, from 6 h to 20 h in Brasilia.")
+    minutes_otherwise: int = Field(ge=1, description="At night, on weekends and holidays.")
+    outcome: Literal["ALLOW", "BLOCK"] = Field(description="What happens to the payment if nobody looked at it.")
 
 
 class PolicyStatus(StrictMessage):
     """The policy that applies."""
 
     version: ShortHash = Field(description="Beginning of the SHA-256 of its text.")
-    thresholds: dict[str, float] = Field(description="Fraud probability from which each action applies.")
+    priority: list[Source] = Field(description="Who is asked; below an allow list that hits, nobody.")
+    thresholds: dict[str, float] = Field(
+        description="Fraud probability from which each action applies, for payments of no segment."
+    )
+    segments: list[PolicySegment] = Field(description="The first that a payment belongs to counts.")
     rules: list[PolicyRule] = Field(description="In the order of the file.")
-    text: str = Field(description="The policy file as it is.")
+    lists: dict[ListName, int] = Field(description="How many entries each list has; they stand in the text.")
+    holds: dict[Action, HoldTerms] = Field(description="Action -> how long its decisions wait for a person.")
+    text: str = Field(description="The policy file as it was loaded.")
+    loaded_at_ms: InstantMs | None = Field(description="Used since then, epoch milliseconds; null if it never changes.")
+    problem: str | None = Field(
+        description="Why the file is not what is used, and where it is wrong; null if it is used."
+    )
+    warnings: list[str] = Field(description="What its author should look at, such as expired entries.")
 
 
 class Health(StrictMessage):

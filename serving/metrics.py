@@ -1,5 +1,7 @@
 """What Prometheus is told of this process beside what BentoML tells."""
 
+from collections.abc import Callable
+
 from serving.breakers import STATES, Told
 
 
@@ -18,3 +20,13 @@ def breaker_gauge() -> Told:
         gauge.labels(name).set(STATES.index(state))
 
     return told
+
+
+def policy_gauge() -> Callable[[bool], None]:
+    """A gauge that says whether the policy file is refused now: 1 if it is, in any worker."""
+    from prometheus_client import Gauge
+
+    gauge = Gauge(
+        "sentinela_policy_refused", "1: the policy file cannot be used, the one before is", multiprocess_mode="max"
+    )
+    return gauge.set

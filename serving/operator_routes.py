@@ -65,8 +65,12 @@ async def model_status(request: Request) -> Response:
 
 
 async def policy_status(request: Request) -> Response:
-    """``GET /v1/policy``: the policy that applies."""
-    return _json(running_of(request).pipeline.policy().described())
+    """``GET /v1/policy``: the policy that applies, and what is wrong with its file."""
+    running = running_of(request)
+    if running.policies is not None:
+        return _json(running.policies.described())
+    unchanging: dict[str, object] = {"loaded_at_ms": None, "problem": None, "warnings": []}
+    return _json({**running.pipeline.policy().described(), **unchanging})
 
 
 def _json(content: object) -> Response:

@@ -1,27 +1,58 @@
-"""The decision policy: thresholds and rules as data, checked when loaded, pure when applied."""
+"""The decision policy: thresholds, rules and lists as data, checked when loaded, pure when applied.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from hashlib import sha256
+The file's shape is ``serving.policy_file``'s, what it means docs/policy.md's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import cel
-import yaml
+from pix.contracts import Payment
+from pix.tokens import key_version
+from serving.policy_archive import version_of
+from serving.policy_conditions import Condition, Unusable, compiled
+from serving.policy_file import (
+    LIST_NAMES,
+    EntryPart,
+    InvalidPolicy,
+    Mistake,
+    PolicyFile,
+    Source,
+    ThresholdsPart,
+    Written,
+    read,
+)
+from serving.policy_lists import FIELDS, Entry, Listed, ListName, listed
 
-from pix.features import FEATURE_NAMES
+__all__ = ["ACTIONS", "TEST_ACCOUNT", "Case", "InvalidPolicy", "Policy", "Verdict", "load_policy", "parse_policy"]
 
 ACTIONS = ("ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK")
 """Every action, from the mildest to the most severe."""
-
 TEST_ACCOUNT = "test_account"
 """Stands among the rule hits of a decision that a test account forced; no rule may be called so."""
+DEFAULT = "default"
+"""Segment of the payments that belong to no other."""
 
-FACTS = frozenset(FEATURE_NAMES)
+LIST_OF: Mapping[Source, ListName] = {"block_list": "block", "watch_list": "watch", "allow_list": "allow"}
+ASKED_BY_LIST: Mapping[Source, int] = {"block_list": ACTIONS.index("BLOCK"), "watch_list": ACTIONS.index("REVIEW")}
 
 
-class InvalidPolicy(Exception):
-    """A policy file that must not be applied; says where."""
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a policy judges. All of it stands in the decision's record, so that a re-run asks the same question.
+
+    Attributes:
+        probability: Fraud probability (``fraud_probability``), None without a model.
+        features: The feature vector, in the declarations' order (``features``).
+        payment: The payment behind the door (``payment``).
+        decided_at_ms: When it is decided, epoch milliseconds (``decided_at_ms``): lists count by this clock, not by the
+            payment's, because an entry that was added late must not change what was decided before.
+    """
+
+    probability: float | None
+    features: Sequence[float | None]
+    payment: Payment
+    decided_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +61,71 @@ class Rule:
 
     Attributes:
         name: Shown as a rule hit.
-        when: The CEL expression.
-        action: Applied when the condition holds.
-        facts: Names that the condition reads.
-        program: The compiled CEL expression.
+        condition: When it hits.
+        action: What it asks for then.
+        severity: The action's place in ``ACTIONS``.
     """
 
     name: str
-    when: str
+    condition: Condition
     action: str
-    facts: tuple[str, ...]
-    program: cel.Program
+    severity: int
 
-    def hits(self, facts: Mapping[str, float | None]) -> bool:
-        """Whether the condition holds; a missing fact means that it does not."""
-        known = {name: value for name in self.facts if (value := facts[name]) is not None}
-        return len(known) == len(self.facts) and bool(self.program.execute(known))
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Features and facts of the payment that its condition reads."""
+        return self.condition.names
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Payments with thresholds of their own.
+
+    Attributes:
+        name: Of the segment.
+        condition: Which payments belong to it.
+        thresholds: Fraud probability from which REVIEW, BLOCK_AND_REVIEW and BLOCK apply.
+    """
+
+    name: str
+    condition: Condition
+    thresholds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldTerms:
+    """How long decisions of one action wait for a person; see ``serving.holds``.
+
+    Attributes:
+        minutes_by_day: On a day of business, between 6 h and 20 h in Brasilia.
+        minutes_otherwise: At night, on weekends and holidays.
+        outcome: What happens to the payment if nobody looked at it, ALLOW or BLOCK.
+    """
+
+    minutes_by_day: int
+    minutes_otherwise: int
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the policy says of one payment."""
+    """What the policy says of one payment.
+
+    Attributes:
+        action: The most severe that was asked for.
+        rule_hits: Names of the rules and lists that hit, in the order they were asked.
+        segment: Whose thresholds its score was compared with; None where the score was not asked.
+        failed: Names of rules and segments whose condition had no value for this payment, so that it did not hold.
+    """
 
     action: str
     rule_hits: tuple[str, ...]
+    segment: str | None = None
+    failed: tuple[str, ...] = ()
 
     def forced(self, action: str) -> "Verdict":
         """The verdict on a payment to a test account: its action, and beside the rules that hit, why."""
-        return Verdict(action, (*self.rule_hits, TEST_ACCOUNT))
+        return replace(self, action=action, rule_hits=(*self.rule_hits, TEST_ACCOUNT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,84 +135,188 @@ class Policy:
     Attributes:
         version: First 16 hex digits of the file's SHA-256.
         text: The file as it is.
-        thresholds: Fraud probability from which each action applies.
+        priority: Who is asked, first to last; what stands below the allow list is not asked where that hits.
+        thresholds: Fraud probability from which each action applies, for payments of no segment.
+        segments: In the file's order; the first that a payment belongs to counts.
         rules: In the file's order.
+        lists: By name.
+        holds: Action -> how long its decisions wait for a person.
+        warnings: What its author should look at, although it can be applied.
     """
 
     version: str
     text: str
+    priority: tuple[Source, ...]
     thresholds: dict[str, float]
+    segments: tuple[Segment, ...]
     rules: tuple[Rule, ...]
+    lists: Mapping[ListName, Listed]
+    holds: Mapping[str, HoldTerms]
+    warnings: tuple[str, ...] = ()
 
-    def judge(self, probability: float | None, facts: Mapping[str, float | None]) -> Verdict:
-        """The most severe action that a threshold or a rule asks for.
+    def judge(self, case: Case) -> Verdict:
+        """The most severe action that anybody asks for. Pure: equal cases get equal verdicts, years later, too."""
+        asked, segment = 0, None
+        hits: list[str] = []
+        failed: list[str] = []
+        for source in self.priority:
+            if source == "rules":
+                asked = max(asked, self._by_rules(case, hits, failed))
+            elif source == "thresholds":
+                if case.probability is not None:
+                    segment, thresholds = self._segment(case, failed)
+                    asked = max(asked, sum(case.probability >= threshold for threshold in thresholds))
+            elif self.lists[LIST_OF[source]].names(case.payment, case.decided_at_ms):
+                hits.append(source)
+                if source == "allow_list":
+                    break
+                asked = max(asked, ASKED_BY_LIST[source])
+        return Verdict(ACTIONS[asked], tuple(hits), segment, tuple(failed))
+
+    def _by_rules(self, case: Case, hits: list[str], failed: list[str]) -> int:
+        asked = 0
+        for rule in self.rules:
+            holds = rule.condition.holds(case.features, case.payment)
+            if holds:
+                hits.append(rule.name)
+                asked = max(asked, rule.severity)
+            elif holds is None:
+                failed.append(rule.name)
+        return asked
+
+    def _segment(self, case: Case, failed: list[str]) -> tuple[str, Sequence[float]]:
+        for segment in self.segments:
+            holds = segment.condition.holds(case.features, case.payment)
+            if holds:
+                return segment.name, segment.thresholds
+            if holds is None:
+                failed.append(segment.name)
+        return DEFAULT, tuple(self.thresholds.values())
+
+    def warnings_at(self, now_ms: int, token_key_version: int | None = None) -> tuple[str, ...]:
+        """What its author should look at now.
 
         Args:
-            probability: Fraud probability, None without a model.
-            facts: Value by name, for every name in ``FACTS``.
+            now_ms: The clock, epoch milliseconds.
+            token_key_version: Key version of the tokens in payments; None if it is not known here.
         """
-        hits = [rule for rule in self.rules if rule.hits(facts)]
-        asked = ["ALLOW", *(rule.action for rule in hits)]
-        if probability is not None:
-            asked += [action for action, threshold in self.thresholds.items() if probability >= threshold]
-        return Verdict(max(asked, key=ACTIONS.index), tuple(rule.name for rule in hits))
+        told = list(self.warnings)
+        for name, entries in self.lists.items():
+            over = sum(entry.until_ms is not None and entry.until_ms <= now_ms for entry in entries.entries)
+            if over:
+                told.append(f"lists.{name}: {over} of {len(entries.entries)} entries have expired; take them out")
+            if token_key_version is not None:
+                foreign = sum(key_version(entry.token) != token_key_version for entry in entries.entries)
+                if foreign:
+                    told.append(
+                        f"lists.{name}: {foreign} entries are tokens of another key than {token_key_version} and match "
+                        "no payment; add them anew with `sentinela policy list add`"
+                    )
+        return tuple(told)
 
     def described(self) -> dict[str, object]:
-        """As JSON takes it."""
-        rules = [{"name": rule.name, "when": rule.when, "action": rule.action} for rule in self.rules]
-        return {"version": self.version, "text": self.text, "thresholds": self.thresholds, "rules": rules}
+        """As JSON takes it; whom the lists name stands in the text only."""
+        return {
+            "version": self.version,
+            "text": self.text,
+            "priority": list(self.priority),
+            "thresholds": self.thresholds,
+            "segments": [
+                {
+                    "name": segment.name,
+                    "when": segment.condition.source,
+                    "thresholds": dict(zip(ACTIONS[1:], segment.thresholds, strict=True)),
+                }
+                for segment in self.segments
+            ],
+            "rules": [{"name": rule.name, "when": rule.condition.source, "action": rule.action} for rule in self.rules],
+            "lists": {name: len(found.entries) for name, found in self.lists.items()},
+            "holds": {action: asdict(terms) for action, terms in self.holds.items()},
+        }
 
 
 def load_policy(path: Path) -> Policy:
     """Read and check a policy file.
 
     Raises:
-        InvalidPolicy: The file is missing or some part of it is wrong; says which.
+        InvalidPolicy: The file is missing or some part of it is wrong; says where.
     """
     try:
-        text = path.read_bytes().decode()
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as broken:
-        raise InvalidPolicy(f"policy {path} cannot be read: {broken}") from broken
-    if not isinstance(content, dict) or set(content) - {"thresholds", "rules"}:
-        raise InvalidPolicy(f"policy {path} must hold 'thresholds' and 'rules' and nothing else")
-    rules = tuple(_rule(path, number, rule) for number, rule in enumerate(content.get("rules") or [], 1))
-    return Policy(sha256(text.encode()).hexdigest()[:16], text, _thresholds(path, content.get("thresholds")), rules)
+        content = path.read_bytes()
+    except OSError as broken:
+        raise InvalidPolicy(str(path), [Mistake("", f"cannot be read: {broken}")]) from broken
+    return parse_policy(content, str(path))
 
 
-def _thresholds(path: Path, content: Any) -> dict[str, float]:
-    if not isinstance(content, dict) or set(content) != set(ACTIONS[1:]):
-        raise InvalidPolicy(f"policy {path}: thresholds must name each of {', '.join(ACTIONS[1:])}")
-    values = [content[action] for action in ACTIONS[1:]]
-    if not all(isinstance(value, float) and 0 < value <= 1 for value in values) or values != sorted(values):
-        raise InvalidPolicy(
-            f"policy {path}: thresholds must be decimals in (0, 1] that rise with severity, got {values}"
-        )
-    return dict(content)
+def parse_policy(content: str | bytes, name: str) -> Policy:
+    """A policy from the content of its file.
 
+    Args:
+        content: The file as it is.
+        name: How it is called in an error.
 
-def _rule(path: Path, number: int, content: Any) -> Rule:
-    where = f"policy {path}, rule {number}"
-    if not isinstance(content, dict) or set(content) != {"name", "when", "action"}:
-        raise InvalidPolicy(f"{where}: must have exactly name, when and action")
-    if content["name"] == TEST_ACCOUNT:
-        raise InvalidPolicy(f"{where}: the name {TEST_ACCOUNT} is kept for decisions that a test account forced")
-    if content["action"] not in ACTIONS:
-        raise InvalidPolicy(
-            f"{where} ({content['name']}): action {content['action']!r} is not one of {', '.join(ACTIONS)}"
-        )
+    Raises:
+        InvalidPolicy: Some part of it is wrong; every mistake is told, with its place.
+    """
     try:
-        program = cel.compile(content["when"])
-    except ValueError as broken:
-        raise InvalidPolicy(f"{where} ({content['name']}): {broken}") from broken
-    unknown = sorted(set(program.variables()) - FACTS)
-    if unknown:
-        raise InvalidPolicy(f"{where} ({content['name']}): unknown names {', '.join(unknown)}")
-    facts = tuple(sorted(program.variables()))
-    try:
-        outcome = program.execute(dict.fromkeys(facts, 1.0))
-    except (TypeError, ValueError, RuntimeError) as broken:
-        raise InvalidPolicy(f"{where} ({content['name']}): {broken}") from broken
-    if not isinstance(outcome, bool):
-        raise InvalidPolicy(f"{where} ({content['name']}): must be true or false, is {type(outcome).__name__}")
-    return Rule(content["name"], content["when"], content["action"], facts, program)
+        text = content.decode() if isinstance(content, bytes) else content
+    except UnicodeDecodeError as broken:
+        raise InvalidPolicy(name, [Mistake("", f"is no UTF-8: {broken}")]) from broken
+    file, written = read(text, name)
+    mistakes = [*_repeated(file, written)]
+    warnings: list[str] = []
+
+    def condition(kind: str, number: int, source: str) -> Condition | None:
+        try:
+            found = compiled(source)
+        except Unusable as unusable:
+            mistakes.append(written.mistake((kind, number, "when"), str(unusable)))
+            return None
+        if found.doubt:
+            warnings.append(str(written.mistake((kind, number, "when"), found.doubt)))
+        return found
+
+    segments = tuple(
+        Segment(part.name, found, _shares(part.thresholds))
+        for number, part in enumerate(file.segments)
+        if (found := condition("segments", number, part.when)) is not None
+    )
+    rules = tuple(
+        Rule(part.name, found, part.action, ACTIONS.index(part.action))
+        for number, part in enumerate(file.rules)
+        if (found := condition("rules", number, part.when)) is not None
+    )
+    if mistakes:
+        raise InvalidPolicy(name, mistakes)
+    return Policy(
+        version=version_of(text),
+        text=text,
+        priority=tuple(file.priority),
+        thresholds=file.thresholds.model_dump(),
+        segments=segments,
+        rules=rules,
+        lists={each: listed(map(_entry, getattr(file.lists, each))) for each in LIST_NAMES},
+        holds={action: HoldTerms(**terms) for action, terms in file.holds.model_dump(exclude_none=True).items()},
+        warnings=tuple(warnings),
+    )
+
+
+def _repeated(file: PolicyFile, written: Written) -> list[Mistake]:
+    """Names that two rules or two segments share."""
+    found = []
+    for kind in ("rules", "segments"):
+        seen = {DEFAULT} if kind == "segments" else set()
+        for number, part in enumerate(getattr(file, kind)):
+            if part.name in seen:
+                found.append(written.mistake((kind, number, "name"), "is taken; give it another name"))
+            seen.add(part.name)
+    return found
+
+
+def _shares(part: ThresholdsPart) -> tuple[float, ...]:
+    return part.REVIEW, part.BLOCK_AND_REVIEW, part.BLOCK
+
+
+def _entry(part: EntryPart) -> Entry:
+    only = next(iter(FIELDS[part.kind]))
+    return Entry(part.kind, part.side or only, part.token, part.since, part.until, part.author, part.reason)

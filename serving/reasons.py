@@ -5,13 +5,14 @@ reason without a change here. The texts say what stood out and teach no evasion:
 names of features. ``docs/reasons.md`` is written from here by ``make contracts``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from learning.ensemble import Vector, vector_of
 from pix.features import FEATURE_NAMES, FEATURES, Feature, RatioFeature, TimeFeature
 from serving.policy import Policy
+from serving.policy_conditions import PAYMENT_NAMES
 
 PAYER, PAYEE = frozenset({"payer_account", "payer_person"}), frozenset({"payee_account", "payee_person"})
 ANY: frozenset[str] = frozenset()
@@ -175,6 +176,10 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "pt-BR": "Há relatos de fraude ligados à conta pagadora.",
         "en": "Frauds have been reported in connection with the payer's account.",
     },
+    "LISTED": {
+        "pt-BR": "Há um registro interno ligado a este pagamento.",
+        "en": "There is an internal record in connection with this payment.",
+    },
     "NEW_RELATIONSHIP": {
         "pt-BR": "A relação entre quem paga e quem recebe é nova ou diferente da habitual.",
         "en": "The relationship between payer and payee is new, or other than it used to be.",
@@ -186,6 +191,13 @@ REASON_OF_FEATURE: Mapping[str, str] = {
 }
 """Feature -> code of the reason that it speaks for."""
 _CODES = tuple(REASON_OF_FEATURE[name] for name in FEATURE_NAMES)
+REASON_OF_FACT: Mapping[str, str] = {
+    **{name: next((line.code for line in LINES if name in line.measures), "PAYMENT_DETAILS") for name in PAYMENT_NAMES},
+    **REASON_OF_FEATURE,
+}
+"""What a rule reads -> code of the reason that it speaks for: facts of the payment as features that measure them."""
+REASON_OF_LIST: Mapping[str, str] = dict.fromkeys(("block_list", "watch_list"), "LISTED")
+"""A rule hit that is a list -> code of its reason."""
 
 
 def by_code(contributions: Sequence[float]) -> dict[str, float]:
@@ -200,19 +212,18 @@ def by_code(contributions: Sequence[float]) -> dict[str, float]:
     return total
 
 
-def reasons(contributions: Sequence[float] | None, hit_facts: Iterable[str]) -> list[dict[str, object]]:
+def reasons(contributions: Sequence[float] | None, of_rules: Collection[str]) -> list[dict[str, object]]:
     """The strongest reasons for suspicion; equal arguments give equal reasons, inline and on demand.
 
     Args:
         contributions: One per feature of this service, in its order; None without a model.
-        hit_facts: Names of the features that the rules that hit read.
+        of_rules: Codes that the rules and lists that hit speak for.
 
     Returns:
         At most ``SHOWN``, each with code, text by language and the summed contribution of its features: first what
         rules that hit speak for, whatever it adds to the score, then what raises the score, each strongest first.
     """
     total = by_code(contributions) if contributions is not None else dict.fromkeys(TEXTS, 0.0)
-    of_rules = {REASON_OF_FEATURE[name] for name in hit_facts}
     told = [code for code in TEXTS if code in of_rules or total[code] > 0]
     told.sort(key=lambda code: (code not in of_rules, -total[code], code))
     return [{"code": code, "text": dict(TEXTS[code]), "contribution": total[code]} for code in told[:SHOWN]]
@@ -237,15 +248,16 @@ def explained(
         policy: The version that judged it.
     """
     hits = frozenset(rule_hits)
-    hit_facts = [fact for rule in policy.rules if rule.name in hits for fact in rule.facts]
-    return reasons(model.contributions(vector_of(features)) if model else None, hit_facts)
+    of_rules = {REASON_OF_FACT[fact] for rule in policy.rules if rule.name in hits for fact in rule.facts}
+    of_rules |= {code for name, code in REASON_OF_LIST.items() if name in hits}
+    return reasons(model.contributions(vector_of(features)) if model else None, of_rules)
 
 
 def page() -> str:
     """``docs/reasons.md``."""
     rows = [
         f"| `{code}` | {text['pt-BR']} | {text['en']} | "
-        f"{', '.join(f'`{name}`' for name, spoken in REASON_OF_FEATURE.items() if spoken == code)} |"
+        f"{', '.join(f'`{name}`' for name, spoken in REASON_OF_FEATURE.items() if spoken == code) or 'none: lists'} |"
         for code, text in TEXTS.items()
     ]
     return "\n".join([HEAD, *rows, ""])

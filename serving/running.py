@@ -14,6 +14,7 @@ from serving.delivery import Delivery, Publisher
 from serving.keeper import StoreKeeper
 from serving.outage import Outage
 from serving.pipeline import DecisionPipeline
+from serving.policy_keeper import PolicyKeeper
 
 DEFERRED = {"Sentinela-Delivery": "deferred"}
 CALL = "sentinela.call"
@@ -57,6 +58,7 @@ class Running:
         builds: Generations of the store that are being built.
         test_accounts: Payee's account -> action that it forces; empty outside local mode.
         models: Champion and challenger; None in a service without a registry.
+        policies: The policy in use and its file; None in a service whose policy does not change.
         deadline_seconds: A request is answered within about so long.
         breakers: Around store and broker.
         outage: Whether payments are decided without the store now.
@@ -72,6 +74,7 @@ class Running:
     builds: set[asyncio.Future[None]] = field(default_factory=set)
     test_accounts: Mapping[str, str] = field(default_factory=dict)
     models: Models | None = None
+    policies: PolicyKeeper | None = None
     deadline_seconds: float = 2.0
     breakers: Breakers = field(default_factory=Breakers)
     outage: Outage = field(default_factory=Outage)

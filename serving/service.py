@@ -22,16 +22,18 @@ from pix.settings import Settings
 from pix.store.errors import StoreError
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
+from serving import policy_archive
 from serving.breakers import Breakers
 from serving.champion import ChampionKeeper, Models
 from serving.delivery import SWEPT_AT_ONCE
 from serving.health import Health
+from serving.holds import is_by_day
 from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
-from serving.metrics import breaker_gauge
+from serving.metrics import breaker_gauge, policy_gauge
 from serving.pipeline import DecisionPipeline
-from serving.policy import load_policy
+from serving.policy_keeper import PolicyKeeper
 from serving.publisher import Publisher
 from serving.running import Running
 from serving.shadow import Shadow
@@ -43,6 +45,7 @@ LOOK_FOR_CHAMPION_SECONDS = 1.0
 CHALLENGER_EVERY = 5
 SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
+LOOK_AT_POLICY_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
 REFUSED = "sentinela_model_refused_total"
 DROPPED = "sentinela_shadow_dropped_total"
@@ -68,7 +71,7 @@ class DecisionService:
     def __init__(self) -> None:
         settings = Settings()
         ensure_keys(settings.secrets)
-        policy = load_policy(settings.policy_file)
+        keyring = load_keyring(settings.secrets)
         self._settings = settings
         # Not before BentoML has set up its registry of metrics for several processes.
         from prometheus_client import Counter
@@ -94,11 +97,19 @@ class DecisionService:
             dropped=dropped.inc,
             now_ms=epoch_ms,
         )
+        self._policies = PolicyKeeper(
+            settings.policy_file,
+            settings.root / "serving" / "policy",
+            keep=lambda text, at_ms: policy_archive.keep(settings.lake, text, at_ms),
+            now_ms=epoch_ms,
+            token_key_version=keyring.current,
+            told=policy_gauge(),
+        )
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas, settings.store_timeout_seconds),
-            keyring=load_keyring(settings.secrets),
+            keyring=keyring,
             champion=lambda: self._models.champion,
-            policy=lambda: policy,
+            policy=self._policies.current,
             now_ms=epoch_ms,
             build=version("sentinela"),
             shadow=self._shadow.offer,
@@ -118,10 +129,14 @@ class DecisionService:
         if self._settings.offers_test_accounts:
             running.test_accounts = TEST_ACCOUNTS
         running.keeper = self._keeper(running)
+        running.policies = self._policies
+        # The calendar is made once per year, and better now than for the first payment that is held.
+        is_by_day(epoch_ms())
         if not await asyncio.to_thread(self._models.restore):
             await asyncio.to_thread(self._models.refresh, with_challenger=False)
         self._tasks = [
             asyncio.create_task(self._keep_models()),
+            asyncio.create_task(self._keep_policy()),
             asyncio.create_task(self._keep_sweeping(running)),
             asyncio.create_task(self._keep_store(running.keeper)),
         ]
@@ -172,6 +187,14 @@ class DecisionService:
         for turn in count():
             await asyncio.to_thread(self._models.refresh, with_challenger=turn % CHALLENGER_EVERY == 0)
             await asyncio.sleep(LOOK_FOR_CHAMPION_SECONDS)
+
+    async def _keep_policy(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._policies.look)
+            except Exception:
+                log.exception("the policy file could not be looked at; trying again")
+            await asyncio.sleep(LOOK_AT_POLICY_SECONDS)
 
     async def _keep_sweeping(self, running: Running) -> None:
         while True:

@@ -8,7 +8,7 @@ import pytest
 from api_by_hand import HandBroker, api, opened
 from documented import ApiClient
 from starlette.testclient import TestClient
-from traffic import StubbornModel, body
+from traffic import POLICY, StubbornModel, body
 
 from pix.contracts import DecisionRecord, parse_json_object
 from pix.settings import Settings
@@ -114,11 +114,9 @@ def test_a_home_with_parts_of_somebody_else_offers_none(
 
 def test_no_rule_may_pass_for_a_test_account(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
-    path.write_text(
-        "thresholds: {REVIEW: 0.1, BLOCK_AND_REVIEW: 0.4, BLOCK: 0.85}\n"
-        "rules: [{name: test_account, when: amount_reais > 1.0, action: BLOCK}]"
-    )
-    with pytest.raises(InvalidPolicy, match="rule 1.*test_account"):
+    rules = "rules:\n  - {name: test_account, when: amount_reais > 1.0, action: BLOCK}\n"
+    path.write_text(POLICY.text.replace("rules:\n", rules, 1))
+    with pytest.raises(InvalidPolicy, match="test_account is kept"):
         load_policy(path)
 
 

@@ -11,6 +11,7 @@ from pix.contracts import DecisionRecord
 from pix.features import FEATURE_NAMES
 from serving.outcomes import Done
 from serving.pipeline import parse_record
+from serving.policy import load_policy
 from serving.reasons import REASON_OF_FEATURE, by_code, explained, reasons
 
 
@@ -55,7 +56,7 @@ def test_what_a_rule_says_comes_first_whatever_it_adds():
     )
     plain = [reason["code"] for reason in reasons(given, [])]
     assert plain == ["AMOUNT", "PAYER_HABITS", "TIME_OF_DAY"]
-    ruled = reasons(given, ["pair_count_90d", "payee_frauds_90d"])
+    ruled = reasons(given, {"NEW_RELATIONSHIP", "PAYEE_REPORTS"})
     assert [(reason["code"], reason["contribution"]) for reason in ruled] == [
         ("PAYEE_REPORTS", 0.25),
         ("NEW_RELATIONSHIP", -0.5),
@@ -69,6 +70,14 @@ def test_rules_give_reasons_without_a_model():
         ("NEW_RELATIONSHIP", 0.0),
         ("PAYEE_REPORTS", 0.0),
     ]
+
+
+def test_lists_and_facts_of_the_payment_give_reasons_too(tmp_path):
+    path = tmp_path / "policy.yaml"
+    rule = "rules:\n  - {name: typed, when: initiation == 'MANU' && amount_cents > 5, action: REVIEW}\n"
+    path.write_text(traffic.POLICY.text.replace("rules:\n", rule, 1))
+    told = explained(None, [None] * len(FEATURE_NAMES), ["block_list", "typed", "allow_list"], load_policy(path))
+    assert [reason["code"] for reason in told] == ["AMOUNT", "LISTED", "PAYMENT_DETAILS"]
 
 
 @pytest.mark.parametrize(
