@@ -21,7 +21,7 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
         sighting: The payment as it came in.
     """
     features = kernel.listed(kernel.vector(sighting.payment, sighting.event_ms, {}))
-    policy = pipeline.policy()
+    policy, decided_at_ms = pipeline.policy(), pipeline.now_ms()
     verdict = policy.judge(None, dict(zip(FEATURE_NAMES, features, strict=True)))
     if sighting.arrival.forced is not None:
         verdict = verdict.forced(sighting.arrival.forced)
@@ -36,13 +36,13 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
         verdict=verdict,
         reasons=explained(None, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else [],
         model=None,
-        policy_version=policy.version,
+        policy=policy,
+        decided_at_ms=decided_at_ms,
     )
     keys = entity_keys(sighting.payment)
     return pipeline.record(
         sighting,
         judgement,
-        pipeline.now_ms(),
         mode=DEGRADED,
         states={role: {"key": key, "read": None, "got": None} for role, key in keys.items()},
         carried={side: {"value": None, "read": None} for side in SIDES},

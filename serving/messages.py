@@ -159,12 +159,21 @@ class PolicyRule(StrictMessage):
     action: Action = Field(description="What it asks for.")
 
 
+class HoldTerms(StrictMessage):
+    """How long decisions of one action wait for a person."""
+
+    minutes_by_day: int = Field(ge=1, description="On a day of business, from 6 h to 20 h in Brasilia.")
+    minutes_otherwise: int = Field(ge=1, description="At night, on weekends and holidays.")
+    outcome: Literal["ALLOW", "BLOCK"] = Field(description="What happens to the payment if nobody looked at it.")
+
+
 class PolicyStatus(StrictMessage):
     """The policy that applies."""
 
     version: ShortHash = Field(description="Beginning of the SHA-256 of its text.")
     thresholds: dict[str, float] = Field(description="Fraud probability from which each action applies.")
     rules: list[PolicyRule] = Field(description="In the order of the file.")
+    holds: dict[Action, HoldTerms] = Field(description="Action -> how long its decisions wait for a person.")
     text: str = Field(description="The policy file as it is.")
 
 

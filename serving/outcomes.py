@@ -8,7 +8,8 @@ from pix.contracts import Payment
 from pix.engines.events import Carried
 from pix.engines.kernel import Vector
 from pix.store.interface import Message
-from serving.policy import Verdict
+from serving.holds import Hold, hold_of
+from serving.policy import Policy, Verdict
 
 
 class TooManyRaces(Exception):
@@ -105,7 +106,11 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What was concluded from one reading of the states."""
+    """What was concluded from one reading of the states.
+
+    The policy's lists and holds look at ``decided_at_ms``, so that is when it was concluded, however often the commit
+    is tried.
+    """
 
     generation: int
     imports: int
@@ -117,7 +122,13 @@ class Judgement:
     verdict: Verdict
     reasons: list[dict[str, object]]
     model: Mapping[str, str] | None
-    policy_version: str
+    policy: Policy
+    decided_at_ms: int
+
+    @property
+    def hold(self) -> Hold | None:
+        """Until when it waits for a person."""
+        return hold_of(self.verdict.action, self.decided_at_ms, self.policy)
 
     @property
     def is_allowed(self) -> bool:

@@ -54,6 +54,7 @@ PUBLIC_FIELDS = (
     "fraud_probability",
     "reasons",
     "rule_hits",
+    "hold",
     "model",
     "feature_fingerprint",
     "policy_version",
@@ -137,7 +138,7 @@ class DecisionPipeline:
         desk = desk_of_this_thread()
         desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
         judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
-        return canonical_json({**_public(sighting, judgement, self.now_ms(), judgement.mode), "dry_run": True})
+        return canonical_json({**_public(sighting, judgement, judgement.mode), "dry_run": True})
 
     def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot, forced: str | None) -> Judgement:
         vector, carried = desk.read()
@@ -146,7 +147,7 @@ class DecisionPipeline:
         raw = champion.raw_score(vector) if champion else None
         probability = champion.probability(raw) if champion and raw is not None else None
         facts = dict(zip(FEATURE_NAMES, features, strict=True))
-        policy = self.policy()
+        policy, decided_at_ms = self.policy(), self.now_ms()
         verdict = policy.judge(probability, facts)
         if forced is not None:
             verdict = verdict.forced(forced)
@@ -162,21 +163,21 @@ class DecisionPipeline:
             verdict=verdict,
             reasons=told,
             model=champion.identity if champion else None,
-            policy_version=policy.version,
+            policy=policy,
+            decided_at_ms=decided_at_ms,
         )
 
     def _commit(
         self, sighting: Sighting, packed: Packed, desk: Desk, snapshot: Snapshot, judgement: Judgement
     ) -> Done | None:
-        now_ms, payment = self.now_ms(), sighting.payment
+        # Whoever replays a decision knows no other time than the one on its record.
+        now_ms, payment = judgement.decided_at_ms, sighting.payment
         blobs = desk.fold(judgement.carried, is_allowed=judgement.is_allowed)
         folds = next_folds(snapshot, packed.slots, blobs, now_ms)
         states = {
             role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in packed.keys.items()
         }
-        record = self.record(
-            sighting, judgement, now_ms, mode=judgement.mode, states=states, carried=_carried(judgement)
-        )
+        record = self.record(sighting, judgement, mode=judgement.mode, states=states, carried=_carried(judgement))
         message = Message(sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
         reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
@@ -191,7 +192,6 @@ class DecisionPipeline:
         self,
         sighting: Sighting,
         judgement: Judgement,
-        now_ms: int,
         *,
         mode: str,
         states: Mapping[str, object],
@@ -202,7 +202,6 @@ class DecisionPipeline:
         Args:
             sighting: The payment as it came in.
             judgement: What was concluded.
-            now_ms: When it was decided, epoch milliseconds.
             mode: ``normal``, or ``degraded:`` by what was missing.
             states: Role -> key and number of the state that was read and written.
             carried: What the accounts' states said, and the number that they were read at.
@@ -210,9 +209,9 @@ class DecisionPipeline:
         payment, arrival = sighting.payment, sighting.arrival
         return canonical_json(
             {
-                **_public(sighting, judgement, now_ms, mode),
+                **_public(sighting, judgement, mode),
                 "tenant": payment.tenant,
-                "decided_at_ms": now_ms,
+                "decided_at_ms": judgement.decided_at_ms,
                 "event_time_ms": sighting.event_ms,
                 "received_at_ms": arrival.received_at_ms,
                 "payment": payment.to_dict(),
@@ -307,9 +306,9 @@ def answer(record: bytes) -> bytes:
 
 
 def public_part(record: bytes) -> dict[str, Any]:
-    """The fields of a decision record that its caller is told."""
+    """The fields of a decision record that its caller is told; an older record may lack some, as its answer did."""
     content = parse_record(record)
-    return {name: content[name] for name in PUBLIC_FIELDS}
+    return {name: content[name] for name in PUBLIC_FIELDS if name in content}
 
 
 def parse_record(record: bytes) -> dict[str, Any]:
@@ -332,18 +331,20 @@ def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
     return Done(record, None if snapshot.is_published else Message(record_id, topic, key, record, 0))
 
 
-def _public(sighting: Sighting, judgement: Judgement, now_ms: int, mode: str) -> dict[str, Any]:
+def _public(sighting: Sighting, judgement: Judgement, mode: str) -> dict[str, Any]:
+    hold, decided_at = judgement.hold, datetime.fromtimestamp(judgement.decided_at_ms / 1000, UTC)
     return {
         "end_to_end_id": sighting.payment.end_to_end_id,
         "action": judgement.verdict.action,
         "fraud_probability": judgement.probability,
         "reasons": judgement.reasons,
         "rule_hits": judgement.verdict.rule_hits,
+        "hold": hold.described() if hold else None,
         "model": judgement.model,
         "feature_fingerprint": FINGERPRINT,
-        "policy_version": judgement.policy_version,
+        "policy_version": judgement.policy.version,
         "mode": mode,
-        "decided_at": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "decided_at": decided_at.isoformat(timespec="milliseconds"),
         "trace_id": sighting.arrival.trace_id,
     }
 

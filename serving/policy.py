@@ -1,7 +1,7 @@
 """The decision policy: thresholds and rules as data, checked when loaded, pure when applied."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ TEST_ACCOUNT = "test_account"
 """Stands among the rule hits of a decision that a test account forced; no rule may be called so."""
 
 FACTS = frozenset(FEATURE_NAMES)
+
+MOST_MINUTES: Mapping[str, tuple[int, int]] = {"REVIEW": (72 * 60, 72 * 60), "BLOCK_AND_REVIEW": (30, 60)}
+"""Action -> longest hold, by day and otherwise: a payment under suspicion; after it, the payee's bank has 72 h."""
+HOLD_OUTCOMES: Mapping[str, tuple[str, ...]] = {"REVIEW": ("ALLOW",), "BLOCK_AND_REVIEW": ("ALLOW", "BLOCK")}
+"""Action -> what may become of its payment when the hold ends; one that was paid cannot be blocked."""
 
 
 class InvalidPolicy(Exception):
@@ -49,6 +54,21 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldTerms:
+    """How long decisions of one action wait for a person; see ``serving.holds``.
+
+    Attributes:
+        minutes_by_day: On a day of business, between 6 h and 20 h in Brasilia.
+        minutes_otherwise: At night, on weekends and holidays.
+        outcome: What happens to the payment if nobody looked at it, ALLOW or BLOCK.
+    """
+
+    minutes_by_day: int
+    minutes_otherwise: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the policy says of one payment."""
 
@@ -69,12 +89,14 @@ class Policy:
         text: The file as it is.
         thresholds: Fraud probability from which each action applies.
         rules: In the file's order.
+        holds: Action -> how long its decisions wait for a person.
     """
 
     version: str
     text: str
     thresholds: dict[str, float]
     rules: tuple[Rule, ...]
+    holds: Mapping[str, HoldTerms]
 
     def judge(self, probability: float | None, facts: Mapping[str, float | None]) -> Verdict:
         """The most severe action that a threshold or a rule asks for.
@@ -92,7 +114,13 @@ class Policy:
     def described(self) -> dict[str, object]:
         """As JSON takes it."""
         rules = [{"name": rule.name, "when": rule.when, "action": rule.action} for rule in self.rules]
-        return {"version": self.version, "text": self.text, "thresholds": self.thresholds, "rules": rules}
+        return {
+            "version": self.version,
+            "text": self.text,
+            "thresholds": self.thresholds,
+            "rules": rules,
+            "holds": {action: asdict(terms) for action, terms in self.holds.items()},
+        }
 
 
 def load_policy(path: Path) -> Policy:
@@ -106,10 +134,11 @@ def load_policy(path: Path) -> Policy:
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as broken:
         raise InvalidPolicy(f"policy {path} cannot be read: {broken}") from broken
-    if not isinstance(content, dict) or set(content) - {"thresholds", "rules"}:
-        raise InvalidPolicy(f"policy {path} must hold 'thresholds' and 'rules' and nothing else")
+    if not isinstance(content, dict) or set(content) - {"thresholds", "rules", "holds"}:
+        raise InvalidPolicy(f"policy {path} must hold 'thresholds', 'rules' and 'holds' and nothing else")
     rules = tuple(_rule(path, number, rule) for number, rule in enumerate(content.get("rules") or [], 1))
-    return Policy(sha256(text.encode()).hexdigest()[:16], text, _thresholds(path, content.get("thresholds")), rules)
+    version, thresholds = sha256(text.encode()).hexdigest()[:16], _thresholds(path, content.get("thresholds"))
+    return Policy(version, text, thresholds, rules, _holds(path, content.get("holds")))
 
 
 def _thresholds(path: Path, content: Any) -> dict[str, float]:
@@ -148,3 +177,24 @@ def _rule(path: Path, number: int, content: Any) -> Rule:
     if not isinstance(outcome, bool):
         raise InvalidPolicy(f"{where} ({content['name']}): must be true or false, is {type(outcome).__name__}")
     return Rule(content["name"], content["when"], content["action"], facts, program)
+
+
+def _holds(path: Path, content: Any) -> dict[str, HoldTerms]:
+    if not isinstance(content, dict) or "BLOCK_AND_REVIEW" not in content or set(content) - set(MOST_MINUTES):
+        raise InvalidPolicy(
+            f"policy {path}: holds must have BLOCK_AND_REVIEW, because such a payment must not wait for ever, and may "
+            "have REVIEW"
+        )
+    return {action: _hold(f"policy {path}, holds.{action}", action, terms) for action, terms in content.items()}
+
+
+def _hold(where: str, action: str, content: Any) -> HoldTerms:
+    if not isinstance(content, dict) or set(content) != set(HoldTerms.__slots__):
+        raise InvalidPolicy(f"{where}: must have exactly {', '.join(HoldTerms.__slots__)}")
+    for name, most in zip(HoldTerms.__slots__, MOST_MINUTES[action], strict=False):
+        minutes = content[name]
+        if type(minutes) is not int or not 0 < minutes <= most:
+            raise InvalidPolicy(f"{where}.{name}: must be a whole number from 1 to {most}, got {minutes!r}")
+    if content["outcome"] not in HOLD_OUTCOMES[action]:
+        raise InvalidPolicy(f"{where}.outcome: must be {' or '.join(HOLD_OUTCOMES[action])}")
+    return HoldTerms(**content)

@@ -70,6 +70,13 @@ class ModelIdentity(StrictMessage):
     sha256: Sha256 = Field(description="SHA-256 of the model file.")
 
 
+class Hold(StrictMessage):
+    """A decision that waits for a person, and what happens if nobody looks at it."""
+
+    expires_at: Instant = Field(description="When the hold ends by itself.")
+    outcome: Literal["ALLOW", "BLOCK"] = Field(description="What happens to the payment then.")
+
+
 class EntityState(StrictMessage):
     """Which state of one entity a record read, and which it wrote."""
 
@@ -130,6 +137,7 @@ class DecisionRecord(StrictMessage):
     rule_hits: list[str] = Field(
         description="Names of the policy's rules that hit, in its order; last, test_account where one forced it."
     )
+    hold: Hold | None = Field(None, description="Until when it waits for a person; null if it does not.")
     model: ModelIdentity | None = Field(description="The model that scored; null if none was there.")
     feature_fingerprint: ShortHash = Field(description="Hash of the feature declarations.")
     features: list[float | None] = Field(description="The feature vector, in the order of the declarations.")

@@ -16,7 +16,7 @@ def test_the_smallest_payment_of_the_contract(client: ApiClient, kafka: HandBrok
     content = answer.json()
     assert sorted(content) == sorted(
         [
-            "end_to_end_id", "action", "fraud_probability", "reasons", "rule_hits", "model",
+            "end_to_end_id", "action", "fraud_probability", "reasons", "rule_hits", "hold", "model",
             "feature_fingerprint", "policy_version", "mode", "decided_at", "trace_id",
         ]
     )  # fmt: skip

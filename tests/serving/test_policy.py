@@ -6,7 +6,8 @@ import pytest
 
 from serving.policy import FACTS, InvalidPolicy, Policy, load_policy
 
-THRESHOLDS = "thresholds: {REVIEW: 0.1, BLOCK_AND_REVIEW: 0.4, BLOCK: 0.85}\n"
+HOLDS = "holds: {BLOCK_AND_REVIEW: {minutes_by_day: 30, minutes_otherwise: 60, outcome: BLOCK}}\n"
+THRESHOLDS = "thresholds: {REVIEW: 0.1, BLOCK_AND_REVIEW: 0.4, BLOCK: 0.85}\n" + HOLDS
 NOTHING_KNOWN = dict.fromkeys(FACTS)
 
 
