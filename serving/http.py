@@ -38,6 +38,7 @@ from serving.problems import (
     problem_response,
 )
 from serving.reference_pages import reference_routes
+from serving.review_routes import confirm_review, dismiss_review, list_reviews, show_review
 
 ROUTES = (
     Route("/decisions", decide, methods=["POST"]),
@@ -45,6 +46,11 @@ ROUTES = (
     Route("/decisions:dry-run", dry_run, methods=["POST"]),
     Route("/decisions/{end_to_end_id}", decision, methods=["GET"]),
     Route("/decisions/{end_to_end_id}/feedback", give_feedback, methods=["POST"]),
+    # Before the one review, whose name would take the verb as well.
+    Route("/reviews/{end_to_end_id}:confirm", confirm_review, methods=["POST"]),
+    Route("/reviews/{end_to_end_id}:dismiss", dismiss_review, methods=["POST"]),
+    Route("/reviews/{end_to_end_id}", show_review, methods=["GET"]),
+    Route("/reviews", list_reviews, methods=["GET"]),
     Route("/labels:fold", fold_labels, methods=["POST"]),
     Route("/store", store_status, methods=["GET"]),
     Route("/store:rebuild", rebuild_store, methods=["POST"]),

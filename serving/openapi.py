@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from pix.contracts import LabelMessage, PaymentMessage
 from pix.contracts.fields import StrictMessage
 from pix.contracts.schemas import payment_rules, without_titles
-from serving import messages
+from serving import messages, review_messages
 from serving.bodies import MAX_BATCH
 from serving.callers import SCOPES
 from serving.openapi_paths import paths
@@ -45,6 +45,7 @@ _MODELS: tuple[type[StrictMessage], ...] = (
     messages.Health,
     messages.BatchDecided,
     messages.LabelFolded,
+    *review_messages.MODELS,
 )
 
 
@@ -62,6 +63,7 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "tags": [
             {"name": "decisions", "description": "Payments and what was decided on them."},
+            {"name": "reviews", "description": "Decisions that wait for a person."},
             {"name": "operation", "description": "Model, policy and online store, for operators."},
             {"name": "jobs", "description": "For Sentinela's own Kafka jobs."},
             {"name": "health", "description": "Probes and metrics, outside the version."},

@@ -1,7 +1,7 @@
 """What the routes share: the running service's parts."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -13,7 +13,9 @@ from serving.deciding import Decisions
 from serving.delivery import Delivery, Publisher
 from serving.keeper import StoreKeeper
 from serving.outage import Outage
+from serving.payee_payments import PayeePayments, no_lake
 from serving.pipeline import DecisionPipeline
+from serving.review_queue import ReviewQueue
 
 DEFERRED = {"Sentinela-Delivery": "deferred"}
 
@@ -34,8 +36,10 @@ class Running:
         deadline_seconds: A request is answered within about so long.
         breakers: Around store and broker.
         outage: Whether payments are decided without the store now.
+        payee_payments: Given tenant and account, what the account got lately.
         delivery: The way from the outbox to Kafka.
         decisions: Decides under the deadline, whatever store and broker do.
+        reviews: The queue of what waits for a person.
     """
 
     pipeline: DecisionPipeline
@@ -49,14 +53,17 @@ class Running:
     deadline_seconds: float = 2.0
     breakers: Breakers = field(default_factory=Breakers)
     outage: Outage = field(default_factory=Outage)
+    payee_payments: Callable[[str, str], Awaitable[PayeePayments]] = no_lake
     delivery: Delivery = field(init=False)
     decisions: Decisions = field(init=False)
+    reviews: ReviewQueue = field(init=False)
 
     def __post_init__(self) -> None:
         """Put the parts together."""
         self.delivery = Delivery(self.pipeline.store, self.publisher, self.breakers.broker)
         self.decisions = Decisions(self.pipeline, self.delivery, self.breakers, self.outage, self.deadline_seconds)
         self.decisions.require = self.require_store
+        self.reviews = ReviewQueue(self.pipeline.store, self.pipeline.now_ms)
 
     def require_store(self) -> None:
         """Refuse what needs the store while it cannot be used.
