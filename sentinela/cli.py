@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import demo, lake, privacy, runtime, store, traffic
+from sentinela.commands import demo, lake, privacy, review, runtime, store, traffic
 from sentinela.errors import SentinelaError
 
 AREAS: tuple[Callable[[typer.Typer], None], ...] = (
@@ -18,6 +18,7 @@ AREAS: tuple[Callable[[typer.Typer], None], ...] = (
     traffic.register,
     lake.register,
     store.register,
+    review.register,
     privacy.register,
     demo.register,
 )
