@@ -1,8 +1,8 @@
-"""Analysts in processes of their own: ``analysts.py URL NOW_MS MEET|DIE ID...`` closes every review.
+"""Analysts in processes of their own: ``analysts.py NOW_MS`` reads {url: {"meet": [id], "die": [id]}}, closes them all.
 
-``MEET``: two of them, one confirming and one dismissing, and each commits only when the other is about to as well; a line of
-the output is what one of them got. ``DIE``: one, whose process is killed right after its commit, before it could
-publish or answer.
+``meet``: one confirms and one dismisses, and each commits only when the other is about to as well; a line of the output
+is what one of them got. ``die``: one confirms, and is killed right after the commit, before a publication or an answer.
+A program of its own, so that all are forked from a process without threads, after one import.
 """
 
 import json
@@ -55,18 +55,26 @@ def work(name: str, url: str, now_ms: int, chosen: list[str], together: Any, out
 
 
 def main() -> None:
-    url, now_ms, how, *ids = sys.argv[1:]
+    now_ms, chosen = int(sys.argv[1]), json.load(sys.stdin)
     fork = multiprocessing.get_context("fork")
-    names, ending = (list(MEETING), 0) if how == "MEET" else (["ana"], -signal.SIGKILL)
-    together, out = fork.Barrier(len(names)) if how == "MEET" else None, fork.Queue()
-    workers = [fork.Process(target=work, args=(name, url, int(now_ms), ids, together, out)) for name in names]
+    out = fork.Queue()
+    for url, asked in chosen.items():
+        meeting = fork.Barrier(len(MEETING))
+        both = [fork.Process(target=work, args=(name, url, now_ms, asked["meet"], meeting, out)) for name in MEETING]
+        _run(both, 0)
+        for _ in range(len(asked["meet"]) * len(MEETING)):
+            sys.stdout.write(json.dumps([url, *out.get(timeout=SECONDS)]) + "\n")
+        for end_to_end_id in asked["die"]:
+            _run([fork.Process(target=work, args=("ana", url, now_ms, [end_to_end_id], None, out))], -signal.SIGKILL)
+
+
+def _run(workers: list[Any], ending: int) -> None:
     for each in workers:
         each.start()
-    for _ in range(len(ids) * len(names) if how == "MEET" else 0):
-        sys.stdout.write(json.dumps(out.get(timeout=SECONDS)) + "\n")
     for each in workers:
         each.join()
-    sys.exit(any(each.exitcode != ending for each in workers))
+        if each.exitcode != ending:
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "lmdb":
         return f"lmdb://{tmp_path / 'store'}"
     address: str = request.getfixturevalue("valkey")
-    redis.Redis.from_url(address).flushall()
+    redis.Redis.from_url(address).flushdb()
     return address
 
 
@@ -83,26 +84,50 @@ def whole(store: Store) -> list[tuple[str, bytes]]:
     return store.queue("", LAST, 10**6)
 
 
-def analysts(url: str, site: Site, *words: str) -> list[Any]:
-    """What analysts in processes of their own got."""
-    done = subprocess.run(
-        [sys.executable, ANALYSTS, url, str(site.clock.now_ms), *words], capture_output=True, text=True, timeout=60
-    )
+@dataclass
+class Worked:
+    """A store whose reviews analysts in other processes closed: together, or dying."""
+
+    site: Site
+    met: list[str]
+    died: list[str]
+    told: list[list[Any]]
+
+
+@pytest.fixture(scope="module")
+def worked(valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worked]]:
+    """Both stores, worked by one program: most of its time is its imports."""
+    # A database of its own: the other tests empty theirs.
+    urls = {"lmdb": f"lmdb://{tmp_path_factory.mktemp('worked')}", "valkey": f"{valkey.removesuffix('/0')}/3"}
+    made, asked = dict[str, Worked](), dict[str, Any]()
+    for name, url in urls.items():
+        site = Site(open_store(url, STATE_LAYOUT))
+        ids = [decided(site, number, 0.5) for number in range(1, 24)]
+        flushed(site.store, site.logs)
+        made[name], asked[url] = Worked(site, ids[:20], ids[20:], []), {"meet": ids[:20], "die": ids[20:]}
+    command = [sys.executable, ANALYSTS, str(NOW_MS)]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    for line in done.stdout.splitlines():
+        url, *told = json.loads(line)
+        next(made[name] for name in urls if urls[name] == url).told.append(told)
+    yield made
+    for each in made.values():
+        each.site.store.close()
 
 
-def test_two_workers_close_each_review_once(site: Site, url: str) -> None:
-    made = [decided(site, number, 0.5) for number in range(1, 31)]
-    flushed(site.store, site.logs)
-    told = analysts(url, site, "MEET", *made)
-    winners = {end_to_end_id: name for name, end_to_end_id, is_first, _ in told if is_first}
-    assert sum(is_first for *_, is_first, _ in told) == len(made) == len(winners)
+@pytest.mark.parametrize("name", ["lmdb", "valkey"])
+def test_two_analysts_close_each_review_once(worked: dict[str, Worked], name: str) -> None:
+    told = worked[name].told
+    winners = {end_to_end_id: who for who, end_to_end_id, is_first, _ in told if is_first}
+    assert sum(is_first for *_, is_first, _ in told) == len(winners) == len(worked[name].met)
     # Whoever came second was told who was first.
     assert all(closed_by == winners[end_to_end_id] for _, end_to_end_id, _, closed_by in told)
-    flushed(site.store, site.logs)
-    assert {each["end_to_end_id"]: each["review"]["closed_by"] for each in labels(site)} == winners
-    assert len(labels(site)) == len(made)
+    assert len(told) == 2 * len(winners)
+    waiting = worked[name].site.store.unpublished(2**62, 1_000)
+    labelled = [json.loads(each.value) for each in waiting if json.loads(each.value)["end_to_end_id"] in winners]
+    assert {each["end_to_end_id"]: each["review"]["closed_by"] for each in labelled} == winners
+    assert len(labelled) == len(winners)
 
 
 class HandKafka:
@@ -116,23 +141,21 @@ class HandKafka:
         return [message.record_id for message in messages]
 
 
-def test_a_label_outlives_the_worker_that_closed_its_review(site: Site, url: str) -> None:
-    made = [decided(site, number, 0.5) for number in range(1, 4)]
-    flushed(site.store, site.logs)
-    for end_to_end_id in made:
-        assert analysts(url, site, "DIE", end_to_end_id) == []
+@pytest.mark.parametrize("name", ["lmdb", "valkey"])
+def test_a_label_outlives_the_worker_that_closed_its_review(worked: dict[str, Worked], name: str) -> None:
+    site, died = worked[name].site, worked[name].died
     assert labels(site) == []
     # Another worker: whoever comes now is second, and the sweep brings the labels out.
-    outcome = ReviewQueue(site.store, site.clock).close("default", made[0], Verdict("dismissed", "carla"))
+    outcome = ReviewQueue(site.store, site.clock).close("default", died[0], Verdict("dismissed", "carla"))
     assert outcome.review.closing.closed_by == "ana"  # type: ignore[union-attr]
     sweeper = Delivery(site.store, HandKafka(site), Breakers().broker)
     for _ in range(2):
         asyncio.run(sweeper.sweep(site.clock.now_ms + 1, 0))
-    assert sorted(each["end_to_end_id"] for each in labels(site)) == sorted(made)
-    assert {each["kind"] for each in labels(site)} == {"confirmed"}
-    assert all(
-        isinstance(decider(site).fold_label(parse_label(canonical_json(each)), NOW_MS), Done) for each in labels(site)
-    )
+    told = [each for each in labels(site) if each["end_to_end_id"] in died]
+    assert sorted(each["end_to_end_id"] for each in told) == sorted(died)
+    assert {each["kind"] for each in told} == {"confirmed"}
+    folding = [decider(site).fold_label(parse_label(canonical_json(each)), NOW_MS) for each in told]
+    assert all(isinstance(each, Done) for each in folding)
 
 
 def live(site: Site, seed: int, first: int, payments: int) -> None:
@@ -194,7 +217,7 @@ def test_a_lost_queue_is_rebuilt_the_same(site: Site, url: str, tmp_path: Path) 
     if url.startswith("lmdb"):
         shutil.rmtree(tmp_path / "store")
     else:
-        redis.Redis.from_url(url).flushall()
+        redis.Redis.from_url(url).flushdb()
     site.store = open_store(url, STATE_LAYOUT)
     keeper(site, lake, name="next").look()
     assert whole(site.store) == before
