@@ -15,6 +15,7 @@ from pix.store.interface import Store
 from serving.base import Base
 from serving.logs import Ends, LogLost, Logs, Messages
 from serving.replay import Replay
+from serving.review_replay import ReviewReplay
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,7 @@ class _Build:
         self._store, self._logs = builder.store, builder.logs
         self._generation = generation
         self._replay = Replay(builder.store, generation.number)
+        self._reviews = ReviewReplay(builder.now_ms())
 
     def write_base(self, base: Base) -> None:
         """Put the base into the generation."""
@@ -176,6 +178,7 @@ class _Build:
             raise BuildFailed("Kafka does not take what waits in the outbox; see `sentinela status`")
         ends = self.read_tail(start)
         gaps = self._gaps(accept_gaps=accept_gaps)
+        self._reviews.restore(self._store)
         places: dict[str, dict[str, int]] = {}
         for (topic, part), end in ends.items():
             places.setdefault(topic, {})[str(part)] = end
@@ -196,6 +199,7 @@ class _Build:
         return waiting
 
     def _fold(self, messages: Messages) -> None:
+        self._reviews.take(messages)
         records = self._replay.take(messages)
         self._replay.fold()
         restored = ((record.record_id, record.value, record.committed_at_ms) for record in records)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pybreaker
 
+from pix import topics
 from pix.store.errors import BuildBusy, StoreAway, StoreDoubtful, StoreError, StoreLoading, StoreLost
 from pix.store.generation import Generation
 from pix.store.interface import Store
@@ -22,6 +23,7 @@ from serving.logs import LogLost, Logs, LogsAway
 from serving.outage import Outage
 from serving.reconciling import Reconciler
 from serving.replay import Replay
+from serving.review_replay import ReviewReplay
 
 log = logging.getLogger(__name__)
 
@@ -267,12 +269,16 @@ class StoreKeeper:
 
     def _behind(self, active: Generation) -> str | None:
         """What the newest messages say that the store does not know: commits that a failover lost."""
-        replay = Replay(self._store, active.number)
-        replay.take(self._logs.newest(LAST_MESSAGES))
+        replay, messages = Replay(self._store, active.number), self._logs.newest(LAST_MESSAGES)
+        replay.take(messages)
         newest = replay.newest_numbers()
         stored = self._store.read_states(active.number, list(newest))
         missing = sorted(key for key, number in newest.items() if stored[key].number < number)
         if not missing:
+            reviews = ReviewReplay(self._now_ms())
+            # A verdict that a failover lost leaves no gap in any number; saying it again changes nothing.
+            reviews.take(message for message in messages if message[0] == topics.LABELS)
+            reviews.restore(self._store)
             return None
         return f"it misses commits that are in the logs, of {len(missing)} keys such as {missing[0]}"
 

@@ -1,4 +1,4 @@
-"""What was decided and folded, from the lake and from Kafka behind it; read by whoever rebuilds the store.
+"""What was decided, folded and said of it, from the lake and from Kafka behind it; read by whoever rebuilds the store.
 
 Bronze holds each topic from its beginning, by partition and offset; Kafka has what bronze has not taken yet.
 """
@@ -13,7 +13,7 @@ from pix import topics
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-LOGS = (topics.DECISIONS, topics.FOLDS)
+LOGS = (topics.DECISIONS, topics.FOLDS, topics.LABELS)
 ROWS_AT_ONCE = 10_000
 TIMEOUT_SECONDS = 5.0
 READ_SECONDS = 60.0

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from serving.callers import SCOPE_OF
 from serving.problems import PROBLEM_JSON, PROBLEM_TYPES
 
 _NAMES = ("X-Request-Id", "traceparent")
-_ALWAYS = (401, 429, 500, 503)
+_ALWAYS = (401, 403, 429, 500, 503)
 _WITH_BODY = (400, 408, 413, 415, 422, *_ALWAYS)
 _ROOT = [{"url": "/", "description": "Outside the version."}]
 _JSON = "application/json"
@@ -17,7 +18,7 @@ PAYMENT_EXAMPLE = {
     "payer_account": "12345678-0001-1234567",
     "payee_account": "87654321-0001-7654321",
 }
-_ID = {
+_ID: dict[str, Any] = {
     "name": "end_to_end_id",
     "in": "path",
     "required": True,
@@ -25,12 +26,38 @@ _ID = {
     "schema": {"type": "string", "pattern": "^E[0-9A-Z]{8}[0-9]{12}[A-Za-z0-9]{11}$"},
     "example": PAYMENT_EXAMPLE["end_to_end_id"],
 }
-_TENANT = {
+_TENANT: dict[str, Any] = {
     "name": "tenant",
     "in": "query",
     "description": "Tenant of the payment.",
     "schema": {"type": "string", "pattern": "^[a-z0-9-]{1,32}$", "default": "default"},
 }
+_LISTED: list[dict[str, Any]] = [
+    {
+        "name": "status",
+        "in": "query",
+        "description": "Which reviews.",
+        "schema": {"enum": ["open", "closed", "expired"], "default": "open"},
+    },
+    {
+        "name": "sort",
+        "in": "query",
+        "description": "The nearest deadline first, or the greatest expected loss first.",
+        "schema": {"enum": ["deadline", "expected_loss"], "default": "deadline"},
+    },
+    {
+        "name": "limit",
+        "in": "query",
+        "description": "At most so many.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
+    },
+    {
+        "name": "cursor",
+        "in": "query",
+        "description": "next_cursor of the part before, with the same status and sort.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,200}$"},
+    },
+]
 _CORRELATION = [
     {
         "name": "X-Request-Id",
@@ -44,11 +71,12 @@ _CORRELATION = [
 
 def paths() -> dict[str, Any]:
     """Path -> method -> operation."""
-    return {
-        **_decision_paths(),
-        **_operation_paths(),
-        **_health_paths(),
-    }
+    found = {**_decision_paths(), **_review_paths(), **_operation_paths(), **_health_paths()}
+    for (method, path), scope in SCOPE_OF.items():
+        if scope is not None:
+            # Roles of a bearer key, as OpenAPI 3.1 lets any scheme name them.
+            found[path][method.lower()]["security"] = [{"key": [scope]}]
+    return found
 
 
 def _decision_paths() -> dict[str, Any]:
@@ -92,6 +120,50 @@ def _decision_paths() -> dict[str, Any]:
                 {202: told},
                 (404, 409, *_WITH_BODY),
                 [_ID, _TENANT],
+            ),
+        },
+    }
+
+
+def _review_paths() -> dict[str, Any]:
+    told = _answer("Review", "The closed review; its label is on its way to pix.labels.", "Sentinela-Delivery")
+    refused = (404, 409, *_WITH_BODY)
+    confirmation, dismissal = (
+        _body("Confirmation", {"fraud_type": "SCAM"}),
+        _body("Dismissal", {"note": "Known payee."}),
+    )
+    page, case = _answer("ReviewPage", "A part of the list."), _answer("ReviewCase", "The review.")
+    named = [_ID, _TENANT]
+    return {
+        # The verbs first: whoever matches templates in order would take them for names.
+        "/reviews/{end_to_end_id}:confirm": {
+            "post": _operation(
+                "confirmReview", "It was a fraud", confirmation, {200: told}, refused, named, tag="reviews"
+            ),
+        },
+        "/reviews/{end_to_end_id}:dismiss": {
+            "post": _operation("dismissReview", "It was none", dismissal, {200: told}, refused, named, tag="reviews"),
+        },
+        "/reviews/{end_to_end_id}": {
+            "get": _operation(
+                "getReview",
+                "A review with what an analyst needs to decide",
+                None,
+                {200: case},
+                (404, 422, *_ALWAYS),
+                named,
+                tag="reviews",
+            ),
+        },
+        "/reviews": {
+            "get": _operation(
+                "listReviews",
+                "Reviews in order",
+                None,
+                {200: page},
+                (422, *_ALWAYS),
+                [*_LISTED, _TENANT],
+                tag="reviews",
             ),
         },
     }

@@ -1,4 +1,4 @@
-"""The decision service as its operator meets it: order a generation of the store, follow it to its end.
+"""The decision service as operators and analysts meet it: the store's generations, and the queue of reviews.
 
 NotDone
 └── NoAnswer   the service does not answer
@@ -7,6 +7,7 @@ NotDone
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -65,6 +66,23 @@ class Operator:
     def roll_back(self, number: int | None, say: Callable[[str], None]) -> dict[str, Any]:
         """Return to a retired generation, by default the newest; like ``rebuild``."""
         return self._followed(self._ask("POST", "/v1/store:roll-back", {"generation": number}), say)
+
+    def reviews(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """A part of the list of reviews that ``GET /v1/reviews`` gives for this query.
+
+        Raises:
+            NotDone: The service does not answer, or refuses.
+        """
+        return self._ask("GET", f"/v1/reviews?{urlencode(query)}", None)
+
+    def review(self, end_to_end_id: str, tenant: str) -> dict[str, Any]:
+        """One review with what an analyst needs; like ``reviews``."""
+        return self._ask("GET", f"/v1/reviews/{quote(end_to_end_id, safe='')}?{urlencode({'tenant': tenant})}", None)
+
+    def close_review(self, end_to_end_id: str, tenant: str, verb: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Close a review by ``confirm`` or ``dismiss``; like ``reviews``."""
+        path = f"/v1/reviews/{quote(end_to_end_id, safe='')}:{verb}?{urlencode({'tenant': tenant})}"
+        return self._ask("POST", path, said)
 
     def _followed(self, begun: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
         say_at, told = time.monotonic(), ""

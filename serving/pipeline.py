@@ -29,6 +29,7 @@ from pix.store.interface import (
     Committed,
     Fold,
     Message,
+    QueueChange,
     Snapshot,
     Store,
     next_number,
@@ -47,6 +48,7 @@ from serving.outcomes import (
 )
 from serving.policy import Case, Policy
 from serving.reasons import explained
+from serving.reviews import REVIEWED, opened
 
 PUBLIC_FIELDS = (
     "end_to_end_id",
@@ -181,7 +183,7 @@ class DecisionPipeline:
         reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
         written = [*folds.values(), Fold(key, 0, next_number(0, now_ms), reference.pack())]
-        result = self.store.commit(message, written, judgement.generation)
+        result = self.store.commit(message, written, judgement.generation, _opening(judgement, record))
         if isinstance(result, AlreadyKnown):
             # Another worker decided the same id a moment ago; the next snapshot finds its record.
             return None
@@ -346,6 +348,12 @@ def _public(sighting: Sighting, judgement: Judgement, mode: str) -> dict[str, An
         "decided_at": decided_at.isoformat(timespec="milliseconds"),
         "trace_id": sighting.arrival.trace_id,
     }
+
+
+def _opening(judgement: Judgement, record: bytes) -> QueueChange | None:
+    """The review that a decision opens, if any; made from its bytes, as a rebuild makes it."""
+    review = opened(parse_record(record)) if judgement.verdict.action in REVIEWED else None
+    return QueueChange(None, review.entry()) if review else None
 
 
 def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: Mapping[str, str]) -> bool:

@@ -57,6 +57,14 @@ UNAUTHORISED = ProblemType(
     meaning="There is no `Authorization: Bearer` header, or its key is not known.",
     retry="With a valid key only.",
 )
+FORBIDDEN = ProblemType(
+    slug="forbidden",
+    status=403,
+    title="The key does not reach so far",
+    meaning="The key is valid and lacks the scope that the route takes, or is not for the payment's tenant; the detail "
+    "says which. Nothing was looked up.",
+    retry="With a key that has what the detail names.",
+)
 NO_SUCH_ROUTE = ProblemType(
     slug="not-found",
     status=404,
@@ -70,6 +78,14 @@ UNKNOWN_DECISION = ProblemType(
     title="No decision on this payment is kept here",
     meaning="The id was never decided under this tenant, or its record has left the online store, which keeps it for "
     "8 days. `sentinela decision ID` finds older ones in the lake.",
+    retry="Only if the payment may still be on its way through Kafka.",
+)
+UNKNOWN_REVIEW = ProblemType(
+    slug="unknown-review",
+    status=404,
+    title="There is no review of this payment here",
+    meaning="The payment was not decided under this tenant, its decision asked for no person, or the review ended more "
+    "than 8 days ago, so that only the lake has it.",
     retry="Only if the payment may still be on its way through Kafka.",
 )
 METHOD = ProblemType(
@@ -100,6 +116,22 @@ WITHDRAWN_VERDICT = ProblemType(
     meaning="The same feedback was folded once, and a later label says the opposite. Sent again it would be the same "
     "label, which counts once.",
     retry="With `known_at`, the time of the new verdict, which makes it a label of its own.",
+)
+REVIEW_CLOSED = ProblemType(
+    slug="review-closed",
+    status=409,
+    title="The review was closed before",
+    meaning="Somebody gave a verdict first; the detail says which, who and when. It counts, and nothing was changed by "
+    "this request. The same verdict again by the same client, in the same words, is answered as the first time.",
+    retry="No. Another verdict, given later, goes to the decision's feedback.",
+)
+REVIEW_EXPIRED = ProblemType(
+    slug="review-expired",
+    status=409,
+    title="The review's deadline has passed",
+    meaning="Nobody closed the review before its deadline, so that it took the outcome which the policy declares; the "
+    "detail says which and when. Nothing was changed by this request.",
+    retry="No. A verdict that comes later goes to the decision's feedback.",
 )
 TOO_LARGE = ProblemType(
     slug="too-large",
@@ -197,12 +229,16 @@ NOT_DELIVERED = ProblemType(
 PROBLEM_TYPES = (
     NOT_JSON,
     UNAUTHORISED,
+    FORBIDDEN,
     NO_SUCH_ROUTE,
     UNKNOWN_DECISION,
+    UNKNOWN_REVIEW,
     METHOD,
     TOO_SLOW,
     CONFLICT,
     WITHDRAWN_VERDICT,
+    REVIEW_CLOSED,
+    REVIEW_EXPIRED,
     TOO_LARGE,
     MEDIA_TYPE,
     INVALID_FIELDS,

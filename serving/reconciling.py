@@ -29,6 +29,7 @@ from pix.store.interface import (
 from serving.logs import Ends, LogLost, Logs, Messages
 from serving.outcomes import TooManyRaces, decision_id
 from serving.pipeline import MAX_RACES, next_folds, parse_record
+from serving.review_replay import ReviewReplay
 
 MARK = "reconciled"
 OF_DECISION = ("tenant", "end_to_end_id", "payment", "outcome", "event_time_ms", "carried")
@@ -112,10 +113,18 @@ class Reconciler:
                 self._supersede(record_id, record, snapshot)
             if snapshot.states[reference].number:
                 return False
+            # Before the fold: whoever dies in between finds the payment not folded, and does both again.
+            self._queue_review(record)
             result = self._commit(content, record, reference, snapshot)
             if isinstance(result, (Committed, AlreadyKnown)):
                 return isinstance(result, Committed)
         raise TooManyRaces(f"{identity}: lost {MAX_RACES} races for its accounts; it is folded later")
+
+    def _queue_review(self, record: bytes) -> None:
+        """Let the queue have the review that this decision opens, or none if it opens none."""
+        reviews = ReviewReplay(self._now_ms())
+        reviews.take([(topics.DECISIONS, record)])
+        reviews.restore(self._store)
 
     def _commit(self, content: dict[str, Any], record: bytes, reference: str, snapshot: Snapshot) -> CommitResult:
         now_ms = self._now_ms()
@@ -139,6 +148,7 @@ class Reconciler:
         made = parse_record(other)
         if is_without_states(made):
             return
+        self._queue_review(record)
         numbers = {name: made[name] for name in ("generation", "store_generation")}
         numbers["folded_at_ms"] = made["decided_at_ms"]
         reference = reference_key(made["tenant"], made["end_to_end_id"])

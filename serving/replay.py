@@ -85,11 +85,15 @@ class Replay:
     def take(self, messages: Iterable[tuple[str, bytes]]) -> list[LoggedRecord]:
         """Read messages (topic, value); the first record of an id is the record, later ones do not count.
 
+        Labels are passed over: what they folded is on ``pix.folds``.
+
         Returns:
             The records, for the idempotency of their ids.
         """
         records = []
         for topic, value in messages:
+            if topic not in (topics.DECISIONS, topics.FOLDS):
+                continue
             content = json.loads(value)
             if topic == topics.DECISIONS:
                 record_id, at_ms = f"{content['tenant']}|decision|{content['end_to_end_id']}", content["decided_at_ms"]

@@ -1,7 +1,7 @@
-"""What the routes share: the running service's parts, and who calls."""
+"""What the routes share: the running service's parts."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -13,36 +13,12 @@ from serving.deciding import Decisions
 from serving.delivery import Delivery, Publisher
 from serving.keeper import StoreKeeper
 from serving.outage import Outage
+from serving.payee_payments import PayeePayments, no_lake
 from serving.pipeline import DecisionPipeline
 from serving.policy_keeper import PolicyKeeper
+from serving.review_queue import ReviewQueue
 
 DEFERRED = {"Sentinela-Delivery": "deferred"}
-CALL = "sentinela.call"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as it stands on a decision's origin."""
-
-    name: str
-
-
-LOCAL = Caller("local")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request as its guard let it in.
-
-    Attributes:
-        caller: Who asks.
-        trace_id: W3C trace, 32 hex digits.
-        request_id: The caller's own id of the request, or one made here.
-    """
-
-    caller: Caller
-    trace_id: str
-    request_id: str
 
 
 @dataclass(slots=True)
@@ -62,8 +38,10 @@ class Running:
         deadline_seconds: A request is answered within about so long.
         breakers: Around store and broker.
         outage: Whether payments are decided without the store now.
+        payee_payments: Given tenant and account, what the account got lately.
         delivery: The way from the outbox to Kafka.
         decisions: Decides under the deadline, whatever store and broker do.
+        reviews: The queue of what waits for a person.
     """
 
     pipeline: DecisionPipeline
@@ -78,14 +56,17 @@ class Running:
     deadline_seconds: float = 2.0
     breakers: Breakers = field(default_factory=Breakers)
     outage: Outage = field(default_factory=Outage)
+    payee_payments: Callable[[str, str], Awaitable[PayeePayments]] = no_lake
     delivery: Delivery = field(init=False)
     decisions: Decisions = field(init=False)
+    reviews: ReviewQueue = field(init=False)
 
     def __post_init__(self) -> None:
         """Put the parts together."""
         self.delivery = Delivery(self.pipeline.store, self.publisher, self.breakers.broker)
         self.decisions = Decisions(self.pipeline, self.delivery, self.breakers, self.outage, self.deadline_seconds)
         self.decisions.require = self.require_store
+        self.reviews = ReviewQueue(self.pipeline.store, self.pipeline.now_ms)
 
     def require_store(self) -> None:
         """Refuse what needs the store while it cannot be used.
@@ -103,9 +84,3 @@ def running_of(request: Request) -> Running:
     """The parts behind the routes."""
     running: Running = request.app.state.running
     return running
-
-
-def call_of(request: Request) -> Call:
-    """What the guard knows of the request."""
-    call: Call = request.scope[CALL]
-    return call

@@ -32,9 +32,11 @@ from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
 from serving.metrics import breaker_gauge, policy_gauge
+from serving.payee_payments import PayeeReader
 from serving.pipeline import DecisionPipeline
 from serving.policy_keeper import PolicyKeeper
 from serving.publisher import Publisher
+from serving.review_queue import SETTLED_AT_ONCE, ReviewQueue
 from serving.running import Running
 from serving.shadow import Shadow
 from serving.trial_accounts import TEST_ACCOUNTS
@@ -46,6 +48,7 @@ CHALLENGER_EVERY = 5
 SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
 LOOK_AT_POLICY_SECONDS = 1.0
+SETTLE_SECONDS = 2.0
 SWEEP_OLDER_THAN_MS = 3_000
 REFUSED = "sentinela_model_refused_total"
 DROPPED = "sentinela_shadow_dropped_total"
@@ -132,12 +135,14 @@ class DecisionService:
         running.policies = self._policies
         # The calendar is made once per year, and better now than for the first payment that is held.
         is_by_day(epoch_ms())
+        running.payee_payments = PayeeReader(self._settings.lake).of
         if not await asyncio.to_thread(self._models.restore):
             await asyncio.to_thread(self._models.refresh, with_challenger=False)
         self._tasks = [
             asyncio.create_task(self._keep_models()),
             asyncio.create_task(self._keep_policy()),
             asyncio.create_task(self._keep_sweeping(running)),
+            asyncio.create_task(self._keep_reviews(running.reviews)),
             asyncio.create_task(self._keep_store(running.keeper)),
         ]
         self._publisher = publisher
@@ -207,6 +212,18 @@ class DecisionService:
                 log.exception("the outbox could not be swept; trying again")
             if swept < SWEPT_AT_ONCE:
                 await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _keep_reviews(self, reviews: ReviewQueue) -> None:
+        while True:
+            settled = 0
+            try:
+                settled = await asyncio.to_thread(reviews.settle)
+            except StoreError as away:
+                log.warning("reviews past their deadline could not be moved on; trying again: %s", away)
+            except Exception:
+                log.exception("reviews past their deadline could not be moved on; trying again")
+            if settled < SETTLED_AT_ONCE:
+                await asyncio.sleep(SETTLE_SECONDS)
 
 
 # Otherwise the probes would not say why, and the front page would show other documents than the API's.

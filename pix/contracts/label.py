@@ -1,18 +1,28 @@
 """The label: what became known about a payment, by the Pix MED or by an analyst."""
 
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pix.contracts.errors import FieldError, InvalidFields
 from pix.contracts.fields import MINUTE_MS, EndToEndId, Instant, Sha256, StrictMessage, Tenant, validated
 from pix.contracts.json_text import canonical_json, parse_json_object
+from pix.contracts.note import Note
 
 LabelKind = Literal["contested", "accepted", "rejected", "reversed", "confirmed", "dismissed"]
 FraudType = Literal["SCAM", "ACCOUNT_TAKEOVER", "COERCION", "FRAUDULENT_ACCESS", "OTHER", "UNKNOWN"]
 FRAUD_KINDS = frozenset({"accepted", "confirmed"})
 MAX_AHEAD_MS = MINUTE_MS
+CLOSING = frozenset({("analyst", "confirmed"), ("analyst", "dismissed")})
+"""Source and kind of the labels that may close a review."""
+
+
+class ReviewVerdict(StrictMessage):
+    """A review that was closed with the label, and by whom."""
+
+    closed_by: str = Field(min_length=1, max_length=100, description="Name of the client that closed it.")
+    note: Note | None = Field(None, description="What the analyst wrote; names nobody.")
 
 
 class LabelMessage(StrictMessage):
@@ -29,6 +39,13 @@ class LabelMessage(StrictMessage):
     known_at: Instant = Field(description="When its source knew it.")
     source: str = Field(pattern=r"^[a-z0-9_.-]{1,32}$", description="Who says so, such as med or analyst.")
     tenant: Tenant = Field("default", description="Tenant of the payment.")
+    review: ReviewVerdict | None = Field(None, description="Only on the verdict that closed the payment's review.")
+
+    @model_validator(mode="after")
+    def _closes_what_a_person_closes(self) -> Self:
+        if self.review is not None and (self.source, self.kind) not in CLOSING:
+            raise ValueError("review stands only on a label of source analyst that is confirmed or dismissed")
+        return self
 
 
 def parse_label(raw: bytes) -> LabelMessage:

@@ -37,14 +37,57 @@ def newest_labels(labels: "DataFrame") -> "DataFrame":
 
 
 def decisions(decided: "DataFrame", labels: "DataFrame") -> "DataFrame":
-    """Decisions with their outcome.
+    """Decisions with their outcome, and what became of their reviews as far as the lake knows.
 
     Args:
         decided: silver/decisions.
         labels: silver/labels.
     """
-    joined = decided.drop("record").join(newest_labels(labels), ["tenant", "end_to_end_id"], "left")
-    return DECISIONS_GOLD.shape(joined)
+    identity = ["tenant", "end_to_end_id"]
+    joined = decided.drop("record").join(newest_labels(labels), identity, "left")
+    return DECISIONS_GOLD.shape(
+        _with_reviews(joined.join(_closings(labels), identity, "left"), _newest(joined, labels))
+    )
+
+
+def _closings(labels: "DataFrame") -> "DataFrame":
+    """Per payment the verdict that closed its review; its time is the service's, because deadlines are."""
+    from pyspark.sql import functions as f
+
+    first = f.min(f.struct("effective_at_ms", "kind", "closed_by")).alias("closing")
+    return labels.where("closed_by is not null").groupBy("tenant", "end_to_end_id").agg(first)
+
+
+def _newest(decided: "DataFrame", labels: "DataFrame") -> "DataFrame":
+    """One row: up to when the lake knows what happened. No clock: the same lake gives the same table."""
+    from pyspark.sql import functions as f
+
+    times = decided.agg(f.max("decided_at_ms").alias("at")).union(labels.agg(f.max("recorded_at_ms").alias("at")))
+    return times.agg(f.max("at").alias("as_of_ms"))
+
+
+def _with_reviews(decided: "DataFrame", newest: "DataFrame") -> "DataFrame":
+    """A review is closed by a verdict, else over when its hold is; as ``serving.reviews`` has it."""
+    from pyspark.sql import functions as f
+
+    is_held = f.col("action") == "BLOCK_AND_REVIEW"
+    is_closed, is_expired = f.col("closing").isNotNull(), f.col("hold_expires_at_ms") <= f.col("as_of_ms")
+    status = f.when(is_closed, "closed").when(is_expired, "expired").otherwise("open")
+    by_verdict = f.when(f.col("closing.kind") == "confirmed", "BLOCK").otherwise("ALLOW")
+    reviewed = decided.crossJoin(f.broadcast(newest)).withColumn(
+        "review_status", f.when(is_held | (f.col("action") == "REVIEW"), status)
+    )
+    is_over, was_closed = f.col("review_status") == "expired", f.col("review_status") == "closed"
+    return reviewed.withColumns(
+        {
+            "review_verdict": f.when(was_closed, f.col("closing.kind")),
+            "review_closed_by": f.when(was_closed, f.col("closing.closed_by")),
+            "review_ended_at_ms": f.when(was_closed, f.col("closing.effective_at_ms")).when(
+                is_over, f.col("hold_expires_at_ms")
+            ),
+            "review_outcome": f.when(was_closed & is_held, by_verdict).when(is_over, f.col("hold_outcome")),
+        }
+    )
 
 
 def daily_kpis(decided: "DataFrame") -> "DataFrame":

@@ -27,13 +27,14 @@ RECORD = (
     "action string, fraud_probability double, raw_score double, mode string, outcome string, "
     "model struct<name: string, version: string, sha256: string>, feature_fingerprint string, "
     "policy_version string, rule_hits array<string>, reasons array<struct<code: string>>, "
+    "hold struct<expires_at: string, outcome: string>, "
     "payment_digest string, body_token string, generation bigint, trace_id string, build string, "
     "origin struct<kind: string, topic: string, partition: int, offset: bigint>, "
     "payment struct<amount_cents: bigint, payer_account: string, payee_account: string>"
 )
 LABEL = (
     "label_id string, end_to_end_id string, tenant string, kind string, fraud_type string, effective_at string, "
-    "known_at string, source string"
+    "known_at string, source string, review struct<closed_by: string, note: string>"
 )
 DEAD_LETTER = (
     "reason string, errors array<struct<field: string, reason: string>>, "
@@ -62,6 +63,8 @@ def decisions(bronze: "DataFrame") -> "DataFrame":
         "model_version": record["model"]["version"],
         "model_sha256": record["model"]["sha256"],
         "reason_codes": record["reasons"]["code"],
+        "hold_expires_at_ms": _epoch_ms(record["hold"]["expires_at"]),
+        "hold_outcome": record["hold"]["outcome"],
         "amount_cents": record["payment"]["amount_cents"],
         "payer_account": record["payment"]["payer_account"],
         "payee_account": record["payment"]["payee_account"],
@@ -113,7 +116,7 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         f.lit("allowed").alias("outcome"),
         f.coalesce("silence_is_honest", f.lit(True)).alias("silence_is_honest"),
     )
-    return PAYMENTS_SILVER.shape(live.unionByName(past).select("payment.*", "*"))
+    return PAYMENTS_SILVER.shape(live.unionByName(past, allowMissingColumns=True).select("payment.*", "*"))
 
 
 def shadow_scores(bronze: "DataFrame", decisions: "DataFrame") -> "DataFrame":
@@ -176,6 +179,8 @@ def labels(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame")
         _epoch_ms("label.effective_at").alias("effective_at_ms"),
         f.greatest(_epoch_ms("label.known_at"), "timestamp_ms").alias("known_at_ms"),
         f.col("ingested_at_ms").alias("recorded_at_ms"),
+        "label.review.closed_by",
+        "label.review.note",
     )
     past = history.drop("history", "import_number").withColumn("recorded_at_ms", f.col("known_at_ms"))
     by_id = Window.partitionBy("tenant", "label_id").orderBy("known_at_ms", "recorded_at_ms")
@@ -298,7 +303,7 @@ def _ranked(bronze: "DataFrame") -> "DataFrame":
     )
 
 
-def _epoch_ms(name: str) -> "Column":
+def _epoch_ms(name: "str | Column") -> "Column":
     """Epoch milliseconds of an RFC 3339 text; finer parts are cut, as the contract does."""
     from pyspark.sql import functions as f
 

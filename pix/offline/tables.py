@@ -180,6 +180,8 @@ DECISIONS_SILVER = Table(
         Column("policy_version", "string", "Hash of the policy."),
         Column("rule_hits", "array<string>", "Rules of the policy that hit."),
         Column("reason_codes", "array<string>", "Codes of the reasons given."),
+        Column("hold_expires_at_ms", "bigint", "Until when it waits for a person; null where nobody is asked."),
+        Column("hold_outcome", "string", "What happens then without a verdict: ALLOW or BLOCK."),
         Column("amount_cents", "bigint", "Centavos."),
         Column("payer_account", "string", "Token."),
         Column("payee_account", "string", "Token."),
@@ -219,6 +221,8 @@ LABELS_SILVER = Table(
         Column("recorded_at_ms", "bigint", "When the lake got it; for imports, when it was known."),
         LABEL_SOURCE,
         Column("is_fraud_after", "boolean", "Whether the payment counts as fraud once this label is known."),
+        Column("closed_by", "string", "Who closed the payment's review with it; null if it closed none."),
+        Column("note", "string", "What that analyst wrote."),
     ),
 )
 SHADOW_SILVER = Table(
@@ -264,6 +268,13 @@ DECISIONS_GOLD = Table(
         Column("label_kind", "string", "Kind of the newest known label."),
         Column("label_known_at_ms", "bigint", "When it became known."),
         Column("fraud_type", "string", "Its kind of fraud."),
+        Column("review_status", "string", "open, closed or expired; null where no person was asked."),
+        Column("review_verdict", "string", "confirmed or dismissed, if a verdict closed it."),
+        Column("review_closed_by", "string", "Whose verdict."),
+        Column("review_ended_at_ms", "bigint", "When it was closed or expired."),
+        Column(
+            "review_outcome", "string", "ALLOW or BLOCK: by the verdict on a held payment, or by the policy at its end."
+        ),
     ),
 )
 DAILY_KPIS = Table(

@@ -1,9 +1,9 @@
 """What the online store promises, whoever keeps it.
 
-The store is a cache of folded events (it can be rebuilt from lake and logs) with three parts: entity
+The store is a cache of folded events (it can be rebuilt from lake and logs) with four parts: entity
 states, each with the number of its newest fold, in generations beside each other (``pix.store.generation``);
-final records by id (idempotency); and an outbox of records not yet published. One read brings everything a
-payment needs; one atomic compare-and-set writes everything it changes.
+final records by id (idempotency); an outbox of records not yet published; and the queue of what waits for a
+person. One read brings everything a payment needs; one atomic compare-and-set writes everything it changes.
 
 Numbers: imported history counts 1, 2, ... per key; a key's first live fold gets its time in epoch
 milliseconds, later ones add one, so numbers never repeat and never fall.
@@ -20,6 +20,7 @@ LIVE_NUMBERS = 10**12
 """Numbers from here on belong to live folds (epoch milliseconds passed it in 2001)."""
 
 GENERATION_KEY = "generation"
+QUEUE_KEY = "queue"
 RECORD_LIFE_MS = 8 * DAY_MS
 """How long a record answers for its id."""
 
@@ -67,6 +68,33 @@ class Fold(NamedTuple):
     blob: bytes
 
 
+class Queued(NamedTuple):
+    """An entry of the queue.
+
+    Attributes:
+        id: Its id, the same for good.
+        content: What it says; never empty.
+        places: Texts of printable ASCII under which it is found in their order, each its own alone. They follow from
+            the content.
+    """
+
+    id: str
+    content: bytes
+    places: tuple[str, ...]
+
+
+class QueueChange(NamedTuple):
+    """An entry before and after; valid only if its content is still the one before. None: it is not there."""
+
+    before: Queued | None
+    after: Queued | None
+
+    @property
+    def id(self) -> str:
+        """Of the entry."""
+        return next(entry.id for entry in self if entry is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A record on its way to Kafka.
@@ -100,7 +128,7 @@ class AlreadyKnown:
 
 @dataclass(frozen=True, slots=True)
 class Raced:
-    """Nothing was written: these keys (or the generation, named by ``GENERATION_KEY``) moved on."""
+    """Nothing was written: these keys (or the generation, or the queue's entry, by the names above) moved on."""
 
     keys: frozenset[str]
 
@@ -119,8 +147,10 @@ class Store(Protocol):
             StoreAway: It does not answer.
         """
 
-    def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
-        """Write states, record and outbox entry, or nothing; the same record again changes nothing.
+    def commit(
+        self, message: Message, folds: Sequence[Fold], generation: int, change: QueueChange | None = None
+    ) -> CommitResult:
+        """Write states, record, outbox entry and a change of the queue, or nothing; the same record again changes none.
 
         Raises:
             StoreLoading: The store is fenced.
@@ -153,6 +183,18 @@ class Store(Protocol):
 
     def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:
         """Let another record, which is published, answer for an id; the one before leaves the outbox, too."""
+
+    def queue(self, after: str, before: str, limit: int) -> list[tuple[str, bytes]]:
+        """Places of the queue strictly between two texts, in their order.
+
+        Each comes with its entry's content, which may stand elsewhere by now; empty if the entry is gone.
+        """
+
+    def queued(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Contents of those of these entries that the queue has."""
+
+    def change_queue(self, changes: Iterable[QueueChange]) -> int:
+        """Change entries of the queue without a record, each by itself; returns how many were still valid."""
 
     def generations(self) -> list[Generation]:
         """Every generation that the store holds or holds the memory of, oldest first."""

@@ -19,12 +19,14 @@ from pix.store.generation import CURRENT, Change, Current, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
+    QUEUE_KEY,
     RECORD_LIFE_MS,
     AlreadyKnown,
     CommitResult,
     Committed,
     Fold,
     Message,
+    QueueChange,
     Raced,
     Snapshot,
     Stored,
@@ -51,13 +53,15 @@ class LmdbStore(GenerationBook):
         """Open or make the store."""
         super().__init__(layout)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        self._env = lmdb.open(folder, map_size=MAP_BYTES, max_dbs=5, sync=False, writemap=True, max_readers=512)
+        self._env = lmdb.open(folder, map_size=MAP_BYTES, max_dbs=7, sync=False, writemap=True, max_readers=512)
         # Slots of workers that were killed while reading would keep old pages alive for ever.
         self._env.reader_check()
         self._states = self._env.open_db(b"generations")
         self._records = self._env.open_db(b"records")
         self._outbox = self._env.open_db(b"outbox")
         self._book = self._env.open_db(b"book")
+        self._queue = self._env.open_db(b"queue")
+        self._places = self._env.open_db(b"places")
 
     def _read_book(self) -> Mapping[str, bytes]:
         with self._env.begin() as txn:
@@ -93,14 +97,18 @@ class LmdbStore(GenerationBook):
         except AWAY as full:
             raise _away(full) from full
 
-    def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
-        """Write states, record and outbox entry in one transaction, or nothing."""
+    def commit(
+        self, message: Message, folds: Sequence[Fold], generation: int, change: QueueChange | None = None
+    ) -> CommitResult:
+        """Write states, record, outbox entry and a change of the queue in one transaction, or nothing."""
         try:
-            return self._commit(message, folds, generation)
+            return self._commit(message, folds, generation, change)
         except AWAY as full:
             raise _away(full) from full
 
-    def _commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
+    def _commit(
+        self, message: Message, folds: Sequence[Fold], generation: int, change: QueueChange | None
+    ) -> CommitResult:
         with self._env.begin(write=True) as txn:
             current = self._current_in(txn)
             known = txn.get(message.record_id.encode(), db=self._records)
@@ -111,8 +119,12 @@ class LmdbStore(GenerationBook):
             moved = {fold.key for key, fold in placed if _number(txn.get(key, db=self._states)) != fold.read}
             if generation != current.number:
                 moved.add(GENERATION_KEY)
+            if change is not None and not self._holds(txn, change):
+                moved.add(QUEUE_KEY)
             if moved:
                 return Raced(frozenset(moved))
+            if change is not None:
+                self._apply(txn, change)
             for key, fold in placed:
                 txn.put(key, NUMBER.pack(fold.got) + fold.blob, db=self._states)
             txn.put(message.record_id.encode(), message.value, db=self._records)
@@ -162,6 +174,52 @@ class LmdbStore(GenerationBook):
         with self._env.begin(write=True) as txn:
             txn.put(record_id.encode(), record, db=self._records)
             txn.delete(record_id.encode(), db=self._outbox)
+
+    def queue(self, after: str, before: str, limit: int) -> list[tuple[str, bytes]]:
+        """Places of the queue strictly between two texts, in one read transaction."""
+        found: list[tuple[str, bytes]] = []
+        with self._env.begin() as txn:
+            cursor = txn.cursor(db=self._places)
+            # Nothing lies between a text and the same with the smallest byte behind it.
+            there = cursor.set_range(after.encode() + b"\0")
+            while there and len(found) < limit and cursor.key() < before.encode():
+                found.append((cursor.key().decode(), txn.get(cursor.value(), db=self._queue) or b""))
+                there = cursor.next()
+        return found
+
+    def queued(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Contents of those of these entries that the queue has."""
+        with self._env.begin() as txn:
+            found = {entry_id: txn.get(entry_id.encode(), db=self._queue) for entry_id in ids}
+            return {entry_id: content for entry_id, content in found.items() if content is not None}
+
+    def change_queue(self, changes: Iterable[QueueChange]) -> int:
+        """Change entries of the queue without a record."""
+        changed = 0
+        try:
+            for chunk in _chunks(changes, WRITTEN_AT_ONCE):
+                with self._env.begin(write=True) as txn:
+                    for change in chunk:
+                        if self._holds(txn, change):
+                            self._apply(txn, change)
+                            changed += 1
+        except AWAY as full:
+            raise _away(full) from full
+        return changed
+
+    def _holds(self, txn: lmdb.Transaction, change: QueueChange) -> bool:
+        expected = change.before.content if change.before else None
+        return bool(txn.get(change.id.encode(), db=self._queue) == expected)
+
+    def _apply(self, txn: lmdb.Transaction, change: QueueChange) -> None:
+        for place in change.before.places if change.before else ():
+            txn.delete(place.encode(), db=self._places)
+        if change.after is None:
+            txn.delete(change.id.encode(), db=self._queue)
+            return
+        txn.put(change.id.encode(), change.after.content, db=self._queue)
+        for place in change.after.places:
+            txn.put(place.encode(), change.id.encode(), db=self._places)
 
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""

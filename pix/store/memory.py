@@ -8,12 +8,14 @@ from pix.store.generation import CURRENT, Change, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
+    QUEUE_KEY,
     RECORD_LIFE_MS,
     AlreadyKnown,
     CommitResult,
     Committed,
     Fold,
     Message,
+    QueueChange,
     Raced,
     Snapshot,
     Stored,
@@ -30,6 +32,8 @@ class MemoryStore(GenerationBook):
         self._states: dict[int, dict[str, Stored]] = {0: {}}
         self._records: dict[str, bytes] = {}
         self._outbox: dict[str, Message] = {}
+        self._queue: dict[str, bytes] = {}
+        self._places: dict[str, str] = {}
 
     def _read_book(self) -> Mapping[str, bytes]:
         with self._lock:
@@ -52,8 +56,10 @@ class MemoryStore(GenerationBook):
             record = self._records.get(record_id)
             return Snapshot(current.number, current.imports, states, record, record_id not in self._outbox)
 
-    def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
-        """Write states, record and outbox entry, or nothing."""
+    def commit(
+        self, message: Message, folds: Sequence[Fold], generation: int, change: QueueChange | None = None
+    ) -> CommitResult:
+        """Write states, record, outbox entry and a change of the queue, or nothing."""
         with self._lock:
             current = self._current(self._book.get(CURRENT), self._read_book)
             if (known := self._records.get(message.record_id)) is not None:
@@ -62,8 +68,12 @@ class MemoryStore(GenerationBook):
             moved = {fold.key for fold in folds if states.get(fold.key, ABSENT).number != fold.read}
             if generation != current.number:
                 moved.add(GENERATION_KEY)
+            if change is not None and not self._holds(change):
+                moved.add(QUEUE_KEY)
             if moved:
                 return Raced(frozenset(moved))
+            if change is not None:
+                self._apply(change)
             states.update((fold.key, Stored(fold.got, fold.blob)) for fold in folds)
             self._records[message.record_id] = message.value
             self._outbox[message.record_id] = message
@@ -102,6 +112,38 @@ class MemoryStore(GenerationBook):
         with self._lock:
             self._records[record_id] = record
             self._outbox.pop(record_id, None)
+
+    def queue(self, after: str, before: str, limit: int) -> list[tuple[str, bytes]]:
+        """Places of the queue strictly between two texts, in their order."""
+        with self._lock:
+            between = sorted(place for place in self._places if after < place < before)[:limit]
+            return [(place, self._queue[self._places[place]]) for place in between]
+
+    def queued(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Contents of those of these entries that the queue has."""
+        with self._lock:
+            return {entry_id: self._queue[entry_id] for entry_id in ids if entry_id in self._queue}
+
+    def change_queue(self, changes: Iterable[QueueChange]) -> int:
+        """Change entries of the queue without a record."""
+        changed = 0
+        for change in changes:
+            with self._lock:
+                if self._holds(change):
+                    self._apply(change)
+                    changed += 1
+        return changed
+
+    def _holds(self, change: QueueChange) -> bool:
+        return self._queue.get(change.id) == (change.before.content if change.before else None)
+
+    def _apply(self, change: QueueChange) -> None:
+        for place in change.before.places if change.before else ():
+            del self._places[place]
+        self._queue.pop(change.id, None)
+        if change.after is not None:
+            self._queue[change.id] = change.after.content
+            self._places.update((place, change.id) for place in change.after.places)
 
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""

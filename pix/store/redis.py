@@ -13,7 +13,6 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import sha1
 from itertools import islice
 from typing import Any
 
@@ -33,10 +32,12 @@ from pix.store.interface import (
     Committed,
     Fold,
     Message,
+    QueueChange,
     Raced,
     Snapshot,
     Stored,
 )
+from pix.store.redis_scripts import CHANGE_QUEUE, COMMIT, COMMIT_SHA, PLACES_SET, QUEUE_HASH, packed
 
 NUMBER = struct.Struct("<q")
 BOOK_KEY, OUTBOX_KEY, FORCED_KEY = "book", "outbox", "forced"
@@ -48,24 +49,6 @@ REPLICAS_AGAIN_SECONDS = 5.0
 """After replicas failed to take a commit in time, they are not waited for again for so long."""
 PATIENT_SECONDS = 5.0
 """Timeout of what no payment waits for."""
-
-COMMIT = """
--- KEYS: book, record, outbox, then states.  ARGV: generation, record, envelope, record id,
--- then per state the expected number and the new value.
-local known = redis.call('GET', KEYS[2])
-if known then return {'known', known} end
-local moved = {'raced'}
-if (redis.call('HGET', KEYS[1], 'current') or '0') ~= ARGV[1] then moved[#moved + 1] = 'generation' end
-for i = 4, #KEYS do
-  local found = redis.call('GETRANGE', KEYS[i], 0, 7)
-  if found ~= ARGV[2 * i - 3] then moved[#moved + 1] = KEYS[i] end
-end
-if #moved > 1 then return moved end
-for i = 4, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i - 2]) end
-redis.call('SET', KEYS[2], ARGV[2])
-redis.call('HSET', KEYS[3], ARGV[4], ARGV[3])
-return {'committed'}
-"""
 
 
 class RedisStore(GenerationBook):
@@ -92,7 +75,6 @@ class RedisStore(GenerationBook):
         self._replicas = replicas
         self._unreplicated = 0
         self._replicas_again_at = 0.0
-        self._commit_sha = sha1(COMMIT.encode(), usedforsecurity=False).hexdigest()
         self._expected = 0
 
     def _greet(self, connection: Any) -> None:
@@ -168,8 +150,10 @@ class RedisStore(GenerationBook):
                     waiting = record is not None and self._redis.hexists(OUTBOX_KEY, record_id)
                 return Snapshot(current.number, current.imports, states, record, not waiting)
 
-    def commit(self, message: Message, folds: Sequence[Fold], generation: int) -> CommitResult:
-        """Write states, record and outbox entry in one script, or nothing.
+    def commit(
+        self, message: Message, folds: Sequence[Fold], generation: int, change: QueueChange | None = None
+    ) -> CommitResult:
+        """Write states, record, outbox entry and a change of the queue in one script, or nothing.
 
         Raises:
             OutcomeUnknown: The server did not answer.
@@ -180,6 +164,8 @@ class RedisStore(GenerationBook):
         for fold in folds:
             arguments.append(NUMBER.pack(fold.read) if fold.read else b"")
             arguments.append(NUMBER.pack(fold.got) + fold.blob)
+        if change is not None:
+            arguments.append(packed(change))
         states = (_state_key(generation, fold.key) for fold in folds)
         keys = [BOOK_KEY, _record_key(message.record_id), OUTBOX_KEY, *states]
         answer, *rest = self._run_commit(keys, arguments)
@@ -194,7 +180,7 @@ class RedisStore(GenerationBook):
         return Raced(frozenset(name.removeprefix(f"state|{generation}|") for name in moved))
 
     def _run_commit(self, keys: list[str], arguments: list[Any]) -> list[Any]:
-        script = (self._commit_sha, len(keys), *keys, *arguments)
+        script = (COMMIT_SHA, len(keys), *keys, *arguments)
         with _answering(OutcomeUnknown):
             try:
                 waits = self._replicas and time.monotonic() >= self._replicas_again_at
@@ -296,6 +282,29 @@ class RedisStore(GenerationBook):
         pipeline.hdel(OUTBOX_KEY, record_id)
         with _answering():
             pipeline.execute()
+
+    def queue(self, after: str, before: str, limit: int) -> list[tuple[str, bytes]]:
+        """Places of the queue strictly between two texts, in their order, in two round trips."""
+        with _answering():
+            # Behind every entry of that place, and before the first one of that.
+            start, end = f"[{after}\1".encode(), f"({before}".encode()
+            found = [raw.split(b"\0") for raw in self._whoever.zrangebylex(PLACES_SET, start, end, start=0, num=limit)]
+            contents = self._whoever.hmget(QUEUE_HASH, [entry_id for _, entry_id in found]) if found else []
+        return [(place.decode(), content or b"") for (place, _), content in zip(found, contents, strict=True)]
+
+    def queued(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Contents of those of these entries that the queue has."""
+        with _answering():
+            contents = self._whoever.hmget(QUEUE_HASH, ids) if ids else []
+        return {entry_id: content for entry_id, content in zip(ids, contents, strict=True) if content is not None}
+
+    def change_queue(self, changes: Iterable[QueueChange]) -> int:
+        """Change entries of the queue without a record."""
+        changed = 0
+        for chunk in _chunks(changes, CHUNK):
+            with _answering(OutcomeUnknown):
+                changed += int(self._whoever.eval(CHANGE_QUEUE, 0, *(packed(change) for change in chunk)))
+        return changed
 
     def read_states(self, number: int, keys: Sequence[str]) -> dict[str, Stored]:
         """States of one generation."""

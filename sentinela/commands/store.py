@@ -1,15 +1,11 @@
 """Commands of the online store: store status, rebuild, rollback, compare."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sentinela.runtime.home import Home
-    from serving.operator import Operator
+from sentinela.asking import asked, never_started
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 CHECK_FAILED = 1
@@ -25,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def status(as_json: AsJson = False) -> None:
     """Show the generations of the store, and how far one is that is being built; exit 1 if it cannot be used."""
-    found = _asked(lambda operator: operator.store())
+    found = asked(lambda operator: operator.store())
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -65,7 +61,7 @@ def rebuild(
     from sentinela.progress import to_stderr
 
     say = to_stderr()
-    _done(_asked(lambda operator: operator.rebuild({"force": True, "accept_gaps": accept_gaps}, say)), as_json)
+    _done(asked(lambda operator: operator.rebuild({"force": True, "accept_gaps": accept_gaps}, say)), as_json)
 
 
 def rollback(
@@ -76,7 +72,7 @@ def rollback(
     from sentinela.progress import to_stderr
 
     say = to_stderr()
-    _done(_asked(lambda operator: operator.roll_back(generation, say)), as_json)
+    _done(asked(lambda operator: operator.roll_back(generation, say)), as_json)
 
 
 def _done(used: dict[str, Any], as_json: bool) -> None:
@@ -99,7 +95,7 @@ def compare(as_json: AsJson = False) -> None:
             settings.store, lake_root=settings.lake, kafka=settings.kafka, keyring=load_keyring(settings.secrets)
         )
     except MissingKeys as missing:
-        raise NotRunning(_never_started(home)) from missing
+        raise NotRunning(never_started(home)) from missing
     except LogsAway as away:
         raise NotRunning(str(away)) from away
     except (StoreError, BaseRefused, LogLost) as refused:
@@ -117,26 +113,3 @@ def compare(as_json: AsJson = False) -> None:
             typer.echo(f"  {example}")
     if not found.ok:
         raise typer.Exit(CHECK_FAILED)
-
-
-def _asked(question: "Callable[[Operator], dict[str, Any]]") -> dict[str, Any]:
-    """What the service answers."""
-    from sentinela import configuration
-    from sentinela.errors import NotRunning, SentinelaError
-    from serving.operator import NoAnswer, NotDone, Operator
-
-    settings, home = configuration.current()
-    try:
-        api_key = (settings.secrets / "api-key").read_text().strip()
-    except OSError as missing:
-        raise NotRunning(_never_started(home)) from missing
-    try:
-        return question(Operator(settings.service, api_key))
-    except NoAnswer as away:
-        raise NotRunning(str(away)) from away
-    except NotDone as refused:
-        raise SentinelaError(str(refused)) from refused
-
-
-def _never_started(home: "Home") -> str:
-    return f"nothing was ever started in {home.root}; run `sentinela up`, or set SENTINELA_HOME to where it runs"

@@ -209,6 +209,42 @@ def test_gold_has_one_row_per_decision_with_its_outcome(spark, bronze, messages)
     ]
 
 
+def test_gold_says_what_became_of_reviews(spark, bronze, messages):
+    """By a verdict before the deadline, by the policy at the deadline, or nothing yet."""
+    minute = 60_000
+
+    def held(number, action="BLOCK_AND_REVIEW", minutes=30):
+        hold = {"expires_at": messages.iso(messages.NOON_MS + minutes * minute), "outcome": "BLOCK"}
+        return messages.record(number, action, hold=hold)
+
+    def closing(number, kind, minutes):
+        said = {"source": "analyst", "review": {"closed_by": "ana", "note": "vista"}}
+        return messages.label(number, kind, messages.NOON_MS + minutes * minute, **said)
+
+    sent = [messages.record(1), held(2), held(3), held(4, "REVIEW", 40), held(5, minutes=90)]
+    decided = silver.decisions(
+        decisions_topic(
+            bronze, messages, *sent, messages.record(6, "REVIEW", messages.NOON_MS + 60 * minute, hold=None)
+        )
+    )
+    later = messages.label(3, "confirmed", messages.NOON_MS + 50 * minute, source="analyst")
+    labels = labels_frame(spark, bronze, messages, closing(2, "dismissed", 29), closing(4, "confirmed", 39), later)
+    columns = ("status", "verdict", "closed_by", "ended_at_ms", "outcome")
+    found = [
+        [row[f"review_{name}"] for name in columns] for row in rows(gold.decisions(decided, labels), "end_to_end_id")
+    ]
+    assert found == [
+        [None] * 5,
+        ["closed", "dismissed", "ana", messages.NOON_MS + 29 * minute, "ALLOW"],
+        ["expired", None, None, messages.NOON_MS + 30 * minute, "BLOCK"],
+        ["closed", "confirmed", "ana", messages.NOON_MS + 39 * minute, None],
+        ["open", None, None, None, None],
+        ["open", None, None, None, None],
+    ]
+    (said,) = rows(labels.where("kind = 'dismissed'"), "label_id")
+    assert (said["closed_by"], said["note"]) == ("ana", "vista")
+
+
 def test_daily_kpis_count_by_the_day_in_brasilia(spark, bronze, messages):
     night = messages.NOON_MS + 14 * 3_600_000  # 02:00Z of the next day is still the same day in Brasília
     decided = silver.decisions(

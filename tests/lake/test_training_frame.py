@@ -29,7 +29,9 @@ def frames(spark, messages, cases, tenant="default"):
         for kind, days_ago, after in said:
             known_ms = NOW_MS - days_ago * DAY_MS
             content = json.dumps([number, kind, days_ago])
-            labels.append((content, identity, tenant, kind, None, known_ms, known_ms, known_ms, "med", after))
+            labels.append(
+                (content, identity, tenant, kind, None, known_ms, known_ms, known_ms, "med", after, None, None)
+            )
     return (
         spark.createDataFrame(features, PAYMENT_FEATURES.ddl),
         spark.createDataFrame(payments, PAYMENTS_SILVER.ddl),

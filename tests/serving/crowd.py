@@ -20,7 +20,7 @@ from traffic import StubbornModel, arrival, label, pipeline, random_message
 
 from pix.contracts import DAY_MS, MINUTE_MS
 from pix.engines.layout import STATE_LAYOUT
-from pix.store.interface import CommitResult, Fold, Message, Raced, Store, open_store
+from pix.store.interface import CommitResult, Fold, Message, QueueChange, Raced, Store, open_store
 from serving.outcomes import Done
 
 WORKERS = 4
@@ -37,8 +37,10 @@ class Counting:
         self.snapshot = store.snapshot
         self.races: Counter[str] = Counter()
 
-    def commit(self, message: Message, folds: list[Fold], generation: int) -> CommitResult:
-        result = self.store.commit(message, folds, generation)
+    def commit(
+        self, message: Message, folds: list[Fold], generation: int, change: QueueChange | None = None
+    ) -> CommitResult:
+        result = self.store.commit(message, folds, generation, change)
         self.races[message.record_id] += isinstance(result, Raced)
         return result
 

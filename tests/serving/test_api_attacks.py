@@ -141,7 +141,9 @@ def test_a_label_of_any_depth_and_time_is_refused_by_itself(client: ApiClient) -
     deep: object = 1
     for _ in range(900):
         deep = [deep]
-    fields = label(str(body(1)["end_to_end_id"]), "accepted", NOW_MS).model_dump(exclude={"tenant", "fraud_type"})
+    fields = label(str(body(1)["end_to_end_id"]), "accepted", NOW_MS).model_dump(
+        exclude={"tenant", "fraud_type", "review"}
+    )
     fields |= {name: rfc3339(fields[name]) for name in ("effective_at", "known_at")}
     items: list[object] = [
         {"label": {"a": deep}, "received_at_ms": NOW_MS},

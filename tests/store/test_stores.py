@@ -12,11 +12,14 @@ from pix.store.generation import LEASE_MS, Generation, Identity
 from pix.store.interface import (
     GENERATION_KEY,
     LIVE_NUMBERS,
+    QUEUE_KEY,
     RECORD_LIFE_MS,
     AlreadyKnown,
     Committed,
     Fold,
     Message,
+    QueueChange,
+    Queued,
     Raced,
     Store,
     next_number,
@@ -324,3 +327,63 @@ def test_states_of_another_layout_are_not_read(url: str) -> None:
 def test_an_unknown_address_is_refused() -> None:
     with pytest.raises(ValueError, match="mysql"):
         open_store("mysql://x", "layout-1")
+
+
+def entry(entry_id: str, content: str, *places: str) -> Queued:
+    return Queued(entry_id, content.encode(), places)
+
+
+def put(store: Store, *entries: Queued) -> None:
+    assert store.change_queue(QueueChange(None, each) for each in entries) == len(entries)
+
+
+def test_an_entry_of_the_queue_is_written_with_its_record_or_not_at_all(store: Store) -> None:
+    first, second = entry("t|1", "open", "open|5|t|1", "due|5|t|1"), entry("t|1", "closed", "closed|5|t|1")
+    assert store.commit(message("id-1"), [Fold("a", 0, LIVE, b"x")], 0, QueueChange(None, first)) == Committed()
+    assert store.queued(["t|1", "t|2"]) == {"t|1": b"open"}
+    # Moved on since, never there, or the folds lost their race: nothing of it is written.
+    for lost in (
+        store.commit(message("id-2"), [], 0, QueueChange(None, second)),
+        store.commit(message("id-2"), [], 0, QueueChange(entry("t|1", "older"), second)),
+        store.commit(message("id-2"), [], 0, QueueChange(entry("t|9", "open"), entry("t|9", "closed"))),
+    ):
+        assert lost == Raced(frozenset({QUEUE_KEY}))
+    raced = store.commit(message("id-2"), [Fold("a", 0, LIVE, b"y")], 0, QueueChange(first, second))
+    assert raced == Raced(frozenset({"a"}))
+    assert (store.snapshot("id-2", []).record, store.queue("", "~", 9)) == (
+        None,
+        [("due|5|t|1", b"open"), ("open|5|t|1", b"open")],
+    )
+    assert store.commit(message("id-2"), [], 0, QueueChange(first, second)) == Committed()
+    # The record is known: the same again changes nothing, whatever it says of the queue.
+    assert store.commit(message("id-2"), [], 0, QueueChange(second, None)) == AlreadyKnown(b"{}")
+    assert store.queue("", "~", 9) == [("closed|5|t|1", b"closed")]
+
+
+def test_places_are_in_order_between_two_texts_and_exclude_both(store: Store) -> None:
+    put(store, *(entry(f"t|{n}", str(n), f"a|{n:02d}") for n in (3, 10, 1)), entry("t|x", "x", "a|10x", "b|0", "a"))
+    assert [place for place, _ in store.queue("a|", "a~", 9)] == ["a|01", "a|03", "a|10", "a|10x"]
+    assert [place for place, _ in store.queue("a|03", "a|10x", 9)] == ["a|10"]
+    assert [place for place, _ in store.queue("a|03", "~", 2)] == ["a|10", "a|10x"]
+    assert [content for _, content in store.queue("", "b", 2)] == [b"x", b"1"]
+    assert (store.queue("b|0", "~", 9), store.queue("a|", "a~", 0), store.queued([])) == ([], [], {})
+
+
+def test_changes_without_a_record_count_each_by_itself(store: Store) -> None:
+    put(store, entry("t|1", "one", "p|1"), entry("t|2", "two", "p|2"))
+    changes = [
+        QueueChange(entry("t|1", "one", "p|1"), entry("t|1", "moved", "q|1")),
+        QueueChange(entry("t|2", "older", "p|2"), None),
+        QueueChange(None, entry("t|3", "three", "p|3")),
+        QueueChange(entry("t|3", "three", "p|3"), None),
+    ]
+    assert store.change_queue(changes) == 3
+    assert store.queue("", "~", 9) == [("p|2", b"two"), ("q|1", b"moved")]
+    assert store.change_queue([]) == 0
+
+
+def test_the_queue_belongs_to_every_generation(store: Store) -> None:
+    put(store, entry("t|1", "one", "p|1"))
+    flipped(store, [("a", 4, b"new")])
+    assert store.queued(["t|1"]) == {"t|1": b"one"}
+    assert (store.count(), set(store.states())) == (1, {"a"})
