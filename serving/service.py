@@ -58,6 +58,17 @@ def epoch_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _policies(settings: Settings, token_key_version: int) -> PolicyKeeper:
+    return PolicyKeeper(
+        settings.policy_file,
+        settings.root / "serving" / "policy",
+        keep=lambda text, at_ms: policy_archive.keep(settings.lake, text, at_ms),
+        now_ms=epoch_ms,
+        token_key_version=token_key_version,
+        told=policy_gauge(),
+    )
+
+
 @bentoml.service(
     name="sentinela",
     workers=1,
@@ -97,14 +108,7 @@ class DecisionService:
             dropped=dropped.inc,
             now_ms=epoch_ms,
         )
-        self._policies = PolicyKeeper(
-            settings.policy_file,
-            settings.root / "serving" / "policy",
-            keep=lambda text, at_ms: policy_archive.keep(settings.lake, text, at_ms),
-            now_ms=epoch_ms,
-            token_key_version=keyring.current,
-            told=policy_gauge(),
-        )
+        self._policies = _policies(settings, keyring.current)
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas, settings.store_timeout_seconds),
             keyring=keyring,
