@@ -31,7 +31,7 @@ from serving.holds import is_by_day
 from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
-from serving.metrics import breaker_gauge, policy_gauge
+from serving.metrics import breaker_gauge, policy_gauge, without_value_counter
 from serving.pipeline import DecisionPipeline
 from serving.policy_keeper import PolicyKeeper
 from serving.publisher import Publisher
@@ -117,6 +117,7 @@ class DecisionService:
             now_ms=epoch_ms,
             build=version("sentinela"),
             shadow=self._shadow.offer,
+            without_value=without_value_counter(),
         )
         self._tasks: list[asyncio.Task[None]] = []
 
