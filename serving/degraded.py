@@ -22,9 +22,7 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
     """
     features = kernel.listed(kernel.vector(sighting.payment, sighting.event_ms, {}))
     policy, decided_at_ms = pipeline.policy(), pipeline.now_ms()
-    verdict = policy.judge(Case(None, features, sighting.payment, decided_at_ms))
-    if sighting.arrival.forced is not None:
-        verdict = verdict.forced(sighting.arrival.forced)
+    verdict = pipeline.verdict(policy, sighting, Case(None, features, sighting.payment, decided_at_ms))
     judgement = Judgement(
         generation=0,
         imports=0,

@@ -1,6 +1,6 @@
 """What Prometheus is told of this process beside what BentoML tells."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from serving.breakers import STATES, Told
 
@@ -30,3 +30,16 @@ def policy_gauge() -> Callable[[bool], None]:
         "sentinela_policy_refused", "1: the policy file cannot be used, the one before is", multiprocess_mode="max"
     )
     return gauge.set
+
+
+def without_value_counter() -> Callable[[Sequence[str]], None]:
+    """A counter of payments for which a rule or segment of the policy could not be computed, by its name."""
+    from prometheus_client import Counter
+
+    counter = Counter("sentinela_policy_without_value_total", "Conditions that had no value, so did not hold", ["name"])
+
+    def told(names: Sequence[str]) -> None:
+        for name in names:
+            counter.labels(name).inc()
+
+    return told

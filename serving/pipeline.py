@@ -46,7 +46,7 @@ from serving.outcomes import (
     TooManyRaces,
     UnknownPayment,
 )
-from serving.policy import Case, Policy
+from serving.policy import Case, Policy, Verdict
 from serving.reasons import explained
 from serving.reviews import REVIEWED, opened
 
@@ -76,7 +76,8 @@ FORGOTTEN = "end_to_end_id was decided so long ago that its answer is not kept a
 class DecisionPipeline:
     """The parts a decision needs; ``champion`` and ``policy`` are asked anew for each one.
 
-    ``shadow`` is told tenant, id and features of each payment once its decision is final.
+    ``shadow`` is told tenant, id and features of each payment once its decision is final, ``without_value`` the names
+    of rules and segments whose condition could not be computed.
     """
 
     store: Store
@@ -86,6 +87,7 @@ class DecisionPipeline:
     now_ms: Callable[[], int]
     build: str
     shadow: Callable[[str, str, Sequence[float | None]], None] = lambda *_: None
+    without_value: Callable[[Sequence[str]], None] = lambda _: None
 
     def decide(self, message: PaymentMessage, arrival: Arrival) -> Done | Conflict:
         """Decide and commit one payment, or return what was decided before.
@@ -149,9 +151,7 @@ class DecisionPipeline:
         raw = champion.raw_score(vector) if champion else None
         probability = champion.probability(raw) if champion and raw is not None else None
         policy, decided_at_ms = self.policy(), self.now_ms()
-        verdict = policy.judge(Case(probability, features, sighting.payment, decided_at_ms))
-        if sighting.arrival.forced is not None:
-            verdict = verdict.forced(sighting.arrival.forced)
+        verdict = self.verdict(policy, sighting, Case(probability, features, sighting.payment, decided_at_ms))
         told = explained(champion, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else []
         return Judgement(
             generation=snapshot.generation,
@@ -167,6 +167,14 @@ class DecisionPipeline:
             policy=policy,
             decided_at_ms=decided_at_ms,
         )
+
+    def verdict(self, policy: Policy, sighting: Sighting, case: Case) -> Verdict:
+        """What the policy says, or a test account."""
+        verdict = policy.judge(case)
+        if verdict.failed:
+            self.without_value(verdict.failed)
+        forced = sighting.arrival.forced
+        return verdict if forced is None else verdict.forced(forced)
 
     def _commit(
         self, sighting: Sighting, packed: Packed, desk: Desk, snapshot: Snapshot, judgement: Judgement

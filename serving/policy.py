@@ -263,42 +263,44 @@ def parse_policy(content: str | bytes, name: str) -> Policy:
     except UnicodeDecodeError as broken:
         raise InvalidPolicy(name, [Mistake("", f"is no UTF-8: {broken}")]) from broken
     file, written = read(text, name)
-    mistakes = [*_repeated(file, written)]
-    warnings: list[str] = []
-
-    def condition(kind: str, number: int, source: str) -> Condition | None:
-        try:
-            found = compiled(source)
-        except Unusable as unusable:
-            mistakes.append(written.mistake((kind, number, "when"), str(unusable)))
-            return None
-        if found.doubt:
-            warnings.append(str(written.mistake((kind, number, "when"), found.doubt)))
-        return found
-
-    segments = tuple(
-        Segment(part.name, found, _shares(part.thresholds))
-        for number, part in enumerate(file.segments)
-        if (found := condition("segments", number, part.when)) is not None
-    )
-    rules = tuple(
-        Rule(part.name, found, part.action, ACTIONS.index(part.action))
-        for number, part in enumerate(file.rules)
-        if (found := condition("rules", number, part.when)) is not None
-    )
-    if mistakes:
-        raise InvalidPolicy(name, mistakes)
+    conditions = _conditions(file, written, name)
     return Policy(
         version=version_of(text),
         text=text,
         priority=tuple(file.priority),
         thresholds=file.thresholds.model_dump(),
-        segments=segments,
-        rules=rules,
+        segments=tuple(
+            Segment(part.name, conditions["segments", number], _shares(part.thresholds))
+            for number, part in enumerate(file.segments)
+        ),
+        rules=tuple(
+            Rule(part.name, conditions["rules", number], part.action, ACTIONS.index(part.action))
+            for number, part in enumerate(file.rules)
+        ),
         lists={each: listed(map(_entry, getattr(file.lists, each))) for each in LIST_NAMES},
         holds={action: HoldTerms(**terms) for action, terms in file.holds.model_dump(exclude_none=True).items()},
-        warnings=tuple(warnings),
+        warnings=tuple(
+            str(written.mistake((*place, "when"), found.doubt)) for place, found in conditions.items() if found.doubt
+        ),
     )
+
+
+def _conditions(file: PolicyFile, written: Written, name: str) -> dict[tuple[str, int], Condition]:
+    """Part and number -> its condition.
+
+    Raises:
+        InvalidPolicy: Conditions cannot be used, or names are taken.
+    """
+    mistakes, found = _repeated(file, written), {}
+    for kind in ("segments", "rules"):
+        for number, part in enumerate(getattr(file, kind)):
+            try:
+                found[kind, number] = compiled(part.when)
+            except Unusable as unusable:
+                mistakes.append(written.mistake((kind, number, "when"), str(unusable)))
+    if mistakes:
+        raise InvalidPolicy(name, mistakes)
+    return found
 
 
 def _repeated(file: PolicyFile, written: Written) -> list[Mistake]:

@@ -31,7 +31,7 @@ from serving.holds import is_by_day
 from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
-from serving.metrics import breaker_gauge, policy_gauge
+from serving.metrics import breaker_gauge, policy_gauge, without_value_counter
 from serving.payee_payments import PayeeReader
 from serving.pipeline import DecisionPipeline
 from serving.policy_keeper import PolicyKeeper
@@ -59,6 +59,17 @@ app = create_app()
 def epoch_ms() -> int:
     """The ingress clock."""
     return time.time_ns() // 1_000_000
+
+
+def _policies(settings: Settings, token_key_version: int) -> PolicyKeeper:
+    return PolicyKeeper(
+        settings.policy_file,
+        settings.root / "serving" / "policy",
+        keep=lambda text, at_ms: policy_archive.keep(settings.lake, text, at_ms),
+        now_ms=epoch_ms,
+        token_key_version=token_key_version,
+        told=policy_gauge(),
+    )
 
 
 @bentoml.service(
@@ -100,14 +111,7 @@ class DecisionService:
             dropped=dropped.inc,
             now_ms=epoch_ms,
         )
-        self._policies = PolicyKeeper(
-            settings.policy_file,
-            settings.root / "serving" / "policy",
-            keep=lambda text, at_ms: policy_archive.keep(settings.lake, text, at_ms),
-            now_ms=epoch_ms,
-            token_key_version=keyring.current,
-            told=policy_gauge(),
-        )
+        self._policies = _policies(settings, keyring.current)
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas, settings.store_timeout_seconds),
             keyring=keyring,
@@ -116,6 +120,7 @@ class DecisionService:
             now_ms=epoch_ms,
             build=version("sentinela"),
             shadow=self._shadow.offer,
+            without_value=without_value_counter(),
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from policies import EMPTY, NAMES_OF_LISTS, NOW_MS, PRIORITY, case, entry, policy, token
-from traffic import POLICY
+from traffic import POLICY, arrival, message, pipeline
 
 from pix.features import FEATURE_NAMES
+from serving.degraded import decide_by_rules
 from serving.policy import ACTIONS, Case, InvalidPolicy, Verdict, parse_policy
 from serving.policy_conditions import PAYMENT_NAMES
 
@@ -97,9 +98,16 @@ def test_a_rule_without_its_facts_does_not_hit() -> None:
 
 def test_a_condition_without_a_value_does_not_hold_and_is_told() -> None:
     # Trials see what comparisons turn on; this overflows only far from there.
-    rules = "rules: [{name: far, when: amount_cents * 1000000000 > 5, action: BLOCK}]\n"
-    verdict = policy(rules).judge(case(None, amount_cents=10**12))
+    loaded = policy("rules: [{name: far, when: amount_cents * 1000000000 > 5, action: BLOCK}]\n")
+    verdict = loaded.judge(case(None, amount_cents=10**12))
     assert (verdict.action, verdict.rule_hits, verdict.failed) == ("ALLOW", (), ("far",))
+    told: list[str] = []
+    service = replace(pipeline(), policy=lambda: loaded, without_value=told.extend)
+    for number, amount_cents in enumerate((10**12, 1)):
+        sent = message(number, amount_cents=amount_cents)
+        service.decide(sent, arrival(NOW_MS))
+        decide_by_rules(service, service.seen(sent, arrival(NOW_MS)))
+    assert told == ["far", "far"]
 
 
 @pytest.mark.parametrize("name", NAMES_OF_LISTS)
