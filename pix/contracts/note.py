@@ -12,6 +12,8 @@ from pydantic import AfterValidator, Field
 from pix.identifiers import END_TO_END_SHAPE, PIX_KEY_SHAPES, valid_cnpj
 
 MAX_NOTE_CHARACTERS = 500
+# Latin letters with the signs that people type, and line breaks: nothing that is invisible or turns a line around.
+_READABLE = "^[\n -~\u00a1-\u00ac\u00ae-\u024f\u2010-\u2027\u20ac]+$"
 _MOST_DIGITS = 8
 # Not about a person: which payment it was, and when.
 _HARMLESS = re.compile(rf"{END_TO_END_SHAPE}|\b[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}\b|\b[0-9]{{2}}/[0-9]{{2}}/[0-9]{{4}}\b")
@@ -29,10 +31,8 @@ def names_nobody(text: str) -> str:
     """The text itself.
 
     Raises:
-        ValueError: It holds something like an identifier, or a character that is not for reading.
+        ValueError: It holds something like an identifier.
     """
-    if not all(character.isprintable() or character == "\n" for character in text):
-        raise ValueError("must hold printable characters and line breaks only")
     rest = _HARMLESS.sub(" · ", text)
     is_long_number = any(sum(c.isdigit() for c in found) > _MOST_DIGITS for found in _NUMBERS.findall(rest))
     is_company = any(valid_cnpj(re.sub("[./-]", "", word).upper()) for word in _WORDS.findall(rest))
@@ -41,4 +41,6 @@ def names_nobody(text: str) -> str:
     return text
 
 
-Note = Annotated[str, Field(min_length=1, max_length=MAX_NOTE_CHARACTERS), AfterValidator(names_nobody)]
+Note = Annotated[
+    str, Field(min_length=1, max_length=MAX_NOTE_CHARACTERS, pattern=_READABLE), AfterValidator(names_nobody)
+]

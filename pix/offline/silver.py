@@ -116,7 +116,7 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         f.lit("allowed").alias("outcome"),
         f.coalesce("silence_is_honest", f.lit(True)).alias("silence_is_honest"),
     )
-    return PAYMENTS_SILVER.shape(live.unionByName(past, allowMissingColumns=True).select("payment.*", "*"))
+    return PAYMENTS_SILVER.shape(live.unionByName(past).select("payment.*", "*"))
 
 
 def shadow_scores(bronze: "DataFrame", decisions: "DataFrame") -> "DataFrame":
@@ -184,7 +184,11 @@ def labels(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame")
     )
     past = history.drop("history", "import_number").withColumn("recorded_at_ms", f.col("known_at_ms"))
     by_id = Window.partitionBy("tenant", "label_id").orderBy("known_at_ms", "recorded_at_ms")
-    once = live.unionByName(past).withColumn("place", f.row_number().over(by_id)).where("place = 1")
+    once = (
+        live.unionByName(past, allowMissingColumns=True)
+        .withColumn("place", f.row_number().over(by_id))
+        .where("place = 1")
+    )
     by_payment = Window.partitionBy("tenant", "end_to_end_id").orderBy("known_at_ms", "label_id")
     says = (
         f.when(f.col("kind").isin(*FRAUD_KINDS), True).when(f.col("kind").isin(*CLEARING_KINDS), False).otherwise(None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from api_by_hand import KEY, HandBroker, api
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case
 from schemathesis.generation import GenerationMode
@@ -27,6 +27,8 @@ from serving.openapi import document
 KNOWN = str(body(1)["end_to_end_id"])
 MINUTE = KNOWN[9:21]
 NOW = rfc3339(NOW_MS)
+HELD_CENTS = 3_000_000
+"""So much that the model by hand has it looked at."""
 # They order builds of a store that this service does not have; test_keeper.py has the one that does.
 LEFT_OUT = ("/store:rebuild", "/store:roll-back", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics")
 COVERED = sorted(set(document()["paths"]) - set(LEFT_OUT))
@@ -60,7 +62,13 @@ def allowed(case: Case, is_known: bool) -> Case:
             case.body = {**content, "origins": [*content["origins"], *[{}] * size][:size]}
     if path.endswith("/feedback") and content.get("known_at"):
         case.body = {**content, "known_at": NOW}
-    return known(case) if is_known else case
+    if path.endswith((":confirm", ":dismiss")) and content.get("note"):
+        # No schema says which numbers name somebody.
+        case.body = {**content, "note": "vista"}
+    if path == "/reviews" and case.query:
+        # Only a list gives cursors.
+        case.query.pop("cursor", None)
+    return known(case) if is_known or path.startswith("/reviews/") else case
 
 
 def known(case: Case) -> Case:
@@ -75,7 +83,8 @@ def known(case: Case) -> Case:
 @pytest.fixture
 def whole(store: MemoryStore, kafka: HandBroker) -> Starlette:
     made = Starlette(routes=[Mount("/v1", api(store, kafka))])
-    assert TestClient(made, headers=KEY).post("/v1/decisions", json=body(1)).status_code == 200
+    sent = body(1, amount_cents=HELD_CENTS)
+    assert TestClient(made, headers=KEY).post("/v1/decisions", json=sent).json()["action"] == "BLOCK_AND_REVIEW"
     return made
 
 
@@ -92,6 +101,8 @@ def called(cases: st.SearchStrategy[Case], examples: int, answered: Counter[tupl
     )
     @given(cases)
     def call(case: Case) -> None:
+        # No mount lets a line break through: whoever has the service mounted answers that.
+        assume(not any("\n" in str(value) for value in (case.path_parameters or {}).values()))
         answered[case.operation.path, case.call_and_validate(headers=KEY).status_code] += 1
 
     call()
@@ -105,7 +116,7 @@ def test_the_api_keeps_its_document(
     for result in schema_of(whole).get_all_operations():
         operation = result.ok()
         # Of a request without body or parameters one example is all, and nothing can be wrong with it.
-        has_content = bool(operation.body or operation.path_parameters)
+        has_content = bool(operation.body or operation.path_parameters or operation.query)
         called(st.builds(allowed, operation.as_strategy(), st.booleans()), examples if has_content else 1, answered)
         if has_content:
             called(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE).map(known), examples, answered)

@@ -238,6 +238,7 @@ def test_a_label_waits_in_the_outbox_while_kafka_is_away(
         "123e4567-e89b-12d3-a456-426614174000",
         account(1_234_567),
         "a\x00b",
+        "a\u202eb",
         "",
         "a" * 501,
     ],
