@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.callers import CALL, NOBODY, Call
 from serving.problems import INTERNAL, problem_response
-from serving.running import CALL, LOCAL, Call
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Correlation:
         trace_id, flags = trace_of(headers, self._new_id)
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self._new_id()
-        scope[CALL] = Call(LOCAL, trace_id, request_id)
+        scope[CALL] = Call(NOBODY, trace_id, request_id)
         traceparent = f"00-{trace_id}-{self._new_id()[:16]}-{flags}"
         names = (b"x-request-id", request_id.encode()), (b"traceparent", traceparent.encode())
         has_begun = False

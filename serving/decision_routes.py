@@ -20,6 +20,7 @@ from pix.contracts import (
 from pix.contracts.fields import MINUTE_MS, validated
 from pix.tokens import body_sha256
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
+from serving.callers import Call, call_of, rest_origin
 from serving.identity import named_decision
 from serving.items import REFUSALS, refused
 from serving.lookups import recorded
@@ -32,7 +33,7 @@ from serving.problems import (
     problem,
     problem_response,
 )
-from serving.running import DEFERRED, Call, Running, call_of, running_of
+from serving.running import DEFERRED, Running, running_of
 from serving.trial_accounts import forced_action
 
 YIELD_EVERY = 16
@@ -107,11 +108,7 @@ def _received(request: Request, running: Running, raw: bytes) -> tuple[PaymentMe
     check_live(message, now_ms)
     call = call_of(request)
     forced = forced_action(message, request.scope, running.test_accounts)
-    return message, Arrival(now_ms, body_sha256(raw), _origin(call), call.trace_id, forced)
-
-
-def _origin(call: Call) -> dict[str, object]:
-    return {"kind": "rest", "client": call.caller.name}
+    return message, Arrival(now_ms, body_sha256(raw), rest_origin(call.caller), call.trace_id, forced)
 
 
 async def _answered(running: Running, outcome: Done, deadline: float) -> Response:
@@ -137,7 +134,7 @@ async def _outcome(
 
 def _arrival(call: Call, payment: dict[str, Any], origin: dict[str, Any], now_ms: int, forced: str | None) -> Arrival:
     if not origin:
-        return Arrival(now_ms, body_sha256(canonical_json(payment)), _origin(call), call.trace_id, forced)
+        return Arrival(now_ms, body_sha256(canonical_json(payment)), rest_origin(call.caller), call.trace_id, forced)
     came = validated(KafkaArrival, origin)
     if came.received_at_ms > now_ms + MINUTE_MS:
         raise InvalidFields(FieldError("received_at_ms", "is more than 60 s ahead of this service's clock"))

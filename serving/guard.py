@@ -7,9 +7,11 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.callers import ALL_TENANTS, CALL, SCOPES, Call, Caller
 from serving.problems import STARTING, TOO_MANY_REQUESTS, UNAUTHORISED, problem_response
 from serving.running import Running
 
+LOCAL = Caller("local", frozenset(SCOPES), frozenset({ALL_TENANTS}))
 MAX_UNDER_WAY = 256
 OPEN_PATHS = re.compile(r"/openapi\.json|/docs(?:/[a-z0-9.-]+)?")
 """What a browser shows before anybody typed a key."""
@@ -44,6 +46,8 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        call: Call = scope[CALL]
+        scope[CALL] = Call(LOCAL, call.trace_id, call.request_id)
         running.under_way += 1
         try:
             await self._inner(scope, receive, send)

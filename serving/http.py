@@ -13,6 +13,7 @@ from pix.contracts import InvalidMessage, NotJson
 from pix.store.errors import StoreError
 from serving.base import BaseRefused
 from serving.bodies import BodyTooLarge, BodyTooSlow, WrongMediaType
+from serving.callers import SCOPE_OF, NotAllowed, require_scope
 from serving.correlation import Correlation
 from serving.decision_routes import decide, decide_batch, decision, dry_run
 from serving.guard import Guard
@@ -21,6 +22,7 @@ from serving.logs import LogsAway
 from serving.operator_routes import model_status, policy_status, rebuild_store, roll_back_store, store_status
 from serving.outcomes import TooManyRaces
 from serving.problems import (
+    FORBIDDEN,
     INVALID_FIELDS,
     LOGS_UNAVAILABLE,
     MEDIA_TYPE,
@@ -61,12 +63,13 @@ def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
     """
     app = Starlette(
         # BentoML passes on only what some route here takes; the last one takes everything.
-        routes=[*ROUTES, Route("/{path:path}", NoSuchRoute())],
+        routes=[*(scoped(route) for route in ROUTES), Route("/{path:path}", NoSuchRoute())],
         exception_handlers={
             BodyTooLarge: lambda _, error: _closing(TOO_LARGE, error),
             BodyTooSlow: lambda _, error: _closing(TOO_SLOW, error),
             WrongMediaType: lambda _, error: problem_response(MEDIA_TYPE, str(error)),
             InvalidMessage: _refused,
+            NotAllowed: lambda _, error: problem_response(FORBIDDEN, str(error)),
             StoreError: lambda _, error: problem_response(STORE_UNAVAILABLE, str(error)),
             BaseRefused: lambda _, error: problem_response(NEEDS_SOMETHING, str(error)),
             LogsAway: lambda _, error: problem_response(LOGS_UNAVAILABLE, str(error)),
@@ -78,6 +81,24 @@ def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
     # Added last, so it stands first.
     app.add_middleware(Correlation, new_id=new_id)
     return app
+
+
+def scoped(route: Route) -> Route:
+    """The route behind a check of the scope that ``SCOPE_OF`` names for it.
+
+    Raises:
+        KeyError: The table does not know the route, or not each of its methods alike.
+    """
+    (scope,) = {SCOPE_OF[method, route.path] for method in (route.methods or set()) - {"HEAD"}}
+    if scope is None:
+        return route
+
+    async def held(request: Request) -> Response:
+        require_scope(request, scope)
+        answer: Response = await route.endpoint(request)
+        return answer
+
+    return Route(route.path, held, methods=list(route.methods or ()))
 
 
 class NoSuchRoute:

@@ -13,6 +13,7 @@ from pix.contracts.fields import StrictMessage
 from pix.contracts.schemas import payment_rules, without_titles
 from serving import messages
 from serving.bodies import MAX_BATCH
+from serving.callers import SCOPES
 from serving.openapi_paths import paths
 from serving.problems import PROBLEM_TYPES
 
@@ -71,13 +72,18 @@ def document() -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The API key; the local one is in the home under secrets/api-key.",
+                    "description": "The API key; the local one is in the home under secrets/api-key. "
+                    "Each operation names the scope that it takes. " + _scopes(),
                 }
             },
             "headers": _headers(),
             "schemas": _schemas(),
         },
     }
+
+
+def _scopes() -> str:
+    return "; ".join(f"`{scope}`: {allowed}" for scope, allowed in SCOPES.items()) + "."
 
 
 def _headers() -> dict[str, Any]:
@@ -157,14 +163,14 @@ def _batches() -> dict[str, Any]:
             "anyOf": [_ref("KafkaArrival"), {"type": "object"}],
         }),
         "BatchResults": _listed("One result per payment, in order.", ["results"], results={
-            "anyOf": [_ref("BatchDecided"), *(_refused(status) for status in (409, 422, 503))],
+            "anyOf": [_ref("BatchDecided"), *(_refused(status) for status in (403, 409, 422, 503))],
         }),
         "Labels": _listed("Labels and when each arrived in Kafka.", ["labels"], labels={
             "description": "label as on pix.labels, received_at_ms in epoch milliseconds.",
             "type": "object",
         }),
         "LabelResults": _listed("One result per label, in order.", ["results"], results={
-            "anyOf": [_ref("LabelFolded"), *(_refused(status) for status in (404, 422, 503))],
+            "anyOf": [_ref("LabelFolded"), *(_refused(status) for status in (403, 404, 422, 503))],
         }),
     }  # fmt: skip
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from serving.callers import SCOPE_OF
 from serving.problems import PROBLEM_JSON, PROBLEM_TYPES
 
 _NAMES = ("X-Request-Id", "traceparent")
-_ALWAYS = (401, 429, 500, 503)
+_ALWAYS = (401, 403, 429, 500, 503)
 _WITH_BODY = (400, 408, 413, 415, 422, *_ALWAYS)
 _ROOT = [{"url": "/", "description": "Outside the version."}]
 _JSON = "application/json"
@@ -44,11 +45,12 @@ _CORRELATION = [
 
 def paths() -> dict[str, Any]:
     """Path -> method -> operation."""
-    return {
-        **_decision_paths(),
-        **_operation_paths(),
-        **_health_paths(),
-    }
+    found = {**_decision_paths(), **_operation_paths(), **_health_paths()}
+    for (method, path), scope in SCOPE_OF.items():
+        if scope is not None:
+            # Roles of a bearer key, as OpenAPI 3.1 lets any scheme name them.
+            found[path][method.lower()]["security"] = [{"key": [scope]}]
+    return found
 
 
 def _decision_paths() -> dict[str, Any]:

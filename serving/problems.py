@@ -57,6 +57,14 @@ UNAUTHORISED = ProblemType(
     meaning="There is no `Authorization: Bearer` header, or its key is not known.",
     retry="With a valid key only.",
 )
+FORBIDDEN = ProblemType(
+    slug="forbidden",
+    status=403,
+    title="The key does not reach so far",
+    meaning="The key is valid and lacks the scope that the route takes, or is not for the payment's tenant; the detail "
+    "says which. Nothing was looked up.",
+    retry="With a key that has what the detail names.",
+)
 NO_SUCH_ROUTE = ProblemType(
     slug="not-found",
     status=404,
@@ -197,6 +205,7 @@ NOT_DELIVERED = ProblemType(
 PROBLEM_TYPES = (
     NOT_JSON,
     UNAUTHORISED,
+    FORBIDDEN,
     NO_SUCH_ROUTE,
     UNKNOWN_DECISION,
     METHOD,

@@ -1,4 +1,4 @@
-"""What the routes share: the running service's parts, and who calls."""
+"""What the routes share: the running service's parts."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,32 +16,6 @@ from serving.outage import Outage
 from serving.pipeline import DecisionPipeline
 
 DEFERRED = {"Sentinela-Delivery": "deferred"}
-CALL = "sentinela.call"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as it stands on a decision's origin."""
-
-    name: str
-
-
-LOCAL = Caller("local")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request as its guard let it in.
-
-    Attributes:
-        caller: Who asks.
-        trace_id: W3C trace, 32 hex digits.
-        request_id: The caller's own id of the request, or one made here.
-    """
-
-    caller: Caller
-    trace_id: str
-    request_id: str
 
 
 @dataclass(slots=True)
@@ -100,9 +74,3 @@ def running_of(request: Request) -> Running:
     """The parts behind the routes."""
     running: Running = request.app.state.running
     return running
-
-
-def call_of(request: Request) -> Call:
-    """What the guard knows of the request."""
-    call: Call = request.scope[CALL]
-    return call
