@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import demo, lake, privacy, runtime, store, traffic
+from sentinela.commands import demo, key, lake, privacy, runtime, store, traffic
 from sentinela.errors import SentinelaError
 
 AREAS: tuple[Callable[[typer.Typer], None], ...] = (
@@ -19,6 +19,7 @@ AREAS: tuple[Callable[[typer.Typer], None], ...] = (
     lake.register,
     store.register,
     privacy.register,
+    key.register,
     demo.register,
 )
 

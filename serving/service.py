@@ -14,6 +14,7 @@ from importlib.metadata import version
 from itertools import count
 
 import bentoml
+from uvicorn.config import HTTP_PROTOCOLS
 
 from learning.signing import PUBLIC_KEY_FILE
 from pix import topics
@@ -25,6 +26,7 @@ from pix.tokens import ensure_keys, load_keyring
 from serving.breakers import Breakers
 from serving.champion import ChampionKeeper, Models
 from serving.delivery import SWEPT_AT_ONCE
+from serving.door import KeyWatch
 from serving.health import Health
 from serving.http import create_app
 from serving.keeper import StoreKeeper
@@ -35,6 +37,7 @@ from serving.policy import load_policy
 from serving.publisher import Publisher
 from serving.running import Running
 from serving.shadow import Shadow
+from serving.shelter import listening_hosts, require_shelter
 from serving.trial_accounts import TEST_ACCOUNTS
 
 log = logging.getLogger(__name__)
@@ -43,11 +46,14 @@ LOOK_FOR_CHAMPION_SECONDS = 1.0
 CHALLENGER_EVERY = 5
 SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
+LOOK_AT_KEYS_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
 REFUSED = "sentinela_model_refused_total"
 DROPPED = "sentinela_shadow_dropped_total"
 
 app = create_app()
+# BentoML names no protocol, and uvicorn's own waits for a request's head for ever.
+HTTP_PROTOCOLS["auto"] = "serving.patience:PatientProtocol"
 
 
 def epoch_ms() -> int:
@@ -109,11 +115,16 @@ class DecisionService:
     async def start(self) -> None:
         """Connect, take the champion from disk or look for one, then keep looking and sweeping."""
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
-        api_key = (self._settings.secrets / "api-key").read_text().strip()
+        watch = KeyWatch(self._settings.secrets, epoch_ms)
+        require_shelter(
+            listening_hosts(),
+            offers_test_accounts=self._settings.offers_test_accounts,
+            has_tls_in_front=self._settings.tls_in_front,
+        )
         breakers = Breakers(breaker_gauge())
         deadline = self._settings.decision_deadline_seconds
         running = Running(
-            self._pipeline, publisher, api_key, models=self._models, deadline_seconds=deadline, breakers=breakers
+            self._pipeline, publisher, watch.door, models=self._models, deadline_seconds=deadline, breakers=breakers
         )
         if self._settings.offers_test_accounts:
             running.test_accounts = TEST_ACCOUNTS
@@ -124,6 +135,7 @@ class DecisionService:
             asyncio.create_task(self._keep_models()),
             asyncio.create_task(self._keep_sweeping(running)),
             asyncio.create_task(self._keep_store(running.keeper)),
+            asyncio.create_task(_keep_keys(watch)),
         ]
         self._publisher = publisher
         gc.collect()
@@ -184,6 +196,12 @@ class DecisionService:
                 log.exception("the outbox could not be swept; trying again")
             if swept < SWEPT_AT_ONCE:
                 await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _keep_keys(watch: KeyWatch) -> None:
+    while True:
+        watch.look()
+        await asyncio.sleep(LOOK_AT_KEYS_SECONDS)
 
 
 # Otherwise the probes would not say why, and the front page would show other documents than the API's.
