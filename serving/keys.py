@@ -217,10 +217,10 @@ class KeyFile:
         Raises:
             BadKeyFile: The file cannot be used.
         """
-        if not self._local.exists():
-            _write_whole(self._local, PREFIX + self._random_text(KEY_BYTES))
-        key = self._local.read_text().strip()
         with self._changing(may_begin=True) as file:
+            if not self._local.exists():
+                _write_whole(self._local, PREFIX + self._random_text(KEY_BYTES))
+            key = self._local.read_text().strip()
             if file.hash_of(key) in {each.key_hash for each in file.keys}:
                 return
             taken = {each.id for each in file.keys}

@@ -190,6 +190,8 @@ def bad_credentials() -> Iterator[list[bytes]]:
         yield from ([b"Bearer " + key[size:]] for size in range(1, len(key)))
         yield from ([b"Bearer " + key[:at] + bytes([key[at] ^ 32]) + key[at + 1 :]] for at in range(len(key)))
         yield from ([b"Bearer " + key[:at] + bytes([key[at] + 1]) + key[at + 1 :]] for at in range(len(key)))
+        yield from ([b"Bearer " + key[:at] + key[at : at + 1] + key[at:]] for at in range(len(key)))
+        yield from ([b"Bearer " + key[:at] + b" " + key[at:]] for at in range(len(key) + 1))
         yield from (
             [b"Bearer " + key + end] for end in (b" ", b"\t", b"x", b",", b"=", b"\x80", b"%00", b"/", b"." * 9_000)
         )

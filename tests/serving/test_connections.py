@@ -1,10 +1,12 @@
 """What a hostile or broken caller does with connections, against a real server with the service's own protocol."""
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +17,7 @@ from traffic import body
 from pix.store.memory import MemoryStore
 from serving import patience
 
-LIMIT = 0.5
+LIMIT = 0.3
 KEY = b"Authorization: Bearer key\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 PAYMENT = json.dumps(body(1)).encode()
@@ -91,8 +93,6 @@ def test_a_quiet_connection_and_a_slow_answer_are_left_alone(
     publish = kafka.publish
 
     async def slowly(*given: object) -> list[str]:
-        import asyncio
-
         await asyncio.sleep(3 * LIMIT)
         return await publish(*given)  # type: ignore[arg-type]
 
@@ -130,6 +130,22 @@ def test_slowloris_holds_up_nobody(server: Address, record_property: Callable[[s
     p98 = sorted(times)[-2] * 1000
     record_property("runs", count)
     record_property("figures", f"408: {count}; grown {grown / 2**20:.0f} MB; clean p98 {p98:.1f} ms")
+
+
+def test_who_hangs_up_is_no_fault_of_the_service(kafka: HandBroker, store: MemoryStore) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"authorization", b"Bearer key"), (b"content-type", b"application/json")]
+    path = {"method": "POST", "path": "/decisions", "raw_path": b"/decisions", "query_string": b"", "root_path": ""}
+    ends = {"server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "scheme": "http", "http_version": "1.1"}
+    asyncio.run(api(store, kafka)({"type": "http", "headers": headers, **path, **ends}, receive, send))
+    assert sent[0]["status"] == 400
 
 
 SMUGGLED = b"GET /v1/store HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n"
