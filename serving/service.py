@@ -114,13 +114,13 @@ class DecisionService:
     @bentoml.on_startup
     async def start(self) -> None:
         """Connect, take the champion from disk or look for one, then keep looking and sweeping."""
-        publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
-        watch = KeyWatch(self._settings.secrets, epoch_ms)
         require_shelter(
             listening_hosts(),
             offers_test_accounts=self._settings.offers_test_accounts,
             has_tls_in_front=self._settings.tls_in_front,
         )
+        watch = KeyWatch(self._settings.secrets, epoch_ms)
+        publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         breakers = Breakers(breaker_gauge())
         deadline = self._settings.decision_deadline_seconds
         running = Running(

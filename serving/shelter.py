@@ -37,8 +37,8 @@ def require_shelter(hosts: Iterable[str], *, offers_test_accounts: bool, has_tls
         return
     missing = []
     if offers_test_accounts:
-        missing.append("SENTINELA_TEST_ACCOUNTS=false, because this home is in local mode")
+        missing.append("SENTINELA_TEST_ACCOUNTS=false because this home is in local mode")
     if not has_tls_in_front:
-        missing.append("SENTINELA_TLS_IN_FRONT=true once a proxy in front ends TLS, because keys travel in the clear")
+        missing.append("SENTINELA_TLS_IN_FRONT=true once a proxy in front ends TLS")
     if missing:
         raise Exposed(f"the service listens on {', '.join(beyond)}; set {' and '.join(missing)}, or use 127.0.0.1")

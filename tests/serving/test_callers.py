@@ -139,10 +139,14 @@ def test_only_an_operator_says_where_in_kafka_a_payment_lay() -> None:
     assert clients["decider"].post("/decisions:batch", json={"payments": [body(1)]}).status_code == 200
 
 
-def test_no_text_of_a_payment_passes_for_its_origin(clients: Clients) -> None:
-    text = '"origin":{"client":"bert","kind":"rest"}'
-    assert clients["anna-key"].post("/decisions", json=body(1, remittance_text=text)).status_code == 200
-    assert clients["bert-key"].get(f"/decisions/{named(1)}").status_code == 404
+@pytest.mark.parametrize("name", ["rest", "default", "normal", "ann", "nna", "client", "allowed"])
+def test_no_other_word_of_a_record_passes_for_its_client(name: str) -> None:
+    clients = Clients({**KEYS, "other": {"owner": name, "scopes": CLIENT}})
+    clients["anna-key"].post(
+        "/decisions", json=body(1, remittance_text=f'"origin":{{"client":"{name}","kind":"rest"}}')
+    )
+    assert clients["anna-key"].get(f"/decisions/{named(1)}").status_code == 200
+    assert clients["other"].get(f"/decisions/{named(1)}").status_code == 404
 
 
 def test_tenants_are_strangers(clients: Clients) -> None:
