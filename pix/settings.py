@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     serving_port: int = Field(3000, description="Port of the decision service.")
     serving_url: str = Field("", description="Your own deployment of the service; empty starts a local one.")
     policy_file: Path = Field(Path("config/policy.yaml"), description="The decision policy.")
+    tls_in_front: bool = Field(
+        False, description="Says that a proxy in front ends TLS; without it the service listens on loopback only."
+    )
     test_accounts: bool = Field(
         True, description="Accounts that force an action (docs/api.md); only where no part is somebody else's."
     )

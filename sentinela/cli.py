@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import demo, lake, policy, privacy, review, runtime, store, traffic
+from sentinela.commands import demo, key, lake, policy, privacy, review, runtime, store, traffic
 from sentinela.errors import SentinelaError
 
 AREAS: tuple[Callable[[typer.Typer], None], ...] = (
@@ -21,6 +21,7 @@ AREAS: tuple[Callable[[typer.Typer], None], ...] = (
     policy.register,
     review.register,
     privacy.register,
+    key.register,
     demo.register,
 )
 

@@ -4,7 +4,7 @@ The guard names the caller; ``serving.http`` holds every route against the table
 OpenAPI document shows the same table. A route that is not in it cannot be served.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -88,11 +88,13 @@ class Call:
         caller: Who asks.
         trace_id: W3C trace, 32 hex digits.
         request_id: The caller's own id of the request, or one made here.
+        charge: Told what the request costs beyond what every request does.
     """
 
     caller: Caller
     trace_id: str
     request_id: str
+    charge: Callable[[int], None] = lambda _: None
 
 
 NOBODY = Caller("nobody", tenants=frozenset())

@@ -20,9 +20,10 @@ from pix.contracts import (
 from pix.contracts.fields import MINUTE_MS, validated
 from pix.tokens import body_sha256
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
-from serving.callers import Call, call_of, rest_origin
+from serving.callers import ADMIN, Call, call_of, require_scope, require_tenant, rest_origin
 from serving.identity import named_decision
 from serving.items import REFUSALS, refused
+from serving.limits import FAILED_LOOKUP
 from serving.lookups import recorded
 from serving.messages import KafkaArrival
 from serving.outcomes import Arrival, Conflict, Done
@@ -48,6 +49,7 @@ async def decide(request: Request) -> Response:
     message, arrival = _received(request, running, raw)
     outcome = await running.decisions.decide(message, arrival, deadline)
     if isinstance(outcome, Conflict):
+        call_of(request).charge(FAILED_LOOKUP - 1)
         return problem_response(CONFLICT, outcome.reason)
     return await _answered(running, outcome, deadline)
 
@@ -59,6 +61,7 @@ async def dry_run(request: Request) -> Response:
     running.require_store()
     outcome = running.pipeline.dry_run(message, arrival)
     if isinstance(outcome, Conflict):
+        call_of(request).charge(FAILED_LOOKUP - 1)
         return problem_response(CONFLICT, outcome.reason)
     return Response(outcome, media_type=JSON)
 
@@ -68,8 +71,10 @@ async def decision(request: Request) -> Response:
     running = running_of(request)
     named = named_decision(request)
     running.require_store()
-    outcome = recorded(running.pipeline.store, *named) if named else None
+    call = call_of(request)
+    outcome = recorded(running.pipeline.store, call.caller, *named) if named else None
     if outcome is None:
+        call.charge(FAILED_LOOKUP - 1)
         return problem_response(
             UNKNOWN_DECISION,
             "no decision on this id is kept here; the store keeps decisions for 8 days, and `sentinela decision ID` "
@@ -86,6 +91,10 @@ async def decide_batch(request: Request) -> Response:
         raise InvalidFields(FieldError("", f"has {len(unknown)} fields beside payments and origins"))
     payments = list_of_objects(content, "payments")
     origins = list_of_objects(content, "origins") if "origins" in content else [{}] * len(payments)
+    if "origins" in content:
+        # Where a payment lay in Kafka is for the scoring job to say.
+        require_scope(request, ADMIN)
+    call_of(request).charge(len(payments) - 1)
     if len(origins) != len(payments):
         raise InvalidFields(FieldError("origins", "must be as long as payments"))
     deadline = running.decisions.deadline()
@@ -104,9 +113,10 @@ async def decide_batch(request: Request) -> Response:
 
 def _received(request: Request, running: Running, raw: bytes) -> tuple[PaymentMessage, Arrival]:
     message = parse_payment(raw)
+    call = call_of(request)
+    require_tenant(call.caller, message.tenant)
     now_ms = running.pipeline.now_ms()
     check_live(message, now_ms)
-    call = call_of(request)
     forced = forced_action(message, request.scope, running.test_accounts)
     return message, Arrival(now_ms, body_sha256(raw), rest_origin(call.caller), call.trace_id, forced)
 
@@ -121,6 +131,7 @@ async def _outcome(
 ) -> Done | dict[str, object]:
     try:
         message = payment_from(payment)
+        require_tenant(call_of(request).caller, message.tenant)
         forced = forced_action(message, request.scope, running.test_accounts)
         arrival = _arrival(call_of(request), payment, origin, running.pipeline.now_ms(), forced)
         check_live(message, arrival.received_at_ms)
@@ -128,6 +139,7 @@ async def _outcome(
     except REFUSALS as error:
         return refused(error)
     if isinstance(outcome, Conflict):
+        call_of(request).charge(FAILED_LOOKUP - 1)
         return {"status": 409, "problem": problem(CONFLICT, outcome.reason)}
     return outcome
 

@@ -1,17 +1,15 @@
-"""The door of the API: nobody gets in without the key, nobody at all while too much is under way."""
+"""Who gets in: nobody without a key, nobody who used up what it may ask, nobody at all while too much is under way."""
 
-import hmac
 import re
 
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.callers import ALL_TENANTS, CALL, SCOPES, Call, Caller
-from serving.problems import STARTING, TOO_MANY_REQUESTS, UNAUTHORISED, problem_response
+from serving.callers import CALL, Call
+from serving.problems import RATE_LIMITED, STARTING, TOO_MANY_REQUESTS, UNAUTHORISED, problem_response
 from serving.running import Running
 
-LOCAL = Caller("local", frozenset(SCOPES), frozenset({ALL_TENANTS}))
 MAX_UNDER_WAY = 256
 OPEN_PATHS = re.compile(r"/openapi\.json|/docs(?:/[a-z0-9.-]+)?")
 """What a browser shows before anybody typed a key."""
@@ -56,12 +54,31 @@ class Guard:
 
 
 def _refusal(running: Running, scope: Scope) -> Response | None:
-    given = dict(scope["headers"]).get(b"authorization", b"")
-    if not hmac.compare_digest(given, b"Bearer " + running.api_key.encode()):
-        told = "send 'Authorization: Bearer <key>'; the local key is in secrets/api-key"
-        refusal = problem_response(UNAUTHORISED, told)
-        refusal.headers["WWW-Authenticate"] = "Bearer"
-        return refusal
+    """Why the request goes no farther; None where it may, and then the scope says who calls."""
+    holder = running.door.holder(scope["headers"])
+    if holder is None:
+        return _without_key(running, scope)
     if running.under_way >= MAX_UNDER_WAY:
         return problem_response(TOO_MANY_REQUESTS, f"{MAX_UNDER_WAY} requests are under way")
+    call: Call = scope[CALL]
+    if holder.allowance is None:
+        scope[CALL] = Call(holder.caller, call.trace_id, call.request_id)
+        return None
+    wait = holder.allowance.take()
+    if wait is not None:
+        return problem_response(RATE_LIMITED, "this client has used up what it may ask", retry_after_seconds=wait)
+    scope[CALL] = Call(holder.caller, call.trace_id, call.request_id, holder.allowance.charge)
     return None
+
+
+def _without_key(running: Running, scope: Scope) -> Response:
+    address = scope["client"][0] if scope.get("client") else ""
+    wait = running.door.attempts.failed(address)
+    if wait is not None:
+        told = "too many requests without a valid key come from this address"
+        return problem_response(RATE_LIMITED, told, retry_after_seconds=wait)
+    # The same whether there is no key, or an unknown, expired or revoked one.
+    told = "send one 'Authorization: Bearer <key>' with a valid key; the local one is in secrets/api-key"
+    refusal = problem_response(UNAUTHORISED, told)
+    refusal.headers["WWW-Authenticate"] = "Bearer"
+    return refusal

@@ -10,14 +10,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pix.contracts import canonical_json
 from serving.problem_page import section
-from serving.problems import METHOD, NOT_READY, PROBLEM_TYPES, problem_response
+from serving.problems import METHOD, NO_SUCH_ROUTE, NOT_READY, PROBLEM_TYPES, problem_response
 from serving.running import Running
 
 READ = ("GET", "HEAD")
-# BentoML's own page and document describe none of the API's routes, and its page asks the internet.
+# BentoML's own page and documents describe none of the API's routes, and its page asks the internet.
 MOVED = {"/": "/v1/docs", "/docs.json": "/v1/openapi.json"}
 TYPES = {kind.address: kind for kind in PROBLEM_TYPES}
 PATHS = frozenset({"/livez", "/readyz", *MOVED, *TYPES})
+BEHIND = ("/v1/", "/metrics")
+"""What BentoML is asked for; all else that it would answer tells strangers what runs here."""
 
 
 class Health:
@@ -35,10 +37,13 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, pass everything else on."""
-        if scope["type"] != "http" or scope["path"] not in PATHS:
+        if scope["type"] != "http" or scope["path"].startswith(BEHIND):
             await self._inner(scope, receive, send)
-        else:
+        elif scope["path"] in PATHS:
             await self._answer(scope["path"], scope["method"])(scope, receive, send)
+        else:
+            told = problem_response(NO_SUCH_ROUTE, "the API is under /v1/; /v1/docs shows it")
+            await told(scope, receive, send)
 
     def _answer(self, path: str, method: str) -> Response:
         if method not in READ:

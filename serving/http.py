@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
@@ -72,6 +72,8 @@ def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
         routes=[*(scoped(route) for route in ROUTES), Route("/{path:path}", NoSuchRoute())],
         exception_handlers={
             BodyTooLarge: lambda _, error: _closing(TOO_LARGE, error),
+            # Nobody reads it; but it is no fault of the service.
+            ClientDisconnect: lambda *_: problem_response(NOT_JSON, "the connection ended before the body did"),
             BodyTooSlow: lambda _, error: _closing(TOO_SLOW, error),
             WrongMediaType: lambda _, error: problem_response(MEDIA_TYPE, str(error)),
             InvalidMessage: _refused,

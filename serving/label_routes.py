@@ -22,8 +22,10 @@ from pix.contracts.fields import validated
 from pix.contracts.label import MAX_AHEAD_MS
 from pix.store.interface import Message
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
+from serving.callers import Caller, call_of, require_tenant
 from serving.identity import named_decision
 from serving.items import REFUSALS, refused
+from serving.limits import FAILED_LOOKUP
 from serving.lookups import remembered
 from serving.messages import Feedback
 from serving.outcomes import Done, FoldedBefore, UnknownPayment
@@ -46,8 +48,10 @@ async def give_feedback(request: Request) -> Response:
     feedback = validated(Feedback, parse_json_object(await body_of(request)))
     named = named_decision(request)
     running.require_store()
-    known = remembered(running.pipeline.store, *named) if named else None
+    call = call_of(request)
+    known = remembered(running.pipeline.store, call.caller, *named) if named else None
     if named is None or known is None:
+        call.charge(FAILED_LOOKUP - 1)
         return problem_response(UNKNOWN_DECISION, "no decision on this id is known here; see its EndToEndId and tenant")
     content = _label_of(feedback, *named, known.decided_at_ms)
     check_label_live(label_from(content), running.pipeline.now_ms())
@@ -87,7 +91,7 @@ async def fold_labels(request: Request) -> Response:
     content = parse_json_object(await body_of(request, MAX_BATCH_BYTES), MAX_BATCH_BYTES)
     if unknown := content.keys() - {"labels"}:
         raise InvalidFields(FieldError("", f"has {len(unknown)} fields beside labels"))
-    outcomes = [_folded(running, item) for item in list_of_objects(content, "labels")]
+    outcomes = [_folded(running, call_of(request).caller, item) for item in list_of_objects(content, "labels")]
     deadline = running.decisions.deadline()
     await running.decisions.deliver([outcome for outcome in outcomes if isinstance(outcome, Done)], deadline)
     results = [
@@ -97,9 +101,10 @@ async def fold_labels(request: Request) -> Response:
     return Response(canonical_json({"results": results}), media_type=JSON)
 
 
-def _folded(running: Running, item: dict[str, Any]) -> Done | dict[str, object]:
+def _folded(running: Running, caller: Caller, item: dict[str, Any]) -> Done | dict[str, object]:
     try:
         label, received_at_ms = _arrived(item, running.pipeline.now_ms())
+        require_tenant(caller, label.tenant)
         outcome = running.decisions.fold_label(label, received_at_ms)
     except REFUSALS as error:
         return refused(error)

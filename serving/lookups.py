@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pix import topics
 from pix.labels import PaymentReference, reference_key, unpack_reference
 from pix.store.interface import LIVE_NUMBERS, Message, Store
+from serving.callers import Caller
 from serving.outcomes import Done, decision_id
 from serving.pipeline import parse_record
 
@@ -27,15 +28,15 @@ class Remembered:
         return self.reference.counted_at_ms is not None
 
 
-def recorded(store: Store, tenant: str, end_to_end_id: str) -> Done | None:
-    """The decision that was committed for an id, while its record lives.
+def recorded(store: Store, caller: Caller, tenant: str, end_to_end_id: str) -> Done | None:
+    """The decision that was committed for an id, while its record lives; None of what the caller may not see, too.
 
     Raises:
         pix.store.interface.StoreError: The store cannot answer.
     """
     record_id = decision_id(tenant, end_to_end_id)
     snapshot = store.snapshot(record_id, [])
-    if snapshot.record is None:
+    if snapshot.record is None or not (caller.acts_for(tenant) and caller.sees(snapshot.record)):
         return None
     if snapshot.is_published:
         return Done(snapshot.record, None)
@@ -43,8 +44,11 @@ def recorded(store: Store, tenant: str, end_to_end_id: str) -> Done | None:
     return Done(snapshot.record, Message(record_id, topics.DECISIONS, payer, snapshot.record, 0))
 
 
-def remembered(store: Store, tenant: str, end_to_end_id: str) -> Remembered | None:
+def remembered(store: Store, caller: Caller, tenant: str, end_to_end_id: str) -> Remembered | None:
     """What is known of a payment that was decided here, however long ago; None of any other.
+
+    Who asked for a decision stands on its record alone, so of one whose record has expired only those know who may see
+    everybody's.
 
     Raises:
         pix.store.interface.StoreError: The store cannot answer.
@@ -53,6 +57,8 @@ def remembered(store: Store, tenant: str, end_to_end_id: str) -> Remembered | No
     snapshot = store.snapshot(decision_id(tenant, end_to_end_id), [key])
     found = snapshot.states[key]
     if found.blob is None or found.number < LIVE_NUMBERS:
+        return None
+    if not (caller.acts_for(tenant) and caller.sees(snapshot.record or b"")):
         return None
     decided_at_ms = parse_record(snapshot.record)["decided_at_ms"] if snapshot.record else None
     return Remembered(decided_at_ms, unpack_reference(found.blob))

@@ -6,6 +6,7 @@ type's address is stable within v1: it is what callers decide by, never the titl
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from starlette.responses import Response
 
@@ -54,7 +55,8 @@ UNAUTHORISED = ProblemType(
     slug="unauthorised",
     status=401,
     title="A valid API key is required",
-    meaning="There is no `Authorization: Bearer` header, or its key is not known.",
+    meaning="There is no `Authorization: Bearer` header, or more than one, or its key is not known, has expired or was "
+    "revoked. The answer never says which.",
     retry="With a valid key only.",
 )
 FORBIDDEN = ProblemType(
@@ -98,8 +100,8 @@ METHOD = ProblemType(
 TOO_SLOW = ProblemType(
     slug="too-slow",
     status=408,
-    title="The body did not arrive in time",
-    meaning="The request's body was not complete within 10 seconds. The connection is closed.",
+    title="The request did not arrive in time",
+    meaning="The request's head, or then its body, was not complete within 10 seconds. The connection is closed.",
     retry="Yes: the same body, over a connection of its own.",
 )
 CONFLICT = ProblemType(
@@ -166,6 +168,15 @@ TOO_MANY_REQUESTS = ProblemType(
     status=429,
     title="Too many requests are under way",
     meaning="The worker answers as many requests as it can already; this one was not looked at.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+RATE_LIMITED = ProblemType(
+    slug="rate-limited",
+    status=429,
+    title="The client has used up what it may ask",
+    meaning="Each client may make so many requests a minute and so many at once; a look-up that finds nothing counts "
+    "20, a payment of a batch 1. Requests without a valid key are counted by their address. Nothing was looked at.",
     retry=_SAME_BODY,
     retry_after_seconds=1,
 )
@@ -244,6 +255,7 @@ PROBLEM_TYPES = (
     INVALID_FIELDS,
     NEEDS_SOMETHING,
     TOO_MANY_REQUESTS,
+    RATE_LIMITED,
     INTERNAL,
     STARTING,
     NOT_READY,
@@ -273,8 +285,10 @@ def problem(kind: ProblemType, detail: str, errors: Sequence[FieldError] = ()) -
     return content
 
 
-def problem_response(kind: ProblemType, detail: str, errors: Sequence[FieldError] = ()) -> Response:
-    """The problem as an answer; where trying again helps, it says when."""
-    after = kind.retry_after_seconds
+def problem_response(
+    kind: ProblemType, detail: str, errors: Sequence[FieldError] = (), *, retry_after_seconds: float | None = None
+) -> Response:
+    """The problem as an answer; where trying again helps, it says when, by the type or as given here."""
+    after = kind.retry_after_seconds if retry_after_seconds is None else max(1, ceil(retry_after_seconds))
     headers = {"Retry-After": str(after)} if after is not None else None
     return Response(canonical_json(problem(kind, detail, errors)), kind.status, headers, media_type=PROBLEM_JSON)

@@ -11,6 +11,7 @@ from serving.breakers import Breakers
 from serving.champion import Models
 from serving.deciding import Decisions
 from serving.delivery import Delivery, Publisher
+from serving.door import Door
 from serving.keeper import StoreKeeper
 from serving.outage import Outage
 from serving.payee_payments import PayeePayments, no_lake
@@ -28,7 +29,7 @@ class Running:
     Attributes:
         pipeline: Decides.
         publisher: Brings records to Kafka.
-        api_key: The key that opens every route.
+        door: Knows who holds which key.
         under_way: How many requests are being answered.
         keeper: Keeps the store usable; None in a service without one.
         builds: Generations of the store that are being built.
@@ -46,7 +47,7 @@ class Running:
 
     pipeline: DecisionPipeline
     publisher: Publisher
-    api_key: str
+    door: Door
     under_way: int = 0
     keeper: StoreKeeper | None = None
     builds: set[asyncio.Future[None]] = field(default_factory=set)

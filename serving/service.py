@@ -14,6 +14,7 @@ from importlib.metadata import version
 from itertools import count
 
 import bentoml
+from uvicorn.config import HTTP_PROTOCOLS
 
 from learning.signing import PUBLIC_KEY_FILE
 from pix import topics
@@ -26,6 +27,7 @@ from serving import policy_archive
 from serving.breakers import Breakers
 from serving.champion import ChampionKeeper, Models
 from serving.delivery import SWEPT_AT_ONCE
+from serving.door import KeyWatch
 from serving.health import Health
 from serving.holds import is_by_day
 from serving.http import create_app
@@ -39,6 +41,7 @@ from serving.publisher import Publisher
 from serving.review_queue import SETTLED_AT_ONCE, ReviewQueue
 from serving.running import Running
 from serving.shadow import Shadow
+from serving.shelter import listening_hosts, require_shelter
 from serving.trial_accounts import TEST_ACCOUNTS
 
 log = logging.getLogger(__name__)
@@ -49,11 +52,14 @@ SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
 LOOK_AT_POLICY_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
+LOOK_AT_KEYS_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
 REFUSED = "sentinela_model_refused_total"
 DROPPED = "sentinela_shadow_dropped_total"
 
 app = create_app()
+# BentoML names no protocol, and uvicorn's own waits for a request's head for ever.
+HTTP_PROTOCOLS["auto"] = "serving.patience:PatientProtocol"
 
 
 def epoch_ms() -> int:
@@ -127,12 +133,17 @@ class DecisionService:
     @bentoml.on_startup
     async def start(self) -> None:
         """Connect, take the champion from disk or look for one, then keep looking and sweeping."""
+        require_shelter(
+            listening_hosts(),
+            offers_test_accounts=self._settings.offers_test_accounts,
+            has_tls_in_front=self._settings.tls_in_front,
+        )
+        watch = KeyWatch(self._settings.secrets, epoch_ms)
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
-        api_key = (self._settings.secrets / "api-key").read_text().strip()
         breakers = Breakers(breaker_gauge())
         deadline = self._settings.decision_deadline_seconds
         running = Running(
-            self._pipeline, publisher, api_key, models=self._models, deadline_seconds=deadline, breakers=breakers
+            self._pipeline, publisher, watch.door, models=self._models, deadline_seconds=deadline, breakers=breakers
         )
         if self._settings.offers_test_accounts:
             running.test_accounts = TEST_ACCOUNTS
@@ -149,6 +160,7 @@ class DecisionService:
             asyncio.create_task(self._keep_sweeping(running)),
             asyncio.create_task(self._keep_reviews(running.reviews)),
             asyncio.create_task(self._keep_store(running.keeper)),
+            asyncio.create_task(_keep_keys(watch)),
         ]
         self._publisher = publisher
         gc.collect()
@@ -229,6 +241,12 @@ class DecisionService:
                 log.exception("reviews past their deadline could not be moved on; trying again")
             if settled < SETTLED_AT_ONCE:
                 await asyncio.sleep(SETTLE_SECONDS)
+
+
+async def _keep_keys(watch: KeyWatch) -> None:
+    while True:
+        watch.look()
+        await asyncio.sleep(LOOK_AT_KEYS_SECONDS)
 
 
 # Otherwise the probes would not say why, and the front page would show other documents than the API's.

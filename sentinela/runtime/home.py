@@ -4,12 +4,11 @@ Nothing of an instance lives elsewhere, so two homes never meet. ``runtime.json`
 version and what the last ``up`` was told and chose; ``pix.settings.Settings`` reads it back.
 """
 
-import contextlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +82,18 @@ def prepare(home: Home) -> None:
             folder.mkdir(exist_ok=True)
         home.secrets.mkdir(mode=0o700, exist_ok=True)
         home.secrets.chmod(0o700)
-        create_api_key(home.secrets / "api-key")
+        _ensure_local_key(home)
     except OSError as error:
         raise BadUse(f"cannot write the home {home.root}: {error}; set SENTINELA_HOME to another folder") from error
+
+
+def _ensure_local_key(home: Home) -> None:
+    from serving.keys import KeyFile, KeyFileError
+
+    try:
+        KeyFile(home.secrets).ensure_local(datetime.now(UTC))
+    except KeyFileError as error:
+        raise BadUse(str(error)) from error
 
 
 def migrate(home: Home) -> None:
@@ -146,11 +154,3 @@ def write_whole(path: Path, content: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(content)
     beside.replace(path)
-
-
-def create_api_key(path: Path) -> None:
-    """The key that local clients send; made once, readable by the owner only."""
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))

@@ -9,6 +9,7 @@ from traffic import NOW_MS, Clock, StubbornModel, pipeline
 from pix.features import FINGERPRINT
 from pix.store.interface import Message
 from pix.store.memory import MemoryStore
+from serving.door import door_by_hand
 from serving.http import create_app
 from serving.running import Running
 
@@ -44,10 +45,12 @@ def api(
     clock: Clock | None = None,
     model: object | None = None,
     test_accounts: Mapping[str, str] | None = None,
+    keys: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Starlette:
     """The application around these parts."""
     app = create_app()
-    running = Running(pipeline(store, clock, model or StubbornModel()), kafka, "key", models=HandModels())  # type: ignore[arg-type]
+    door = door_by_hand({"key": {}, **(keys or {})}, clock or Clock())
+    running = Running(pipeline(store, clock, model or StubbornModel()), kafka, door, models=HandModels())  # type: ignore[arg-type]
     running.test_accounts = test_accounts or {}
     app.state.running = running
     return app

@@ -4,17 +4,13 @@ import gzip
 import json
 import re
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-import uvicorn
 from api_by_hand import HandBroker, api
 from documented import ApiClient
-from starlette.applications import Starlette
-from starlette.routing import Mount
+from serving_by_hand import served
 from traffic import NOW_MS, body, label, rfc3339
 
 from pix.store.memory import MemoryStore
@@ -278,15 +274,8 @@ def test_before_its_start_the_service_says_so() -> None:
 @pytest.fixture
 def address(kafka: HandBroker, store: MemoryStore) -> Iterator[tuple[str, int]]:
     """The API behind a real server."""
-    whole = Starlette(routes=[Mount("/v1", api(store, kafka))])
-    server = uvicorn.Server(uvicorn.Config(whole, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()
-    server.should_exit = True
-    thread.join(10)
+    with served(api(store, kafka)) as address:
+        yield address
 
 
 HEAD = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key\r\nContent-Type: application/json\r\n"

@@ -21,6 +21,7 @@ from pix.store.interface import Store, open_store
 from pix.store.memory import MemoryStore
 from serving.base import BaseRefused, read_base
 from serving.comparison import compare
+from serving.door import door_by_hand
 from serving.http import create_app
 from serving.keeper import Order, StoreKeeper
 from serving.logs import LogsAway, Messages
@@ -199,7 +200,7 @@ class Broker:
 def served(site: Site, lake: Lake) -> Iterator[tuple[ApiClient, StoreKeeper]]:
     kept = keeper(site, lake)
     app = create_app()
-    app.state.running = Running(site.decider, Broker(site.logs), "key", keeper=kept)  # type: ignore[arg-type]
+    app.state.running = Running(site.decider, Broker(site.logs), door_by_hand({"key": {}}, site.clock), keeper=kept)  # type: ignore[arg-type]
     with ApiClient(app, headers=KEY) as opened:
         yield opened, kept
 

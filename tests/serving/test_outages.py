@@ -34,6 +34,7 @@ from pix.store.interface import Message, open_store
 from serving.base import Base
 from serving.breakers import TRIAL_AFTER_SECONDS as TRIAL_AFTER_SECONDS_IN_USE
 from serving.comparison import Comparison, compare
+from serving.door import door_by_hand
 from serving.http import create_app
 from serving.keeper import StoreKeeper
 from serving.logs import Ends, LakeAndKafka, LogsAway
@@ -107,7 +108,7 @@ def worker(proxy: FaultProxy, site: Site | None, lake: Lake) -> Iterator[Service
     store = open_store(f"redis://127.0.0.1:{proxy.port}/0", STATE_LAYOUT, timeout_seconds=0.2)
     made = Site(store, site.logs if site else WrittenLogs())
     broker = HandBroker(made.logs)
-    running = Running(made.decider, broker, "key", deadline_seconds=DEADLINE_SECONDS)  # type: ignore[arg-type]
+    running = Running(made.decider, broker, door_by_hand({"key": {}}, made.clock), deadline_seconds=DEADLINE_SECONDS)  # type: ignore[arg-type]
     for breaker in (running.breakers.store, running.breakers.broker):
         breaker.reset_timeout = TRIAL_AFTER_SECONDS
     running.keeper = keeper(made, lake, outage=running.outage, breakers=running.breakers)

@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
+from serving.door import door_by_hand
 from serving.http import create_app
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
@@ -42,7 +43,7 @@ def main(bootstrap: str, home: str, port: str) -> None:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         publisher = Publisher({"bootstrap.servers": bootstrap}, asyncio.get_running_loop())
-        app.state.running = Running(pipeline, publisher, "key")
+        app.state.running = Running(pipeline, publisher, door_by_hand({"key": {}}, epoch_ms))
         sweeping = asyncio.create_task(keep_sweeping(app.state.running))
         yield
         sweeping.cancel()

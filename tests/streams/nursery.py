@@ -26,6 +26,7 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import Message
 from pix.store.lmdb import LmdbStore
 from pix.tokens import Keyring, ensure_keys, load_keyring
+from serving.door import door_by_hand
 from serving.http import create_app
 from serving.outcomes import Arrival, Conflict, Done
 from serving.pipeline import DecisionPipeline
@@ -127,7 +128,9 @@ def serve(order: Order, bootstrap: str, home: Path, keyring: Keyring, policy: Po
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         publisher = MortalPublisher({"bootstrap.servers": bootstrap}, asyncio.get_running_loop())
-        running = Running(pipeline, publisher, "key", deadline_seconds=order.deadline_seconds)
+        running = Running(
+            pipeline, publisher, door_by_hand({"key": {}}, epoch_ms), deadline_seconds=order.deadline_seconds
+        )
         app.state.running = death.running = running
         sweeping = asyncio.create_task(keep_sweeping(running))
         yield
