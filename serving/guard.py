@@ -44,8 +44,6 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        call: Call = scope[CALL]
-        scope[CALL] = Call(LOCAL, call.trace_id, call.request_id)
         running.under_way += 1
         try:
             await self._inner(scope, receive, send)

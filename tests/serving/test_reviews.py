@@ -20,8 +20,7 @@ from pix.engines.kernel import Vector
 from pix.identifiers import cpf
 from pix.store.interface import RECORD_LIFE_MS, QueueChange
 from pix.store.memory import MemoryStore
-from serving import guard
-from serving.callers import Caller
+from serving.door import door_by_hand
 from serving.payee_payments import PayeeReader
 from serving.review_queue import ReviewQueue, Verdict
 from serving.reviews import LAST, Review, read
@@ -30,6 +29,12 @@ from serving.running import Running
 MILLION = 10**8
 """A million reais in centavos, of which the model by hand is certain."""
 DAY_HOLD_MS = 30 * MINUTE_MS
+ANALYSTS = ("review", "decide", "feedback")
+KEYS: dict[str, dict[str, object]] = {
+    "ana": {"owner": "ana", "scopes": ANALYSTS, "tenants": ("default",)},
+    "bruno": {"owner": "bruno", "scopes": ANALYSTS, "tenants": ("default",)},
+    "ana-elsewhere": {"owner": "ana", "scopes": ANALYSTS, "tenants": ("other",)},
+}
 
 
 class Proportional(StubbornModel):
@@ -49,7 +54,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def client(kafka: HandBroker, store: MemoryStore, clock: Clock) -> Iterator[ApiClient]:
-    with opened(api(store, kafka, clock=clock, model=Proportional())) as client:
+    with opened(api(store, kafka, clock=clock, model=Proportional(), keys=KEYS)) as client:
         yield client
 
 
@@ -69,8 +74,9 @@ def labels(kafka: HandBroker) -> list[dict[str, Any]]:
     return [json.loads(each.value) for each in kafka.taken if each.topic == topics.LABELS]
 
 
-def as_caller(monkeypatch: pytest.MonkeyPatch, name: str, tenant: str = "default") -> None:
-    monkeypatch.setattr(guard, "LOCAL", Caller(name, frozenset(("review", "decide", "feedback")), frozenset({tenant})))
+def as_caller(client: ApiClient, key: str) -> None:
+    """Whoever has one of ``KEYS``."""
+    client.headers["Authorization"] = f"Bearer {key}"
 
 
 def test_what_asks_for_a_person_is_queued_and_nothing_else(client: ApiClient, clock: Clock) -> None:
@@ -95,7 +101,7 @@ def test_the_greatest_expected_loss_comes_first_and_an_unknown_one_last(
     with opened(api(store, kafka, clock=clock, model=Proportional())) as client:
         made = [decided(client, number, probability) for number, probability in enumerate((0.2, 0.5, 0.3), 1)]
     without_model = api(store, kafka)
-    without_model.state.running = Running(pipeline(store, clock), kafka, "key")
+    without_model.state.running = Running(pipeline(store, clock), kafka, door_by_hand({"key": {}}, clock))
     with opened(without_model) as client:
         # Rules alone, on amounts greater than any of those.
         new_phone = {"device_id": "new", "device_registered_at": rfc3339(NOW_MS - 60_000)}
@@ -130,12 +136,10 @@ def test_a_review_is_shown_with_its_payment_and_whom_it_shares_something_with(cl
     assert client.get("/reviews/x").status_code == 404
 
 
-def test_a_verdict_closes_once_and_is_a_label_that_folds(
-    client: ApiClient, kafka: HandBroker, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_verdict_closes_once_and_is_a_label_that_folds(client: ApiClient, kafka: HandBroker, clock: Clock) -> None:
     made = decided(client, 1, 0.5)
     clock.now_ms += 5 * MINUTE_MS
-    as_caller(monkeypatch, "ana")
+    as_caller(client, "ana")
     said = {"fraud_type": "SCAM", "note": "a cliente não reconhece o pagamento"}
     closed = client.post(f"/reviews/{made}:confirm", json=said)
     assert (closed.json()["status"], closed.json()["outcome"]) == ("closed", "BLOCK")
@@ -147,7 +151,7 @@ def test_a_verdict_closes_once_and_is_a_label_that_folds(
     clock.now_ms += 1_000
     again = client.post(f"/reviews/{made}:confirm", json=said)
     assert again.json() == closed.json()
-    as_caller(monkeypatch, "bruno")
+    as_caller(client, "bruno")
     for verb, content in (("confirm", said), ("dismiss", {})):
         refused = client.post(f"/reviews/{made}:{verb}", json=content).json()
         assert (refused["type"], refused["status"]) == ("/problems/review-closed", 409)
@@ -157,7 +161,7 @@ def test_a_verdict_closes_once_and_is_a_label_that_folds(
     decider = client.app.state.running.pipeline  # type: ignore[attr-defined]
     folded = json.loads(decider.fold_label(parsed, clock.now_ms).record)
     assert (folded["fold_id"], folded["change"]) == (told["label_id"], 1)
-    as_caller(monkeypatch, "ana")
+    as_caller(client, "ana")
     case = client.get(f"/reviews/{made}").json()
     assert (case["counts_as_fraud"], case["closing"]["note"]) == (True, said["note"])
     assert (ids(client), ids(client, "?status=closed")) == ([], [made])
@@ -288,10 +292,10 @@ def test_a_cursor_belongs_to_its_list(client: ApiClient) -> None:
         assert client.get(f"/reviews?{other}&cursor={first['next_cursor']}").status_code == 422
 
 
-def test_tenants_see_their_own_reviews(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tenants_see_their_own_reviews(client: ApiClient) -> None:
     ours, theirs = decided(client, 1, 0.5), decided(client, 2, 0.5, tenant="other")
     assert (ids(client), ids(client, "?tenant=other")) == ([ours], [theirs])
-    as_caller(monkeypatch, "ana", tenant="other")
+    as_caller(client, "ana-elsewhere")
     assert (client.get("/reviews").status_code, ids(client, "?tenant=other")) == (403, [theirs])
     assert client.get(f"/reviews/{ours}").status_code == 403
     assert client.post(f"/reviews/{ours}:confirm", json={}).status_code == 403
