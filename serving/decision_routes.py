@@ -10,6 +10,7 @@ from starlette.responses import Response
 from pix.contracts import (
     FieldError,
     InvalidFields,
+    InvalidMessage,
     PaymentMessage,
     canonical_json,
     check_live,
@@ -19,11 +20,13 @@ from pix.contracts import (
 )
 from pix.contracts.fields import MINUTE_MS, validated
 from pix.tokens import body_sha256
+from pix.tracecontext import trace_id_of, usable
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.identity import named_decision
 from serving.items import REFUSALS, refused
 from serving.lookups import recorded
 from serving.messages import KafkaArrival
+from serving.metrics import PAYMENTS
 from serving.outcomes import Arrival, Conflict, Done
 from serving.pipeline import answer, public_part
 from serving.problems import (
@@ -33,6 +36,7 @@ from serving.problems import (
     problem_response,
 )
 from serving.running import DEFERRED, Call, Running, call_of, running_of
+from serving.stopwatch import Stopwatch
 from serving.trial_accounts import forced_action
 
 YIELD_EVERY = 16
@@ -44,7 +48,11 @@ async def decide(request: Request) -> Response:
     running = running_of(request)
     raw = await body_of(request)
     deadline = running.decisions.deadline()
-    message, arrival = _received(request, running, raw)
+    try:
+        message, arrival = _received(request, running, raw)
+    except InvalidMessage:
+        running.meters.count(PAYMENTS, "invalid")
+        raise
     outcome = await running.decisions.decide(message, arrival, deadline)
     if isinstance(outcome, Conflict):
         return problem_response(CONFLICT, outcome.reason)
@@ -102,12 +110,16 @@ async def decide_batch(request: Request) -> Response:
 
 
 def _received(request: Request, running: Running, raw: bytes) -> tuple[PaymentMessage, Arrival]:
+    stopwatch = Stopwatch()
     message = parse_payment(raw)
     now_ms = running.pipeline.now_ms()
     check_live(message, now_ms)
     call = call_of(request)
     forced = forced_action(message, request.scope, running.test_accounts)
-    return message, Arrival(now_ms, body_sha256(raw), _origin(call), call.trace_id, forced)
+    arrival = Arrival(
+        now_ms, body_sha256(raw), _origin(call), call.trace_id, forced, call.traceparent, stopwatch=stopwatch
+    )
+    return message, arrival
 
 
 def _origin(call: Call) -> dict[str, object]:
@@ -122,24 +134,38 @@ async def _answered(running: Running, outcome: Done, deadline: float) -> Respons
 async def _outcome(
     request: Request, running: Running, payment: dict[str, Any], origin: dict[str, Any], deadline: float
 ) -> Done | dict[str, object]:
+    stopwatch = Stopwatch()
     try:
         message = payment_from(payment)
         forced = forced_action(message, request.scope, running.test_accounts)
-        arrival = _arrival(call_of(request), payment, origin, running.pipeline.now_ms(), forced)
+        arrival = _arrival(call_of(request), payment, origin, running.pipeline.now_ms(), forced, stopwatch)
         check_live(message, arrival.received_at_ms)
         outcome = await running.decisions.decide(message, arrival, deadline)
     except REFUSALS as error:
+        if isinstance(error, InvalidMessage):
+            running.meters.count(PAYMENTS, "invalid")
         return refused(error)
     if isinstance(outcome, Conflict):
         return {"status": 409, "problem": problem(CONFLICT, outcome.reason)}
     return outcome
 
 
-def _arrival(call: Call, payment: dict[str, Any], origin: dict[str, Any], now_ms: int, forced: str | None) -> Arrival:
+def _arrival(
+    call: Call,
+    payment: dict[str, Any],
+    origin: dict[str, Any],
+    now_ms: int,
+    forced: str | None,
+    stopwatch: Stopwatch,
+) -> Arrival:
     if not origin:
-        return Arrival(now_ms, body_sha256(canonical_json(payment)), _origin(call), call.trace_id, forced)
+        body, context = body_sha256(canonical_json(payment)), call.traceparent
+        return Arrival(now_ms, body, _origin(call), call.trace_id, forced, context, stopwatch=stopwatch)
     came = validated(KafkaArrival, origin)
     if came.received_at_ms > now_ms + MINUTE_MS:
         raise InvalidFields(FieldError("received_at_ms", "is more than 60 s ahead of this service's clock"))
     place = {"kind": "kafka", **came.model_dump(include={"topic", "partition", "offset"})}
-    return Arrival(came.received_at_ms, came.body_sha256, place, uuid4().hex, forced)
+    # Its sender's trace, or one of its own: it has nothing to do with the others of the batch.
+    context = usable(came.traceparent)
+    trace_id = trace_id_of(context) if context else uuid4().hex
+    return Arrival(came.received_at_ms, came.body_sha256, place, trace_id, forced, context, stopwatch=stopwatch)

@@ -4,15 +4,15 @@ from pix.engines import kernel
 from pix.engines.events import NOTHING_CARRIED, entity_keys
 from pix.features import FEATURE_NAMES
 from pix.logged import SIDES
-from serving.outcomes import Judgement, Sighting
+from serving.outcomes import Done, Judgement, Sighting
 from serving.pipeline import DecisionPipeline
 from serving.reasons import explained
 
 DEGRADED = "degraded:store"
 
 
-def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
-    """The final bytes of a decision for which no state was read: its features of states are missing.
+def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> Done:
+    """A decision for which no state was read: its features of states are missing.
 
     Rules whose facts are missing do not hit, and the model is not asked: it learnt from payments with a past.
 
@@ -39,7 +39,7 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
         policy_version=policy.version,
     )
     keys = entity_keys(sighting.payment)
-    return pipeline.record(
+    record = pipeline.record(
         sighting,
         judgement,
         pipeline.now_ms(),
@@ -47,3 +47,4 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
         states={role: {"key": key, "read": None, "got": None} for role, key in keys.items()},
         carried={side: {"value": None, "read": None} for side in SIDES},
     )
+    return Done(record, None, judgement.facts(DEGRADED, {}, {}))

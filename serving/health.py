@@ -51,16 +51,16 @@ class Health:
             return Response(section(TYPES[path]).lstrip(), media_type="text/markdown")
         if path == "/livez":
             return _status("alive")
-        reason = self._why_not()
+        reason = why_not(getattr(self._app.state, "running", None))
         return _status("ready") if reason is None else _uncached(problem_response(NOT_READY, reason))
 
-    def _why_not(self) -> str | None:
-        """Why no payments are taken; None if they are."""
-        running: Running | None = getattr(self._app.state, "running", None)
-        if running is None:
-            return "the service is starting"
-        keeper = running.keeper
-        return keeper.problem or running.outage.reason if keeper is not None and not keeper.is_ready else None
+
+def why_not(running: Running | None) -> str | None:
+    """Why no payments are taken; None if they are."""
+    if running is None:
+        return "the service is starting"
+    keeper = running.keeper
+    return keeper.problem or running.outage.reason if keeper is not None and not keeper.is_ready else None
 
 
 def _status(status: str) -> Response:

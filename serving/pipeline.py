@@ -5,6 +5,7 @@ order commit, publish, answer is kept by ``serving.decision_routes``: what this 
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,6 @@ from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
     LIVE_NUMBERS,
-    AlreadyKnown,
     Committed,
     Fold,
     Message,
@@ -47,6 +47,7 @@ from serving.outcomes import (
 )
 from serving.policy import Policy
 from serving.reasons import explained
+from serving.stopwatch import COMMIT, ENSEMBLE, FEATURES, PARSE, POLICY, REASONS, RECORD, SNAPSHOT
 
 PUBLIC_FIELDS = (
     "end_to_end_id",
@@ -96,17 +97,23 @@ class DecisionPipeline:
         packed = pack(payment, entity_keys(payment))
         reference = reference_key(payment.tenant, payment.end_to_end_id)
         judgement: Judgement | None = None
+        races: Counter[str] = Counter()
+        arrival.stopwatch.lap(PARSE)
         for _ in range(MAX_RACES):
             snapshot = self.store.snapshot(record_id, [*packed.slots, reference])
+            arrival.stopwatch.lap(SNAPSHOT)
             if snapshot.record is not None:
                 return known_decision(snapshot, record_id, sighting.digest)
             if number := snapshot.states[reference].number:
                 return Conflict(IMPORTED if number < LIVE_NUMBERS else FORGOTTEN)
             desk = desk_of_this_thread()
             desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
-            if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
-                judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
-            done = self._commit(sighting, packed, desk, snapshot, judgement)
+            is_judged = judgement is not None and _still_holds(judgement, snapshot, packed.keys)
+            if judgement is not None:
+                races["payee" if is_judged else "payer"] += 1
+            if judgement is None or not is_judged:
+                judgement = self._judge(desk, packed.keys, snapshot, arrival)
+            done = self._commit(sighting, packed, desk, snapshot, judgement, races)
             if done is not None:
                 self.shadow(payment.tenant, payment.end_to_end_id, judgement.features)
                 return done
@@ -136,21 +143,25 @@ class DecisionPipeline:
             return Conflict(NOT_NEW)
         desk = desk_of_this_thread()
         desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
-        judgement = self._judge(desk, packed.keys, snapshot, arrival.forced)
+        judgement = self._judge(desk, packed.keys, snapshot, arrival)
         return canonical_json({**_public(sighting, judgement, self.now_ms(), judgement.mode), "dry_run": True})
 
-    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot, forced: str | None) -> Judgement:
+    def _judge(self, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot, arrival: Arrival) -> Judgement:
         vector, carried = desk.read()
         features = kernel.listed(vector)
+        arrival.stopwatch.lap(FEATURES)
         champion = self.champion()
         raw = champion.raw_score(vector) if champion else None
         probability = champion.probability(raw) if champion and raw is not None else None
+        arrival.stopwatch.lap(ENSEMBLE)
         facts = dict(zip(FEATURE_NAMES, features, strict=True))
         policy = self.policy()
         verdict = policy.judge(probability, facts)
-        if forced is not None:
-            verdict = verdict.forced(forced)
+        if arrival.forced is not None:
+            verdict = verdict.forced(arrival.forced)
+        arrival.stopwatch.lap(POLICY)
         told = explained(champion, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else []
+        arrival.stopwatch.lap(REASONS)
         return Judgement(
             generation=snapshot.generation,
             imports=snapshot.imports,
@@ -166,7 +177,13 @@ class DecisionPipeline:
         )
 
     def _commit(
-        self, sighting: Sighting, packed: Packed, desk: Desk, snapshot: Snapshot, judgement: Judgement
+        self,
+        sighting: Sighting,
+        packed: Packed,
+        desk: Desk,
+        snapshot: Snapshot,
+        judgement: Judgement,
+        races: Mapping[str, int],
     ) -> Done | None:
         now_ms, payment = self.now_ms(), sighting.payment
         blobs = desk.fold(judgement.carried, is_allowed=judgement.is_allowed)
@@ -177,15 +194,21 @@ class DecisionPipeline:
         record = self.record(
             sighting, judgement, now_ms, mode=judgement.mode, states=states, carried=_carried(judgement)
         )
-        message = Message(sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
+        arrival = sighting.arrival
+        message = Message(
+            sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms, arrival.traceparent
+        )
         reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
         written = [*folds.values(), Fold(key, 0, next_number(0, now_ms), reference.pack())]
+        arrival.stopwatch.lap(RECORD)
         result = self.store.commit(message, written, judgement.generation)
-        if isinstance(result, AlreadyKnown):
-            # Another worker decided the same id a moment ago; the next snapshot finds its record.
+        arrival.stopwatch.lap(COMMIT)
+        # AlreadyKnown: another worker decided the same id a moment ago; the next snapshot finds its record.
+        if not isinstance(result, Committed):
             return None
-        return Done(record, message) if isinstance(result, Committed) else None
+        gaps = {role: gap(judgement.read[role], folds[key].got) for role, key in packed.keys.items()}
+        return Done(record, message, judgement.facts(judgement.mode, gaps, races))
 
     def record(
         self,
@@ -353,6 +376,11 @@ def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: Mapping[str, st
     return judgement.generation == snapshot.generation and all(
         snapshot.states[key].number == judgement.read[role] for role, key in keys.items() if role not in PAYEE_SIDE
     )
+
+
+def gap(read: int, got: int) -> int:
+    """Folds of others between the state that was read and the fold that followed; 0 for a key's first live fold."""
+    return got - read - 1 if read >= LIVE_NUMBERS else 0
 
 
 def _carried(judgement: Judgement) -> dict[str, dict[str, object]]:

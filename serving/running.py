@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -12,8 +13,12 @@ from serving.champion import Models
 from serving.deciding import Decisions
 from serving.delivery import Delivery, Publisher
 from serving.keeper import StoreKeeper
+from serving.metrics import Meters
 from serving.outage import Outage
 from serving.pipeline import DecisionPipeline
+
+if TYPE_CHECKING:
+    from serving.tracing import Tracing
 
 DEFERRED = {"Sentinela-Delivery": "deferred"}
 CALL = "sentinela.call"
@@ -37,11 +42,13 @@ class Call:
         caller: Who asks.
         trace_id: W3C trace, 32 hex digits.
         request_id: The caller's own id of the request, or one made here.
+        traceparent: What belongs to the request, belongs to this; as the answer says.
     """
 
     caller: Caller
     trace_id: str
     request_id: str
+    traceparent: str = ""
 
 
 @dataclass(slots=True)
@@ -60,6 +67,8 @@ class Running:
         deadline_seconds: A request is answered within about so long.
         breakers: Around store and broker.
         outage: Whether payments are decided without the store now.
+        meters: Count for Prometheus.
+        tracing: Makes spans; None where that is off.
         delivery: The way from the outbox to Kafka.
         decisions: Decides under the deadline, whatever store and broker do.
     """
@@ -75,13 +84,23 @@ class Running:
     deadline_seconds: float = 2.0
     breakers: Breakers = field(default_factory=Breakers)
     outage: Outage = field(default_factory=Outage)
+    meters: Meters = field(default_factory=Meters.unread)
+    tracing: "Tracing | None" = None
     delivery: Delivery = field(init=False)
     decisions: Decisions = field(init=False)
 
     def __post_init__(self) -> None:
         """Put the parts together."""
-        self.delivery = Delivery(self.pipeline.store, self.publisher, self.breakers.broker)
-        self.decisions = Decisions(self.pipeline, self.delivery, self.breakers, self.outage, self.deadline_seconds)
+        self.delivery = Delivery(self.pipeline.store, self.publisher, self.breakers.broker, self.meters)
+        self.decisions = Decisions(
+            self.pipeline,
+            self.delivery,
+            self.breakers,
+            self.outage,
+            self.deadline_seconds,
+            self.meters,
+            self.tracing,
+        )
         self.decisions.require = self.require_store
 
     def require_store(self) -> None:

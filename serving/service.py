@@ -9,14 +9,16 @@ import gc
 import logging
 import os
 import socket
+import sys
 import time
 from importlib.metadata import version
 from itertools import count
+from typing import TYPE_CHECKING
 
 import bentoml
 
 from learning.signing import PUBLIC_KEY_FILE
-from pix import topics
+from pix import log_lines, topics
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.errors import StoreError
@@ -26,16 +28,20 @@ from serving.breakers import Breakers
 from serving.champion import ChampionKeeper, Models
 from serving.delivery import SWEPT_AT_ONCE
 from serving.health import Health
-from serving.http import create_app
+from serving.http import PREFIX, create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
-from serving.metrics import breaker_gauge
+from serving.metrics import DROPPED, REFUSED, Meters, forget_the_dead
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
 from serving.running import Running
 from serving.shadow import Shadow
 from serving.trial_accounts import TEST_ACCOUNTS
+from serving.vitals import take
+
+if TYPE_CHECKING:
+    from serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +50,8 @@ CHALLENGER_EVERY = 5
 SWEEP_SECONDS = 1.0
 LOOK_AT_STORE_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
-REFUSED = "sentinela_model_refused_total"
-DROPPED = "sentinela_shadow_dropped_total"
+POST_SECONDS = 1.0
+LOOK_AT_VITALS_EVERY = 5
 
 app = create_app()
 
@@ -60,20 +66,21 @@ def epoch_ms() -> int:
     workers=1,
     traffic={"timeout": 30, "max_concurrency": 512},
     logging={"access": {"enabled": False}},
+    # Their label is the raw path: every EndToEndId asked for, and whatever a stranger tries, would stay for ever.
+    metrics={"enabled": False},
 )
-@bentoml.asgi_app(app, path="/v1")
+@bentoml.asgi_app(app, path=PREFIX)
 class DecisionService:
     """Decides Pix payments; see ``serving.http`` for the routes and ``serving.health`` for the probes."""
 
     def __init__(self) -> None:
         settings = Settings()
+        log_lines.configure("serving", sys.stdout)
         ensure_keys(settings.secrets)
         policy = load_policy(settings.policy_file)
         self._settings = settings
         # Not before BentoML has set up its registry of metrics for several processes.
-        from prometheus_client import Counter
-
-        refused = Counter(REFUSED, "Models that must not be loaded, by alias and reason", ["alias", "reason"])
+        self._meters = meters = Meters()
 
         def keeper(alias: str) -> ChampionKeeper:
             return ChampionKeeper(
@@ -82,16 +89,15 @@ class DecisionService:
                 folder=settings.root / "serving" / "models",
                 public_key=settings.secrets / PUBLIC_KEY_FILE,
                 now_ms=epoch_ms,
-                refused=lambda reason: refused.labels(alias, reason).inc(),
+                refused=lambda reason: meters.mark(REFUSED, alias, reason),
                 alias=alias,
             )
 
         self._models = Models(keeper)
-        dropped = Counter(DROPPED, "Scores of the challenger that were not sent")
         self._shadow = Shadow(
             challenger=lambda: self._models.challenger,
             send=lambda key, value: self._publisher.send(topics.SHADOW, key, value),
-            dropped=dropped.inc,
+            dropped=lambda: meters.mark(DROPPED),
             now_ms=epoch_ms,
         )
         self._pipeline = DecisionPipeline(
@@ -110,10 +116,15 @@ class DecisionService:
         """Connect, take the champion from disk or look for one, then keep looking and sweeping."""
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
         api_key = (self._settings.secrets / "api-key").read_text().strip()
-        breakers = Breakers(breaker_gauge())
-        deadline = self._settings.decision_deadline_seconds
         running = Running(
-            self._pipeline, publisher, api_key, models=self._models, deadline_seconds=deadline, breakers=breakers
+            self._pipeline,
+            publisher,
+            api_key,
+            models=self._models,
+            deadline_seconds=self._settings.decision_deadline_seconds,
+            breakers=Breakers(self._meters.breaker),
+            meters=self._meters,
+            tracing=self._tracing(),
         )
         if self._settings.offers_test_accounts:
             running.test_accounts = TEST_ACCOUNTS
@@ -124,6 +135,7 @@ class DecisionService:
             asyncio.create_task(self._keep_models()),
             asyncio.create_task(self._keep_sweeping(running)),
             asyncio.create_task(self._keep_store(running.keeper)),
+            asyncio.create_task(self._keep_metrics(running)),
         ]
         self._publisher = publisher
         gc.collect()
@@ -137,7 +149,18 @@ class DecisionService:
             task.cancel()
         await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self._publisher.close)
+        self._meters.post()
+        running: Running | None = getattr(app.state, "running", None)
+        if running is not None and running.tracing is not None:
+            await asyncio.to_thread(running.tracing.close)
         self._pipeline.store.close()
+
+    def _tracing(self) -> "Tracing | None":
+        if not self._settings.otlp_endpoint:
+            return None
+        from serving.tracing import towards
+
+        return towards(self._settings.otlp_endpoint, self._settings.trace_share, self._pipeline.build)
 
     def _keeper(self, running: Running) -> StoreKeeper:
         loop = asyncio.get_running_loop()
@@ -172,6 +195,17 @@ class DecisionService:
         for turn in count():
             await asyncio.to_thread(self._models.refresh, with_challenger=turn % CHALLENGER_EVERY == 0)
             await asyncio.sleep(LOOK_FOR_CHAMPION_SECONDS)
+
+    async def _keep_metrics(self, running: Running) -> None:
+        for turn in count():
+            try:
+                if turn % LOOK_AT_VITALS_EVERY == 0:
+                    await asyncio.to_thread(forget_the_dead)
+                await asyncio.to_thread(take, running, epoch_ms())
+                self._meters.post()
+            except Exception:
+                log.exception("metrics could not be brought up to date; trying again")
+            await asyncio.sleep(POST_SECONDS)
 
     async def _keep_sweeping(self, running: Running) -> None:
         while True:

@@ -10,7 +10,7 @@ milliseconds, later ones add one, so numbers never repeat and never fall.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from pix.contracts import DAY_MS
@@ -20,6 +20,8 @@ LIVE_NUMBERS = 10**12
 """Numbers from here on belong to live folds (epoch milliseconds passed it in 2001)."""
 
 GENERATION_KEY = "generation"
+LOOKED_AT = 10_000
+"""More messages of an outbox are not read to tell how old it is."""
 RECORD_LIFE_MS = 8 * DAY_MS
 """How long a record answers for its id."""
 
@@ -77,6 +79,7 @@ class Message:
         key: Kafka key.
         value: The record's final bytes.
         committed_at_ms: Epoch milliseconds.
+        traceparent: W3C context of the request, for its header in Kafka; the outbox does not keep it.
     """
 
     record_id: str
@@ -84,6 +87,19 @@ class Message:
     key: str
     value: bytes
     committed_at_ms: int
+    traceparent: str = field(default="", compare=False)
+
+
+class Waiting(NamedTuple):
+    """What the outbox holds.
+
+    Attributes:
+        messages: How many wait to be published.
+        oldest_ms: When the oldest was committed, epoch milliseconds, of the first ``LOOKED_AT``; None if none waits.
+    """
+
+    messages: int
+    oldest_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,9 @@ class Store(Protocol):
 
     def unpublished(self, committed_before_ms: int, limit: int) -> list[Message]:
         """Messages still in the outbox that were committed before a time, oldest ids first."""
+
+    def waiting(self) -> Waiting:
+        """How much is in the outbox, and how old it is."""
 
     def force_to_disk(self) -> None:
         """Return when everything committed so far would survive a power loss of this store; from any thread."""
