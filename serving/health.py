@@ -1,14 +1,18 @@
 """What the service answers outside the API's version: probes, addresses of problem types, the way to the documents.
 
 ``/livez`` answers as long as the process does. ``/readyz`` says whether payments are taken, and if not, why.
+``/metrics`` is Prometheus' text of all workers: BentoML's own would count by raw paths as well.
 ``/problems/conflict`` says what that type means, because a problem's type is an address.
 """
+
+import asyncio
 
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pix.contracts import canonical_json
+from serving.metrics import TEXT, exposition
 from serving.problem_page import section
 from serving.problems import METHOD, NOT_READY, PROBLEM_TYPES, problem_response
 from serving.running import Running
@@ -17,7 +21,8 @@ READ = ("GET", "HEAD")
 # BentoML's own page and document describe none of the API's routes, and its page asks the internet.
 MOVED = {"/": "/v1/docs", "/docs.json": "/v1/openapi.json"}
 TYPES = {kind.address: kind for kind in PROBLEM_TYPES}
-PATHS = frozenset({"/livez", "/readyz", *MOVED, *TYPES})
+METRICS = "/metrics"
+PATHS = frozenset({"/livez", "/readyz", METRICS, *MOVED, *TYPES})
 
 
 class Health:
@@ -37,6 +42,9 @@ class Health:
         """Answer a probe, pass everything else on."""
         if scope["type"] != "http" or scope["path"] not in PATHS:
             await self._inner(scope, receive, send)
+        elif scope["path"] == METRICS and scope["method"] in READ:
+            text = await asyncio.to_thread(exposition)
+            await _uncached(Response(text, headers={"Content-Type": TEXT}))(scope, receive, send)
         else:
             await self._answer(scope["path"], scope["method"])(scope, receive, send)
 

@@ -7,10 +7,12 @@ features do. Labels are names from small closed lists (routes, stages, versions)
 BentoML says where several processes write their metrics after it imported the service, hence the late imports.
 """
 
+import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from serving.breakers import STATES
@@ -151,6 +153,9 @@ CATALOGUE = (
     *(GENERATION, READY, OUTAGE, BREAKER, MODEL, POLICY_VERSION, REFUSED, DROPPED),
 )
 NO_MODEL = "none"
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""Where BentoML tells the client that the workers write their values, each into files of its own."""
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Distribution:
@@ -298,14 +303,23 @@ class Meters:
         return made
 
 
+def exposition() -> bytes:
+    """Prometheus' text of all workers of this service; reads their files, so it belongs into a thread."""
+    from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    if not os.environ.get(SHARED):
+        return generate_latest(REGISTRY)
+    together = CollectorRegistry()
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    return generate_latest(together)
+
+
 def forget_the_dead() -> None:
     """Take gauges of workers out that died without a word; their counts stay."""
-    import os
-    from pathlib import Path
-
     from prometheus_client import multiprocess
 
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    folder = os.environ.get(SHARED)
     for path in Path(folder).glob("gauge_live*.db") if folder else ():
         pid = path.stem.rpartition("_")[2]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 from api_by_hand import HandBroker, opened
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from traffic import NOW_MS, Clock, StubbornModel, account, arrival, body, message, pipeline
 
 from pix.store.errors import StoreAway
 from pix.store.interface import CommitResult, Fold, Message, Snapshot
 from pix.store.memory import MemoryStore
 from serving.breakers import SILENCES, Breakers
+from serving.health import Health
 from serving.http import NO_ROUTE, PREFIX, ROUTES, create_app
 from serving.metrics import CATALOGUE, FAST, KAFKA_SECONDS, MODEL, REFUSED, STAGE_SECONDS, Meters, forget_the_dead
 from serving.outcomes import Done
@@ -248,16 +251,21 @@ def test_workers_add_up_and_the_dead_leave_only_their_counts(tmp_path: Path, mon
             worker.wait()
 
 
-def _together() -> dict[str, float | None]:
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)
-    value = registry.get_sample_value
+def _together() -> dict[str, float]:
+    """As ``/metrics`` shows it."""
+    answer = TestClient(Health(Starlette(), Starlette())).get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    shown = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in text_string_to_metric_families(answer.text)
+        for sample in metric.samples
+    }
     return {
-        "requests": value("sentinela_request_seconds_count", {"route": "GET /v1/model"}),
-        "refused": value(REFUSED.name, {"alias": "champion", "reason": "tampered"}),
-        "ready": value("sentinela_ready"),
-        "under_way": value("sentinela_requests_under_way"),
-        "outbox": value("sentinela_outbox_messages"),
+        "requests": shown["sentinela_request_seconds_count", "GET /v1/model"],
+        "refused": shown[REFUSED.name, "champion", "tampered"],
+        "ready": shown["sentinela_ready",],
+        "under_way": shown["sentinela_requests_under_way",],
+        "outbox": shown["sentinela_outbox_messages",],
     }
 
 
