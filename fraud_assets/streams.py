@@ -6,6 +6,7 @@ observations. This module is a process root: each stream builds its own ``Settin
 """
 
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from fraud_streaming.lifetime import LIFETIME, Stop
-from pix import topics
+from pix import log_lines, topics
 from pix.locks import LockHeld, hold, holder, release
 from pix.settings import Settings
 
@@ -283,6 +284,7 @@ def stream_job(stream: Stream) -> dg.JobDefinition:
     @dg.op(name=f"{stream.name}_loop", description=stream.text)
     def loop(context: dg.OpExecutionContext) -> None:
         settings = Settings()
+        log_lines.configure(stream.name, sys.stderr)
         lock = settings.locks / stream.name
         try:
             hold(lock)

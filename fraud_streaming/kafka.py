@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from fraud_streaming.lifetime import Stop
 from pix import topics
 from pix.deadletter import DeadLetter, Origin
+from pix.tracecontext import HEADER, usable
 
 CONNECT_SECONDS = 20.0
 # A message that arrives alone waits this long for company.
@@ -49,11 +50,13 @@ class Taken:
         origin: Where it stands.
         received_at_ms: Kafka's timestamp, epoch milliseconds.
         value: Its bytes; None for a tombstone.
+        traceparent: W3C context that its sender gave it in a header; empty without a usable one.
     """
 
     origin: Origin
     received_at_ms: int
     value: bytes | None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Group:
         # Kind 0 means that neither sender nor broker stamped it.
         received = timestamp if kind else time.time_ns() // 1_000_000
         value = message.value()
-        return Taken(origin, received, value.encode() if isinstance(value, str) else value)
+        return Taken(origin, received, value.encode() if isinstance(value, str) else value, _context(message))
 
     def commit(self, offsets: Mapping[int, int]) -> bool:
         """Commit synchronously; False when Kafka did not confirm, then the next commit covers it."""
@@ -174,6 +177,12 @@ class Group:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+
+def _context(message: Message) -> str:
+    found = next((value for name, value in reversed(message.headers() or []) if name == HEADER), None)
+    # Senders write what they like; bytes that are no text are no context.
+    return usable(found.decode("ascii", "replace") if isinstance(found, bytes) else found)
 
 
 class DeadLetters:

@@ -10,6 +10,7 @@ became known; one that its source knows a little ahead of its arrival is held un
 label folds once. No Spark and no Dagster here.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ from pix import topics
 from pix.contracts import InvalidMessage, check_label_live, parse_label
 from pix.deadletter import Origin
 from pix.tokens import Keyring
+
+log = logging.getLogger(__name__)
 
 GROUP = "sentinela-labels"
 PATH = "/v1/labels:fold"
@@ -281,6 +284,7 @@ class Labels:
     def _on_retry(self, problem: str) -> None:
         self.stats.retries += 1
         self.stats.problem = problem
+        log.warning("the service is asked again: %s", problem)
         if self._cadence.due():
             self._tell()
 
@@ -306,6 +310,7 @@ def request_body(labels: Sequence[Label], numbers: Sequence[int]) -> bytes:
         + (label.taken.value or b"")
         + b',"received_at_ms":'
         + str(label.taken.received_at_ms).encode()
+        + (b',"traceparent":"' + label.taken.traceparent.encode() + b'"' if label.taken.traceparent else b"")
         + b"}"
         for label in (labels[number] for number in numbers)
     ]

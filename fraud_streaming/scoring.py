@@ -4,6 +4,7 @@ Offsets are committed after the service acknowledged the decision or the broker 
 letter. A redelivered payment gets the decision it already has. No Spark and no Dagster here.
 """
 
+import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ from fraud_streaming.service import Answer, ServiceClient
 from pix import topics
 from pix.contracts import InvalidMessage, canonical_json, parse_payment
 from pix.tokens import Keyring, body_sha256
+from pix.tracecontext import HEADER
+
+log = logging.getLogger(__name__)
 
 GROUP = "sentinela-scoring"
 PATH = "/v1/decisions:batch"
@@ -180,6 +184,7 @@ class Scoring:
     def _on_retry(self, problem: str) -> None:
         self.stats.retries += 1
         self.stats.problem = problem
+        log.warning("the service is asked again: %s", problem)
         self._tell_if_due()
 
     def _tell_if_due(self) -> None:
@@ -235,6 +240,7 @@ def request_body(payments: Sequence[Valid], numbers: Sequence[int]) -> bytes:
     raw = [taken.value or b"" for taken in chosen]
     origins = [
         {**asdict(taken.origin), "received_at_ms": taken.received_at_ms, "body_sha256": body_sha256(body)}
+        | ({HEADER: taken.traceparent} if taken.traceparent else {})
         for taken, body in zip(chosen, raw, strict=True)
     ]
     return b'{"payments":[' + b",".join(raw) + b'],"origins":' + canonical_json(origins) + b"}"

@@ -80,6 +80,13 @@ class Settings(BaseSettings):
         True, description="Accounts that force an action (docs/api.md); only where no part is somebody else's."
     )
 
+    otlp_endpoint: str = Field(
+        "", description="Where spans go, OTLP over HTTP, such as http://host:4318/v1/traces; empty: no tracing."
+    )
+    trace_share: float = Field(
+        0.01, ge=0, le=1, description="Share of traces that are kept, of those that begin in the service."
+    )
+
     dagster_port: int = Field(3070, description="Port of the Dagster webserver.")
     dagster_code_port: int = Field(4266, description="Port of the Dagster code server.")
 

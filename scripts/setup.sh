@@ -48,17 +48,19 @@ find_python() {
 }
 
 updated=
-apt_install() {
-    local as=()
+apt_update() {
+    as=()
     [ "$(id -u)" = 0 ] || as=(sudo -n)
     if ! command -v apt-get >/dev/null || { [ ${#as[@]} -gt 0 ] && ! sudo -n true 2>/dev/null; }; then
         return 1
     fi
     say "installing $*"
-    if [ -z "$updated" ]; then
-        "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || return 1
-        updated=yes
-    fi
+    [ -n "$updated" ] || "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || return 1
+    updated=yes
+}
+
+apt_install() {
+    apt_update "$@" || return 1
     "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
@@ -80,6 +82,19 @@ need_maven() {
     command -v mvn >/dev/null && return
     apt_install maven && command -v mvn >/dev/null ||
         give_up "Maven is missing; type: sudo apt-get update && sudo apt-get install -y maven"
+}
+
+# Only the tests of the alert rules need it. Unpacked, because Debian's package would start a server.
+need_promtool() {
+    { command -v promtool >/dev/null || [ -x .venv/bin/promtool ]; } && return
+    local folder=.venv/.promtool
+    rm -rf "$folder" && mkdir "$folder"
+    apt_update promtool && (
+        cd "$folder" && apt-get download -qq prometheus >/dev/null 2>&1 &&
+            dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+    ) && mv "$folder/usr/bin/promtool" .venv/bin/promtool ||
+        say "promtool is missing, and tests/monitoring needs it; type: sudo apt-get install -y prometheus"
+    rm -rf "$folder"
 }
 
 make_venv() {
@@ -149,6 +164,7 @@ need_maven
 make_venv
 need_uv
 python_packages
+need_promtool
 kernel
 mkdir -p .jars
 jars spark

@@ -16,6 +16,8 @@ from pix.contracts import MAX_BODY_BYTES, FieldError, InvalidFields
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
 BODY_SECONDS = 10.0
+BODY_BYTES = "sentinela.body_bytes"
+"""Where the request's scope has the size of what was read."""
 
 
 class Refusal(Exception):
@@ -54,9 +56,11 @@ async def body_of(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
         raise BodyTooLarge(f"the body is larger than {max_bytes} bytes")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read(request, max_bytes)
+            raw = await _read(request, max_bytes)
     except TimeoutError:
         raise BodyTooSlow(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+    request.scope[BODY_BYTES] = len(raw)
+    return raw
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -88,12 +88,14 @@ class Call:
         caller: Who asks.
         trace_id: W3C trace, 32 hex digits.
         request_id: The caller's own id of the request, or one made here.
+        traceparent: What belongs to the request, belongs to this; as the answer says.
         charge: Told what the request costs beyond what every request does.
     """
 
     caller: Caller
     trace_id: str
     request_id: str
+    traceparent: str = ""
     charge: Callable[[int], None] = lambda _: None
 
 

@@ -9,7 +9,8 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pybreaker
 import stamina
@@ -21,9 +22,23 @@ from pix.store.interface import Message
 from serving.breakers import Breakers
 from serving.degraded import decide_by_rules
 from serving.delivery import Delivery
+from serving.metrics import PAYMENTS, STAGE_SECONDS, Meters
 from serving.outage import Outage
-from serving.outcomes import Arrival, Conflict, Done, FoldedBefore, Sighting, UnknownPayment, decision_id
+from serving.outcomes import (
+    Arrival,
+    Conflict,
+    Done,
+    FoldedBefore,
+    Sighting,
+    TooManyRaces,
+    UnknownPayment,
+    decision_id,
+)
 from serving.pipeline import OTHER_BODY, DecisionPipeline, parse_record
+from serving.stopwatch import PUBLISH, RETRY
+
+if TYPE_CHECKING:
+    from serving.tracing import Tracing
 
 TRIES = 2
 REMEMBERED = 5_000
@@ -44,6 +59,8 @@ class Decisions:
         breakers: Breakers,
         outage: Outage,
         deadline_seconds: float,
+        meters: Meters,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """Begin.
 
@@ -53,6 +70,8 @@ class Decisions:
             breakers: Of this process.
             outage: Of this process.
             deadline_seconds: A request is answered within about so long.
+            meters: Count decisions.
+            tracing: Makes spans of them; None where that is off.
         """
         self.require: Callable[[], None] = lambda: None
         """Raises StoreLoading while the store cannot be used."""
@@ -61,6 +80,8 @@ class Decisions:
         self._breaker = breakers.store
         self._outage = outage
         self._deadline_seconds = deadline_seconds
+        self._meters = meters
+        self._tracing = tracing
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._doubtful: OrderedDict[str, None] = OrderedDict()
         self._unsettled: OrderedDict[str, None] = OrderedDict()
@@ -81,6 +102,33 @@ class Decisions:
             StoreError: It cannot be decided now, or whether it was is not known; the same payment may be sent again.
             TooManyRaces: The commit lost its race too often.
         """
+        if self._tracing is None:
+            return await self._counted(message, arrival, deadline)
+        span = self._tracing.begin("decide", arrival.traceparent, arrival.trace_id, arrival.stopwatch.began_ns)
+        outcome: Done | Conflict | None = None
+        try:
+            inside = replace(arrival, traceparent=self._tracing.inside(span))
+            outcome = await self._counted(message, inside, deadline)
+            return outcome
+        finally:
+            facts = outcome.facts if isinstance(outcome, Done) else None
+            self._tracing.decided(span, arrival.stopwatch, facts)
+
+    async def _counted(self, message: PaymentMessage, arrival: Arrival, deadline: float) -> Done | Conflict:
+        try:
+            outcome = await self._decided(message, arrival, deadline)
+        except (StoreError, TooManyRaces):
+            self._meters.count(PAYMENTS, "unavailable")
+            raise
+        if isinstance(outcome, Conflict):
+            self._meters.count(PAYMENTS, "conflict")
+        elif outcome.facts is None:
+            self._meters.count(PAYMENTS, "repeated")
+        else:
+            self._meters.decided(outcome.facts, arrival.stopwatch)
+        return outcome
+
+    async def _decided(self, message: PaymentMessage, arrival: Arrival, deadline: float) -> Done | Conflict:
         if self._outage.is_leaving:
             await self._until_left(deadline)
         # A degraded decision that Kafka did not acknowledge may be there all the same: it stays the decision.
@@ -111,7 +159,15 @@ class Decisions:
     async def deliver(self, outcomes: Sequence[Done], deadline: float) -> bool:
         """Bring committed records to Kafka; see ``Delivery.deliver``."""
         messages = [outcome.message for outcome in outcomes if outcome.message is not None]
-        return await self._delivery.deliver(messages, max(deadline - time.monotonic(), LAST_TRY_SECONDS))
+        if not messages:
+            return True
+        began_ns = time.perf_counter_ns()
+        try:
+            return await self._delivery.deliver(messages, max(deadline - time.monotonic(), LAST_TRY_SECONDS))
+        finally:
+            self._meters.observe(STAGE_SECONDS, (time.perf_counter_ns() - began_ns) * 1e-9, PUBLISH)
+            if self._tracing is not None:
+                self._tracing.published([message.traceparent for message in messages], began_ns)
 
     def _asked(self, message: PaymentMessage, arrival: Arrival) -> Done | Conflict:
         try:
@@ -136,6 +192,7 @@ class Decisions:
         try:
             async for attempt in stamina.retry_context(is_worth_it, attempts=None, timeout=left, **waits):
                 with attempt:
+                    arrival.stopwatch.lap(RETRY)
                     # Whether it was committed matters more than a breaker: it is asked past that, in a thread.
                     if is_unknown:
                         done = await asyncio.to_thread(self._pipeline.decide, message, arrival)
@@ -158,22 +215,23 @@ class Decisions:
         if sighting.record_id in self._doubtful:
             raise OutcomeUnknown(_unknown(sighting))
         record = self._recent.get(sighting.record_id)
-        if record is not None and parse_record(record)["payment_digest"] != sighting.digest:
+        done = Done(record, None) if record is not None else None
+        if done is not None and parse_record(done.record)["payment_digest"] != sighting.digest:
             return Conflict(OTHER_BODY)
         with self._outage.deciding():
             if self._outage.is_leaving:
                 # Whoever leaves it may have looked for decisions under way before this one was.
                 raise StoreLoading(BEING_LEFT)
-            if record is None:
-                record = decide_by_rules(self._pipeline, sighting)
-                _remember(self._recent, sighting.record_id, record)
-            key = sighting.payment.payer_account
-            message = Message(sighting.record_id, topics.DECISIONS, key, record, self._pipeline.now_ms())
+            if done is None:
+                done = decide_by_rules(self._pipeline, sighting)
+                _remember(self._recent, sighting.record_id, done.record)
+            key, context = sighting.payment.payer_account, sighting.arrival.traceparent
+            message = Message(sighting.record_id, topics.DECISIONS, key, done.record, self._pipeline.now_ms(), context)
             if not await self._delivery.publish([message], max(deadline - time.monotonic(), LAST_TRY_SECONDS)):
                 _remember(self._unsettled, sighting.record_id, None)
                 raise StoreAway(f"neither the online store nor Kafka answers: {self._outage.reason}")
         self._unsettled.pop(sighting.record_id, None)
-        return Done(record, None)
+        return done
 
     def _kept(self, message: PaymentMessage, outcome: Done | Conflict) -> Done | Conflict:
         """Remember this worker's own decisions: what it can know while the store is away."""

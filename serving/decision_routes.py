@@ -10,6 +10,7 @@ from starlette.responses import Response
 from pix.contracts import (
     FieldError,
     InvalidFields,
+    InvalidMessage,
     PaymentMessage,
     canonical_json,
     check_live,
@@ -19,6 +20,7 @@ from pix.contracts import (
 )
 from pix.contracts.fields import MINUTE_MS, validated
 from pix.tokens import body_sha256
+from pix.tracecontext import trace_id_of, usable
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.callers import ADMIN, Call, call_of, require_scope, require_tenant, rest_origin
 from serving.identity import named_decision
@@ -26,6 +28,7 @@ from serving.items import REFUSALS, refused
 from serving.limits import FAILED_LOOKUP
 from serving.lookups import recorded
 from serving.messages import KafkaArrival
+from serving.metrics import PAYMENTS
 from serving.outcomes import Arrival, Conflict, Done
 from serving.pipeline import answer, public_part
 from serving.problems import (
@@ -35,6 +38,7 @@ from serving.problems import (
     problem_response,
 )
 from serving.running import DEFERRED, Running, running_of
+from serving.stopwatch import Stopwatch
 from serving.trial_accounts import forced_action
 
 YIELD_EVERY = 16
@@ -46,7 +50,11 @@ async def decide(request: Request) -> Response:
     running = running_of(request)
     raw = await body_of(request)
     deadline = running.decisions.deadline()
-    message, arrival = _received(request, running, raw)
+    try:
+        message, arrival = _received(request, running, raw)
+    except InvalidMessage:
+        running.meters.count(PAYMENTS, "invalid")
+        raise
     outcome = await running.decisions.decide(message, arrival, deadline)
     if isinstance(outcome, Conflict):
         call_of(request).charge(FAILED_LOOKUP - 1)
@@ -112,13 +120,17 @@ async def decide_batch(request: Request) -> Response:
 
 
 def _received(request: Request, running: Running, raw: bytes) -> tuple[PaymentMessage, Arrival]:
+    stopwatch = Stopwatch()
     message = parse_payment(raw)
     call = call_of(request)
     require_tenant(call.caller, message.tenant)
     now_ms = running.pipeline.now_ms()
     check_live(message, now_ms)
     forced = forced_action(message, request.scope, running.test_accounts)
-    return message, Arrival(now_ms, body_sha256(raw), rest_origin(call.caller), call.trace_id, forced)
+    origin = rest_origin(call.caller)
+    return message, Arrival(
+        now_ms, body_sha256(raw), origin, call.trace_id, forced, call.traceparent, stopwatch=stopwatch
+    )
 
 
 async def _answered(running: Running, outcome: Done, deadline: float) -> Response:
@@ -129,14 +141,17 @@ async def _answered(running: Running, outcome: Done, deadline: float) -> Respons
 async def _outcome(
     request: Request, running: Running, payment: dict[str, Any], origin: dict[str, Any], deadline: float
 ) -> Done | dict[str, object]:
+    stopwatch = Stopwatch()
     try:
         message = payment_from(payment)
         require_tenant(call_of(request).caller, message.tenant)
         forced = forced_action(message, request.scope, running.test_accounts)
-        arrival = _arrival(call_of(request), payment, origin, running.pipeline.now_ms(), forced)
+        arrival = _arrival(call_of(request), payment, origin, running.pipeline.now_ms(), forced, stopwatch)
         check_live(message, arrival.received_at_ms)
         outcome = await running.decisions.decide(message, arrival, deadline)
     except REFUSALS as error:
+        if isinstance(error, InvalidMessage):
+            running.meters.count(PAYMENTS, "invalid")
         return refused(error)
     if isinstance(outcome, Conflict):
         call_of(request).charge(FAILED_LOOKUP - 1)
@@ -144,11 +159,22 @@ async def _outcome(
     return outcome
 
 
-def _arrival(call: Call, payment: dict[str, Any], origin: dict[str, Any], now_ms: int, forced: str | None) -> Arrival:
+def _arrival(
+    call: Call,
+    payment: dict[str, Any],
+    origin: dict[str, Any],
+    now_ms: int,
+    forced: str | None,
+    stopwatch: Stopwatch,
+) -> Arrival:
     if not origin:
-        return Arrival(now_ms, body_sha256(canonical_json(payment)), rest_origin(call.caller), call.trace_id, forced)
+        body, origin = body_sha256(canonical_json(payment)), rest_origin(call.caller)
+        return Arrival(now_ms, body, origin, call.trace_id, forced, call.traceparent, stopwatch=stopwatch)
     came = validated(KafkaArrival, origin)
     if came.received_at_ms > now_ms + MINUTE_MS:
         raise InvalidFields(FieldError("received_at_ms", "is more than 60 s ahead of this service's clock"))
     place = {"kind": "kafka", **came.model_dump(include={"topic", "partition", "offset"})}
-    return Arrival(came.received_at_ms, came.body_sha256, place, uuid4().hex, forced)
+    # Its sender's trace, or one of its own: it has nothing to do with the others of the batch.
+    context = usable(came.traceparent)
+    trace_id = trace_id_of(context) if context else uuid4().hex
+    return Arrival(came.received_at_ms, came.body_sha256, place, trace_id, forced, context, stopwatch=stopwatch)

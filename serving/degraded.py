@@ -3,7 +3,7 @@
 from pix.engines import kernel
 from pix.engines.events import NOTHING_CARRIED, entity_keys
 from pix.logged import SIDES
-from serving.outcomes import Judgement, Sighting
+from serving.outcomes import Done, Judgement, Sighting
 from serving.pipeline import DecisionPipeline
 from serving.policy import Case
 from serving.reasons import explained
@@ -11,8 +11,8 @@ from serving.reasons import explained
 DEGRADED = "degraded:store"
 
 
-def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
-    """The final bytes of a decision for which no state was read: its features of states are missing.
+def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> Done:
+    """A decision for which no state was read: its features of states are missing.
 
     Rules whose facts are missing do not hit, and the model is not asked: it learnt from payments with a past.
 
@@ -38,10 +38,11 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> bytes:
         decided_at_ms=decided_at_ms,
     )
     keys = entity_keys(sighting.payment)
-    return pipeline.record(
+    record = pipeline.record(
         sighting,
         judgement,
         mode=DEGRADED,
         states={role: {"key": key, "read": None, "got": None} for role, key in keys.items()},
         carried={side: {"value": None, "read": None} for side in SIDES},
     )
+    return Done(record, None, judgement.facts(DEGRADED, {}, {}))

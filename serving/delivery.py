@@ -14,6 +14,7 @@ import pybreaker
 from pix.store.errors import StoreError
 from pix.store.interface import Message, Store
 from serving.breakers import NotDelivered
+from serving.metrics import DEFERRED, KAFKA_SECONDS, UNACKNOWLEDGED, Meters
 
 KAFKAS_SHARE = 0.75
 SWEEP_SECONDS = 2.0
@@ -32,17 +33,19 @@ class Publisher(Protocol):
 class Delivery:
     """One process's way from the outbox to Kafka."""
 
-    def __init__(self, store: Store, publisher: Publisher, breaker: pybreaker.CircuitBreaker) -> None:
+    def __init__(self, store: Store, publisher: Publisher, breaker: pybreaker.CircuitBreaker, meters: Meters) -> None:
         """Begin.
 
         Args:
             store: Has the outbox.
             publisher: The producer.
             breaker: Opens when Kafka is silent, so that nobody waits for it.
+            meters: Count what Kafka took, when, and what it did not.
         """
         self._store = store
         self._publisher = publisher
         self._breaker = breaker
+        self._meters = meters
         self._is_trying = False
         self._next_sync: asyncio.Task[None] | None = None
         self._syncing = asyncio.Lock()
@@ -67,12 +70,14 @@ class Delivery:
         # What stays in the outbox although it was published is published again by a sweep.
         with suppress(StoreError):
             self._store.published(sent)
-        if len(sent) == len({message.record_id for message in messages}):
+        waiting = {message.record_id for message in messages}.difference(sent)
+        if not waiting:
             return True
         try:
             await asyncio.wait_for(self.force_to_disk(), max(give_up_at - time.monotonic(), 0.0))
         except TimeoutError as late:
             raise StoreError("neither Kafka nor the disk took the record in time; send the same again") from late
+        self._meters.count(DEFERRED, by=len(waiting))
         return False
 
     async def publish(self, messages: Sequence[Message], seconds: float) -> list[str]:
@@ -90,8 +95,14 @@ class Delivery:
 
     async def _published(self, messages: Sequence[Message], seconds: float) -> list[str]:
         sent: list[str] = []
+        began = time.perf_counter()
         with suppress(pybreaker.CircuitBreakerError, NotDelivered), self._breaker.calling():
             sent = await self._publisher.publish(messages, seconds)
+            lacking = {message.record_id for message in messages}.difference(sent)
+            if lacking:
+                self._meters.count(UNACKNOWLEDGED, by=len(lacking))
+            else:
+                self._meters.observe(KAFKA_SECONDS, time.perf_counter() - began)
             if messages and not sent:
                 raise NotDelivered(f"Kafka acknowledged none of {len(messages)} records within {seconds:.1f} s")
         return sent

@@ -1,14 +1,18 @@
 """What the service answers outside the API's version: probes, addresses of problem types, the way to the documents.
 
 ``/livez`` answers as long as the process does. ``/readyz`` says whether payments are taken, and if not, why.
+``/metrics`` is Prometheus' text of all workers: BentoML's own would count by raw paths as well.
 ``/problems/conflict`` says what that type means, because a problem's type is an address.
 """
+
+import asyncio
 
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pix.contracts import canonical_json
+from serving.metrics import TEXT, exposition
 from serving.problem_page import section
 from serving.problems import METHOD, NO_SUCH_ROUTE, NOT_READY, PROBLEM_TYPES, problem_response
 from serving.running import Running
@@ -17,8 +21,9 @@ READ = ("GET", "HEAD")
 # BentoML's own page and documents describe none of the API's routes, and its page asks the internet.
 MOVED = {"/": "/v1/docs", "/docs.json": "/v1/openapi.json"}
 TYPES = {kind.address: kind for kind in PROBLEM_TYPES}
-PATHS = frozenset({"/livez", "/readyz", *MOVED, *TYPES})
-BEHIND = ("/v1/", "/metrics")
+METRICS = "/metrics"
+PATHS = frozenset({"/livez", "/readyz", METRICS, *MOVED, *TYPES})
+BEHIND = "/v1/"
 """What BentoML is asked for; all else that it would answer tells strangers what runs here."""
 
 
@@ -39,6 +44,9 @@ class Health:
         """Answer a probe, pass everything else on."""
         if scope["type"] != "http" or scope["path"].startswith(BEHIND):
             await self._inner(scope, receive, send)
+        elif scope["path"] == METRICS and scope["method"] in READ:
+            text = await asyncio.to_thread(exposition)
+            await _uncached(Response(text, headers={"Content-Type": TEXT}))(scope, receive, send)
         elif scope["path"] in PATHS:
             await self._answer(scope["path"], scope["method"])(scope, receive, send)
         else:
@@ -56,16 +64,16 @@ class Health:
             return Response(section(TYPES[path]).lstrip(), media_type="text/markdown")
         if path == "/livez":
             return _status("alive")
-        reason = self._why_not()
+        reason = why_not(getattr(self._app.state, "running", None))
         return _status("ready") if reason is None else _uncached(problem_response(NOT_READY, reason))
 
-    def _why_not(self) -> str | None:
-        """Why no payments are taken; None if they are."""
-        running: Running | None = getattr(self._app.state, "running", None)
-        if running is None:
-            return "the service is starting"
-        keeper = running.keeper
-        return keeper.problem or running.outage.reason if keeper is not None and not keeper.is_ready else None
+
+def why_not(running: Running | None) -> str | None:
+    """Why no payments are taken; None if they are."""
+    if running is None:
+        return "the service is starting"
+    keeper = running.keeper
+    return keeper.problem or running.outage.reason if keeper is not None and not keeper.is_ready else None
 
 
 def _status(status: str) -> Response:

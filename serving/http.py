@@ -1,4 +1,4 @@
-"""The API as an ASGI application, mounted under ``/v1``: its routes, and what each refusal becomes."""
+"""The API as an ASGI application, mounted under ``PREFIX``: its routes, and what each refusal becomes."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -60,6 +60,10 @@ ROUTES = (
     *reference_routes(),
 )
 
+PREFIX = "/v1"
+NO_ROUTE = "none"
+_LABELS = {route.endpoint: f"{min(route.methods or ())} {PREFIX}{route.path}" for route in ROUTES}
+
 
 def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
     """The application; ``app.state.running`` is set at start-up.
@@ -87,7 +91,7 @@ def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
     app.router.redirect_slashes = False
     app.add_middleware(Guard, app=app)
     # Added last, so it stands first.
-    app.add_middleware(Correlation, new_id=new_id)
+    app.add_middleware(Correlation, new_id=new_id, app=app, route_of=route_of)
     return app
 
 
@@ -107,6 +111,15 @@ def scoped(route: Route) -> Route:
         return answer
 
     return Route(route.path, held, methods=list(route.methods or ()))
+
+
+def route_of(scope: Scope) -> str:
+    """Method and path template of an answered request; ``NO_ROUTE`` where no route takes it."""
+    if "endpoint" in scope:
+        return _LABELS.get(scope["endpoint"], NO_ROUTE)
+    # Refused before it was routed.
+    found = next((route for route in ROUTES if route.matches(scope)[0] is Match.FULL), None)
+    return _LABELS[found.endpoint] if found else NO_ROUTE
 
 
 class NoSuchRoute:

@@ -1,6 +1,7 @@
 """Labels: analysts' feedback on its way to ``pix.labels``, and the label job's folding of what is there."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from pix.contracts import (
 from pix.contracts.fields import validated
 from pix.contracts.label import MAX_AHEAD_MS
 from pix.store.interface import Message
+from pix.tracecontext import usable
 from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.callers import Caller, call_of, require_tenant
 from serving.identity import named_decision
@@ -60,7 +62,8 @@ async def give_feedback(request: Request) -> Response:
     # Not the record id of its fold: both may be on their way to Kafka at once.
     record_id = f"{named[0]}|feedback|{content['label_id']}"
     label = canonical_json(content)
-    message = Message(record_id, topics.LABELS, named[1], label, running.pipeline.now_ms())
+    now_ms, context = running.pipeline.now_ms(), call_of(request).traceparent
+    message = Message(record_id, topics.LABELS, named[1], label, now_ms, context)
     if not await running.delivery.publish([message], running.deadline_seconds):
         return problem_response(NOT_DELIVERED, "Kafka did not acknowledge the label in time; send the feedback again")
     return Response(label, 202, media_type=JSON)
@@ -112,6 +115,9 @@ def _folded(running: Running, caller: Caller, item: dict[str, Any]) -> Done | di
         return {"status": 404, "problem": problem(UNKNOWN_DECISION, "no payment with this end_to_end_id is known")}
     if isinstance(outcome, FoldedBefore):
         return {"status": 200, "fold": None}
+    context = item.get("traceparent")
+    if outcome.message is not None and isinstance(context, str):
+        return replace(outcome, message=replace(outcome.message, traceparent=usable(context)))
     return outcome
 
 

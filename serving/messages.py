@@ -13,6 +13,7 @@ from pix.contracts.decision import Action, ModelIdentity, ShortHash
 from pix.contracts.fields import Instant as InstantText
 from pix.contracts.fields import InstantMs, Sha256, StrictMessage
 from pix.contracts.label import FraudType
+from pix.tracecontext import PATTERN
 from serving.pipeline import PUBLIC_FIELDS
 from serving.policy_file import Source
 from serving.policy_lists import ListName
@@ -48,6 +49,9 @@ class KafkaArrival(StrictMessage):
     offset: int = Field(ge=0, le=2**63 - 1, description="Its offset.")
     received_at_ms: InstantMs = Field(description="When Kafka got it, epoch milliseconds.")
     body_sha256: Sha256 = Field(description="SHA-256 of its bytes.")
+    traceparent: str | None = Field(
+        None, pattern=PATTERN, description="Its header of that name, W3C Trace Context: the decision joins that trace."
+    )
 
 
 class Feedback(StrictMessage):
@@ -125,9 +129,7 @@ class StoreStatus(StrictMessage):
     generation: int | None = Field(ge=0, description="Number of the generation in use; null if it does not answer.")
     layout: str = Field(description="Layout of the states that this build reads.")
     states: int | None = Field(ge=0, description="Keys with a state; null if it does not answer.")
-    unpublished: int | None = Field(
-        ge=0, description="Records that wait for Kafka, counted up to 10,000; null if it does not answer."
-    )
+    unpublished: int | None = Field(ge=0, description="Records that wait for Kafka; null if it does not answer.")
     problem: str | None = Field(description="Why it cannot be used now; null if it can.")
     mode: Literal["normal", "degraded:store"] = Field(description="Whether payments are decided with the store.")
     outage: str | None = Field(description="Why they are decided without it; null if they are not.")

@@ -168,7 +168,8 @@ def _batches() -> dict[str, Any]:
             "anyOf": [_ref("BatchDecided"), *(_refused(status) for status in (403, 409, 422, 503))],
         }),
         "Labels": _listed("Labels and when each arrived in Kafka.", ["labels"], labels={
-            "description": "label as on pix.labels, received_at_ms in epoch milliseconds.",
+            "description": "label as on pix.labels, received_at_ms in epoch milliseconds; traceparent, if its message "
+            "had that header.",
             "type": "object",
         }),
         "LabelResults": _listed("One result per label, in order.", ["results"], results={

@@ -52,8 +52,8 @@ def _started(request: Request, generation: Generation, work: Callable[[], None] 
 async def store_status(request: Request) -> Response:
     """``GET /v1/store``: what the online store holds."""
     running = running_of(request)
-    now_ms, problem = running.pipeline.now_ms(), running.keeper.problem if running.keeper else None
-    parts = (running.pipeline.store, now_ms, problem, running.outage, running.breakers)
+    problem = running.keeper.problem if running.keeper else None
+    parts = (running.pipeline.store, problem, running.outage, running.breakers)
     return _json(await asyncio.to_thread(of_store, *parts))
 
 

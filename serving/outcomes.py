@@ -1,8 +1,8 @@
 """What the decision pipeline takes and gives: how a payment came, what was concluded, what became of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from pix.contracts import Payment
 from pix.engines.events import Carried
@@ -10,6 +10,7 @@ from pix.engines.kernel import Vector
 from pix.store.interface import Message
 from serving.holds import Hold, hold_of
 from serving.policy import Policy, Verdict
+from serving.stopwatch import Stopwatch
 
 
 class TooManyRaces(Exception):
@@ -43,6 +44,8 @@ class Arrival:
         origin: ``{"kind": "rest", "client"}`` or ``{"kind": "kafka", "topic", "partition", "offset"}``.
         trace_id: 32 hex digits.
         forced: Action that a test account asks for; only in local mode.
+        traceparent: W3C context that the decision belongs to; empty if there is none.
+        stopwatch: Measures the decision's steps; it began when the body was there.
     """
 
     received_at_ms: int
@@ -50,6 +53,30 @@ class Arrival:
     origin: Mapping[str, object]
     trace_id: str
     forced: str | None = None
+    traceparent: str = ""
+    stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False, repr=False)
+
+
+class DecisionFacts(NamedTuple):
+    """What is counted of a new decision.
+
+    Attributes:
+        action: What was decided.
+        mode: ``normal``, or ``degraded:`` by what was missing.
+        model_version: Of the champion; None without one.
+        policy_version: Of the policy.
+        probability: Of fraud; None without a champion.
+        gaps: Role -> folds of others between the state that was read and the decision's own.
+        races: ``payer`` or ``payee`` -> commits that were forestalled on that side.
+    """
+
+    action: str
+    mode: str
+    model_version: str | None
+    policy_version: str
+    probability: float | None
+    gaps: Mapping[str, int]
+    races: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +86,12 @@ class Done:
     Attributes:
         record: Its final bytes.
         message: What is still to be published; None if it was before.
+        facts: What is counted of a decision that is new; None if it was made before.
     """
 
     record: bytes
     message: Message | None
+    facts: DecisionFacts | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +168,11 @@ class Judgement:
     def mode(self) -> str:
         """Of a decision for which the states were read."""
         return "normal" if self.model else "degraded:model"
+
+    def facts(self, mode: str, gaps: Mapping[str, int], races: Mapping[str, int]) -> DecisionFacts:
+        """What is counted of the decision that this became."""
+        version = self.model["version"] if self.model else None
+        return DecisionFacts(self.verdict.action, mode, version, self.policy.version, self.probability, gaps, races)
 
 
 def decision_id(tenant: str, end_to_end_id: str) -> str:

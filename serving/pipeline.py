@@ -5,6 +5,7 @@ order commit, publish, answer is kept by ``serving.decision_routes``: what this 
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,6 @@ from pix.features import FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
     LIVE_NUMBERS,
-    AlreadyKnown,
     Committed,
     Fold,
     Message,
@@ -49,6 +49,7 @@ from serving.outcomes import (
 from serving.policy import Case, Policy, Verdict
 from serving.reasons import explained
 from serving.reviews import REVIEWED, opened
+from serving.stopwatch import COMMIT, ENSEMBLE, FEATURES, PARSE, POLICY, REASONS, RECORD, SNAPSHOT
 
 PUBLIC_FIELDS = (
     "end_to_end_id",
@@ -101,17 +102,23 @@ class DecisionPipeline:
         packed = pack(payment, entity_keys(payment))
         reference = reference_key(payment.tenant, payment.end_to_end_id)
         judgement: Judgement | None = None
+        races: Counter[str] = Counter()
+        arrival.stopwatch.lap(PARSE)
         for _ in range(MAX_RACES):
             snapshot = self.store.snapshot(record_id, [*packed.slots, reference])
+            arrival.stopwatch.lap(SNAPSHOT)
             if snapshot.record is not None:
                 return known_decision(snapshot, record_id, sighting.digest)
             if number := snapshot.states[reference].number:
                 return Conflict(IMPORTED if number < LIVE_NUMBERS else FORGOTTEN)
             desk = desk_of_this_thread()
             desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
-            if judgement is None or not _still_holds(judgement, snapshot, packed.keys):
+            is_judged = judgement is not None and _still_holds(judgement, snapshot, packed.keys)
+            if judgement is not None:
+                races["payee" if is_judged else "payer"] += 1
+            if judgement is None or not is_judged:
                 judgement = self._judge(sighting, desk, packed.keys, snapshot)
-            done = self._commit(sighting, packed, desk, snapshot, judgement)
+            done = self._commit(sighting, packed, desk, snapshot, judgement, races)
             if done is not None:
                 self.shadow(payment.tenant, payment.end_to_end_id, judgement.features)
                 return done
@@ -145,14 +152,19 @@ class DecisionPipeline:
         return canonical_json({**_public(sighting, judgement, judgement.mode), "dry_run": True})
 
     def _judge(self, sighting: Sighting, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot) -> Judgement:
+        stopwatch = sighting.arrival.stopwatch
         vector, carried = desk.read()
         features = kernel.listed(vector)
+        stopwatch.lap(FEATURES)
         champion = self.champion()
         raw = champion.raw_score(vector) if champion else None
         probability = champion.probability(raw) if champion and raw is not None else None
+        stopwatch.lap(ENSEMBLE)
         policy, decided_at_ms = self.policy(), self.now_ms()
         verdict = self.verdict(policy, sighting, Case(probability, features, sighting.payment, decided_at_ms))
+        stopwatch.lap(POLICY)
         told = explained(champion, features, verdict.rule_hits, policy) if verdict.action != "ALLOW" else []
+        stopwatch.lap(REASONS)
         return Judgement(
             generation=snapshot.generation,
             imports=snapshot.imports,
@@ -177,7 +189,13 @@ class DecisionPipeline:
         return verdict if forced is None else verdict.forced(forced)
 
     def _commit(
-        self, sighting: Sighting, packed: Packed, desk: Desk, snapshot: Snapshot, judgement: Judgement
+        self,
+        sighting: Sighting,
+        packed: Packed,
+        desk: Desk,
+        snapshot: Snapshot,
+        judgement: Judgement,
+        races: Mapping[str, int],
     ) -> Done | None:
         # Whoever replays a decision knows no other time than the one on its record.
         now_ms, payment = judgement.decided_at_ms, sighting.payment
@@ -187,15 +205,22 @@ class DecisionPipeline:
             role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in packed.keys.items()
         }
         record = self.record(sighting, judgement, mode=judgement.mode, states=states, carried=_carried(judgement))
-        message = Message(sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms)
+        arrival = sighting.arrival
+        message = Message(
+            sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms, arrival.traceparent
+        )
         reference = PaymentReference(packed.keys)
         key = reference_key(payment.tenant, payment.end_to_end_id)
         written = [*folds.values(), Fold(key, 0, next_number(0, now_ms), reference.pack())]
-        result = self.store.commit(message, written, judgement.generation, _opening(judgement, record))
-        if isinstance(result, AlreadyKnown):
-            # Another worker decided the same id a moment ago; the next snapshot finds its record.
+        opening = _opening(judgement, record)
+        arrival.stopwatch.lap(RECORD)
+        result = self.store.commit(message, written, judgement.generation, opening)
+        arrival.stopwatch.lap(COMMIT)
+        # AlreadyKnown: another worker decided the same id a moment ago; the next snapshot finds its record.
+        if not isinstance(result, Committed):
             return None
-        return Done(record, message) if isinstance(result, Committed) else None
+        gaps = {role: gap(judgement.read[role], folds[key].got) for role, key in packed.keys.items()}
+        return Done(record, message, judgement.facts(judgement.mode, gaps, races))
 
     def record(
         self,
@@ -369,6 +394,11 @@ def _still_holds(judgement: Judgement, snapshot: Snapshot, keys: Mapping[str, st
     return judgement.generation == snapshot.generation and all(
         snapshot.states[key].number == judgement.read[role] for role, key in keys.items() if role not in PAYEE_SIDE
     )
+
+
+def gap(read: int, got: int) -> int:
+    """Folds of others between the state that was read and the fold that followed; 0 for a key's first live fold."""
+    return got - read - 1 if read >= LIVE_NUMBERS else 0
 
 
 def _carried(judgement: Judgement) -> dict[str, dict[str, object]]:

@@ -7,6 +7,7 @@ from threading import Event, Thread
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pix.store.interface import Message
+from pix.tracecontext import HEADER
 
 POLL_SECONDS = 0.1
 
@@ -66,7 +67,11 @@ class Publisher:
 
         self._under_way[message.record_id] = future
         try:
-            self._producer.produce(message.topic, key=message.key, value=message.value, on_delivery=delivered)
+            context = message.traceparent
+            headers: dict[str, str | bytes | None] | None = {HEADER: context} if context else None
+            self._producer.produce(
+                message.topic, key=message.key, value=message.value, headers=headers, on_delivery=delivered
+            )
         except (BufferError, KafkaException):
             self._settle(message.record_id, is_delivered=False)
         return future

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -13,11 +14,15 @@ from serving.deciding import Decisions
 from serving.delivery import Delivery, Publisher
 from serving.door import Door
 from serving.keeper import StoreKeeper
+from serving.metrics import Meters
 from serving.outage import Outage
 from serving.payee_payments import PayeePayments, no_lake
 from serving.pipeline import DecisionPipeline
 from serving.policy_keeper import PolicyKeeper
 from serving.review_queue import ReviewQueue
+
+if TYPE_CHECKING:
+    from serving.tracing import Tracing
 
 DEFERRED = {"Sentinela-Delivery": "deferred"}
 
@@ -40,6 +45,8 @@ class Running:
         breakers: Around store and broker.
         outage: Whether payments are decided without the store now.
         payee_payments: Given tenant and account, what the account got lately.
+        meters: Count for Prometheus.
+        tracing: Makes spans; None where that is off.
         delivery: The way from the outbox to Kafka.
         decisions: Decides under the deadline, whatever store and broker do.
         reviews: The queue of what waits for a person.
@@ -58,14 +65,24 @@ class Running:
     breakers: Breakers = field(default_factory=Breakers)
     outage: Outage = field(default_factory=Outage)
     payee_payments: Callable[[str, str], Awaitable[PayeePayments]] = no_lake
+    meters: Meters = field(default_factory=Meters.unread)
+    tracing: "Tracing | None" = None
     delivery: Delivery = field(init=False)
     decisions: Decisions = field(init=False)
     reviews: ReviewQueue = field(init=False)
 
     def __post_init__(self) -> None:
         """Put the parts together."""
-        self.delivery = Delivery(self.pipeline.store, self.publisher, self.breakers.broker)
-        self.decisions = Decisions(self.pipeline, self.delivery, self.breakers, self.outage, self.deadline_seconds)
+        self.delivery = Delivery(self.pipeline.store, self.publisher, self.breakers.broker, self.meters)
+        self.decisions = Decisions(
+            self.pipeline,
+            self.delivery,
+            self.breakers,
+            self.outage,
+            self.deadline_seconds,
+            self.meters,
+            self.tracing,
+        )
         self.decisions.require = self.require_store
         self.reviews = ReviewQueue(self.pipeline.store, self.pipeline.now_ms)
 

@@ -9,15 +9,17 @@ import gc
 import logging
 import os
 import socket
+import sys
 import time
 from importlib.metadata import version
 from itertools import count
+from typing import TYPE_CHECKING
 
 import bentoml
 from uvicorn.config import HTTP_PROTOCOLS
 
 from learning.signing import PUBLIC_KEY_FILE
-from pix import topics
+from pix import log_lines, topics
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.errors import StoreError
@@ -30,10 +32,10 @@ from serving.delivery import SWEPT_AT_ONCE
 from serving.door import KeyWatch
 from serving.health import Health
 from serving.holds import is_by_day
-from serving.http import create_app
+from serving.http import PREFIX, create_app
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
-from serving.metrics import breaker_gauge, policy_gauge, without_value_counter
+from serving.metrics import DROPPED, POLICY_REFUSED, REFUSED, WITHOUT_VALUE, Meters, forget_the_dead
 from serving.payee_payments import PayeeReader
 from serving.pipeline import DecisionPipeline
 from serving.policy_keeper import PolicyKeeper
@@ -43,6 +45,10 @@ from serving.running import Running
 from serving.shadow import Shadow
 from serving.shelter import listening_hosts, require_shelter
 from serving.trial_accounts import TEST_ACCOUNTS
+from serving.vitals import take
+
+if TYPE_CHECKING:
+    from serving.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +60,8 @@ LOOK_AT_POLICY_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 LOOK_AT_KEYS_SECONDS = 1.0
 SWEEP_OLDER_THAN_MS = 3_000
-REFUSED = "sentinela_model_refused_total"
-DROPPED = "sentinela_shadow_dropped_total"
+POST_SECONDS = 1.0
+LOOK_AT_VITALS_EVERY = 5
 
 app = create_app()
 # BentoML names no protocol, and uvicorn's own waits for a request's head for ever.
@@ -67,14 +73,14 @@ def epoch_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _policies(settings: Settings, token_key_version: int) -> PolicyKeeper:
+def _policies(settings: Settings, token_key_version: int, meters: Meters) -> PolicyKeeper:
     return PolicyKeeper(
         settings.policy_file,
         settings.root / "serving" / "policy",
         keep=lambda text, at_ms: policy_archive.keep(settings.lake, text, at_ms),
         now_ms=epoch_ms,
         token_key_version=token_key_version,
-        told=policy_gauge(),
+        told=lambda is_refused: meters.set(POLICY_REFUSED, is_refused),
     )
 
 
@@ -83,20 +89,21 @@ def _policies(settings: Settings, token_key_version: int) -> PolicyKeeper:
     workers=1,
     traffic={"timeout": 30, "max_concurrency": 512},
     logging={"access": {"enabled": False}},
+    # Their label is the raw path: every EndToEndId asked for, and whatever a stranger tries, would stay for ever.
+    metrics={"enabled": False},
 )
-@bentoml.asgi_app(app, path="/v1")
+@bentoml.asgi_app(app, path=PREFIX)
 class DecisionService:
     """Decides Pix payments; see ``serving.http`` for the routes and ``serving.health`` for the probes."""
 
     def __init__(self) -> None:
         settings = Settings()
+        log_lines.configure("serving", sys.stdout)
         ensure_keys(settings.secrets)
         keyring = load_keyring(settings.secrets)
         self._settings = settings
         # Not before BentoML has set up its registry of metrics for several processes.
-        from prometheus_client import Counter
-
-        refused = Counter(REFUSED, "Models that must not be loaded, by alias and reason", ["alias", "reason"])
+        self._meters = meters = Meters()
 
         def keeper(alias: str) -> ChampionKeeper:
             return ChampionKeeper(
@@ -105,19 +112,18 @@ class DecisionService:
                 folder=settings.root / "serving" / "models",
                 public_key=settings.secrets / PUBLIC_KEY_FILE,
                 now_ms=epoch_ms,
-                refused=lambda reason: refused.labels(alias, reason).inc(),
+                refused=lambda reason: meters.mark(REFUSED, alias, reason),
                 alias=alias,
             )
 
         self._models = Models(keeper)
-        dropped = Counter(DROPPED, "Scores of the challenger that were not sent")
         self._shadow = Shadow(
             challenger=lambda: self._models.challenger,
             send=lambda key, value: self._publisher.send(topics.SHADOW, key, value),
-            dropped=dropped.inc,
+            dropped=lambda: meters.mark(DROPPED),
             now_ms=epoch_ms,
         )
-        self._policies = _policies(settings, keyring.current)
+        self._policies = _policies(settings, keyring.current, meters)
         self._pipeline = DecisionPipeline(
             store=open_store(settings.store, STATE_LAYOUT, settings.store_replicas, settings.store_timeout_seconds),
             keyring=keyring,
@@ -126,7 +132,7 @@ class DecisionService:
             now_ms=epoch_ms,
             build=version("sentinela"),
             shadow=self._shadow.offer,
-            without_value=without_value_counter(),
+            without_value=lambda names: meters.mark_each(WITHOUT_VALUE, names),
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -140,10 +146,15 @@ class DecisionService:
         )
         watch = KeyWatch(self._settings.secrets, epoch_ms)
         publisher = Publisher(self._settings.kafka, asyncio.get_running_loop())
-        breakers = Breakers(breaker_gauge())
-        deadline = self._settings.decision_deadline_seconds
         running = Running(
-            self._pipeline, publisher, watch.door, models=self._models, deadline_seconds=deadline, breakers=breakers
+            self._pipeline,
+            publisher,
+            watch.door,
+            models=self._models,
+            deadline_seconds=self._settings.decision_deadline_seconds,
+            breakers=Breakers(self._meters.breaker),
+            meters=self._meters,
+            tracing=self._tracing(),
         )
         if self._settings.offers_test_accounts:
             running.test_accounts = TEST_ACCOUNTS
@@ -161,6 +172,7 @@ class DecisionService:
             asyncio.create_task(self._keep_reviews(running.reviews)),
             asyncio.create_task(self._keep_store(running.keeper)),
             asyncio.create_task(_keep_keys(watch)),
+            asyncio.create_task(self._keep_metrics(running)),
         ]
         self._publisher = publisher
         gc.collect()
@@ -174,7 +186,18 @@ class DecisionService:
             task.cancel()
         await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self._publisher.close)
+        self._meters.post()
+        running: Running | None = getattr(app.state, "running", None)
+        if running is not None and running.tracing is not None:
+            await asyncio.to_thread(running.tracing.close)
         self._pipeline.store.close()
+
+    def _tracing(self) -> "Tracing | None":
+        if not self._settings.otlp_endpoint:
+            return None
+        from serving.tracing import towards
+
+        return towards(self._settings.otlp_endpoint, self._settings.trace_share, self._pipeline.build)
 
     def _keeper(self, running: Running) -> StoreKeeper:
         loop = asyncio.get_running_loop()
@@ -217,6 +240,17 @@ class DecisionService:
             except Exception:
                 log.exception("the policy file could not be looked at; trying again")
             await asyncio.sleep(LOOK_AT_POLICY_SECONDS)
+
+    async def _keep_metrics(self, running: Running) -> None:
+        for turn in count():
+            try:
+                if turn % LOOK_AT_VITALS_EVERY == 0:
+                    await asyncio.to_thread(forget_the_dead)
+                await asyncio.to_thread(take, running, epoch_ms())
+                self._meters.post()
+            except Exception:
+                log.exception("metrics could not be brought up to date; trying again")
+            await asyncio.sleep(POST_SECONDS)
 
     async def _keep_sweeping(self, running: Running) -> None:
         while True:

@@ -7,21 +7,18 @@ from serving.breakers import Breakers
 from serving.degraded import DEGRADED
 from serving.outage import Outage
 
-MAX_WAITING_COUNTED = 10_000
 
-
-def of_store(store: Store, now_ms: int, problem: str | None, outage: Outage, breakers: Breakers) -> dict[str, object]:
+def of_store(store: Store, problem: str | None, outage: Outage, breakers: Breakers) -> dict[str, object]:
     """The store's status; what only it knows is null while it does not answer. Reads every key: not for the loop.
 
     Args:
         store: The online store.
-        now_ms: Epoch milliseconds.
         problem: Why it cannot be used, as its keeper has it.
         outage: Of this process.
         breakers: Of this process.
     """
     try:
-        held = _held(store, now_ms)
+        held = _held(store)
     except StoreError as away:
         problem = problem or str(away)
         held = {"generation": None, "states": None, "unpublished": None, "generations": []}
@@ -36,11 +33,11 @@ def of_store(store: Store, now_ms: int, problem: str | None, outage: Outage, bre
     }
 
 
-def _held(store: Store, now_ms: int) -> dict[str, object]:
+def _held(store: Store) -> dict[str, object]:
     active = store.active()
     return {
         "generation": active.number if active else 0,
         "states": store.count(),
-        "unpublished": len(store.unpublished(now_ms + 1, MAX_WAITING_COUNTED)),
+        "unpublished": store.waiting().messages,
         "generations": [each.described() for each in store.generations()],
     }

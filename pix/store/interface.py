@@ -10,7 +10,7 @@ milliseconds, later ones add one, so numbers never repeat and never fall.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from pix.contracts import DAY_MS
@@ -21,6 +21,8 @@ LIVE_NUMBERS = 10**12
 
 GENERATION_KEY = "generation"
 QUEUE_KEY = "queue"
+LOOKED_AT = 10_000
+"""More messages of an outbox are not read to tell how old it is."""
 RECORD_LIFE_MS = 8 * DAY_MS
 """How long a record answers for its id."""
 
@@ -105,6 +107,7 @@ class Message:
         key: Kafka key.
         value: The record's final bytes.
         committed_at_ms: Epoch milliseconds.
+        traceparent: W3C context of the request, for its header in Kafka; the outbox does not keep it.
     """
 
     record_id: str
@@ -112,6 +115,19 @@ class Message:
     key: str
     value: bytes
     committed_at_ms: int
+    traceparent: str = field(default="", compare=False)
+
+
+class Waiting(NamedTuple):
+    """What the outbox holds.
+
+    Attributes:
+        messages: How many wait to be published.
+        oldest_ms: When the oldest was committed, epoch milliseconds, of the first ``LOOKED_AT``; None if none waits.
+    """
+
+    messages: int
+    oldest_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +179,9 @@ class Store(Protocol):
 
     def unpublished(self, committed_before_ms: int, limit: int) -> list[Message]:
         """Messages still in the outbox that were committed before a time, oldest ids first."""
+
+    def waiting(self) -> Waiting:
+        """How much is in the outbox, and how old it is."""
 
     def force_to_disk(self) -> None:
         """Return when everything committed so far would survive a power loss of this store; from any thread."""

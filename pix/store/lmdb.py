@@ -19,6 +19,7 @@ from pix.store.generation import CURRENT, Change, Current, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
+    LOOKED_AT,
     QUEUE_KEY,
     RECORD_LIFE_MS,
     AlreadyKnown,
@@ -30,6 +31,7 @@ from pix.store.interface import (
     Raced,
     Snapshot,
     Stored,
+    Waiting,
 )
 
 MAP_BYTES = 64 * 2**30
@@ -150,6 +152,13 @@ class LmdbStore(GenerationBook):
                 if len(found) == limit:
                     break
         return found
+
+    def waiting(self) -> Waiting:
+        """How much is in the outbox, and how old it is."""
+        with self._env.begin() as txn:
+            count = txn.stat(self._outbox)["entries"]
+            envelopes = islice(txn.cursor(db=self._outbox).iternext(keys=False), LOOKED_AT)
+            return Waiting(count, min((msgpack.unpackb(each)[2] for each in envelopes), default=None))
 
     def force_to_disk(self) -> None:
         """Sync the file."""

@@ -8,6 +8,7 @@ from pix.store.generation import CURRENT, Change, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
+    LOOKED_AT,
     QUEUE_KEY,
     RECORD_LIFE_MS,
     AlreadyKnown,
@@ -19,6 +20,7 @@ from pix.store.interface import (
     Raced,
     Snapshot,
     Stored,
+    Waiting,
 )
 
 
@@ -90,6 +92,12 @@ class MemoryStore(GenerationBook):
         with self._lock:
             old = [self._outbox[key] for key in sorted(self._outbox)]
             return [message for message in old if message.committed_at_ms < committed_before_ms][:limit]
+
+    def waiting(self) -> Waiting:
+        """How much is in the outbox, and how old it is."""
+        with self._lock:
+            times = [message.committed_at_ms for message in self._outbox.values()]
+            return Waiting(len(times), min(times[:LOOKED_AT], default=None))
 
     def force_to_disk(self) -> None:
         """Nothing here survives its process anyway."""

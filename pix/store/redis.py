@@ -26,6 +26,7 @@ from pix.store.generation import CURRENT, Change, Current, GenerationBook
 from pix.store.interface import (
     ABSENT,
     GENERATION_KEY,
+    LOOKED_AT,
     RECORD_LIFE_MS,
     AlreadyKnown,
     CommitResult,
@@ -36,6 +37,7 @@ from pix.store.interface import (
     Raced,
     Snapshot,
     Stored,
+    Waiting,
 )
 from pix.store.redis_scripts import CHANGE_QUEUE, COMMIT, COMMIT_SHA, PLACES_SET, QUEUE_HASH, packed
 
@@ -243,6 +245,13 @@ class RedisStore(GenerationBook):
             for (record_id, topic, key, at_ms), value in zip(old, values, strict=True)
             if value is not None
         ]
+
+    def waiting(self) -> Waiting:
+        """How much is in the outbox, and how old it is."""
+        with _answering():
+            count = int(self._whoever.hlen(OUTBOX_KEY))
+            found = islice(self._whoever.hscan_iter(OUTBOX_KEY, count=1_000), LOOKED_AT)
+            return Waiting(count, min((msgpack.unpackb(envelope)[2] for _, envelope in found), default=None))
 
     def force_to_disk(self) -> None:
         """Wait until the append-only file is synced, where the server keeps one.

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,8 @@ def logs(
     name: Annotated[str, typer.Argument(help="A name that `status` lists.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines arrive.")] = False,
 ) -> None:
-    """Print the end of a part's log."""
+    """Print the end of a part's log; readable on a terminal, as it is into a pipe."""
+    from pix.log_lines import readable
     from sentinela import configuration
     from sentinela.errors import BadUse, NotRunning
     from sentinela.progress import to_stderr
@@ -80,17 +82,17 @@ def logs(
         to_stderr()(f"{name} writes to {path}")
     if not path.exists():
         raise NotRunning(f"there is no {path}: {name} was never started on this home; run `sentinela up`")
-    _print_end(path, follow)
+    _print_end(path, follow, readable if sys.stdout.isatty() else str)
 
 
-def _print_end(path: Path, follow: bool) -> None:
+def _print_end(path: Path, follow: bool, shown: Callable[[str], str]) -> None:
     with path.open(errors="replace") as file:
-        sys.stdout.writelines(deque(file, maxlen=SHOWN_LINES))
+        sys.stdout.writelines(map(shown, deque(file, maxlen=SHOWN_LINES)))
         sys.stdout.flush()
         while follow:
             line = file.readline()
             if line:
-                sys.stdout.write(line)
+                sys.stdout.write(shown(line))
                 sys.stdout.flush()
             else:
                 time.sleep(FOLLOW_SECONDS)

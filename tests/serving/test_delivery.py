@@ -11,6 +11,7 @@ from pix.store.interface import Message
 from pix.store.memory import MemoryStore
 from serving.breakers import SILENCES, Breakers
 from serving.delivery import Delivery
+from serving.metrics import Meters
 
 
 class HandKafka:
@@ -52,7 +53,7 @@ def message(number: int) -> Message:
 def parts() -> tuple[SlowDisk, HandKafka, Delivery, Breakers]:
     store, kafka, breakers = SlowDisk(), HandKafka(), Breakers()
     breakers.broker.reset_timeout = 0.05
-    return store, kafka, Delivery(store, kafka, breakers.broker), breakers
+    return store, kafka, Delivery(store, kafka, breakers.broker, Meters.unread()), breakers
 
 
 def test_while_kafka_is_away_few_wait_and_all_are_on_disk_first() -> None:
@@ -117,7 +118,7 @@ def test_sweepers_at_once_lose_nothing() -> None:
     store, kafka, _, _ = parts()
     for number in range(200):
         store.commit(message(number), [], 0)
-    sweepers = [Delivery(store, kafka, Breakers().broker) for _ in range(3)]
+    sweepers = [Delivery(store, kafka, Breakers().broker, Meters.unread()) for _ in range(3)]
 
     async def run() -> None:
         while store.unpublished(2**62, 1):

@@ -100,7 +100,7 @@ def test_decisions_without_the_store_and_their_folds() -> None:
     service = pipeline(store, model=StubbornModel())
     for number in range(40):
         sent = random_message(draw, number, NOW_MS, 20)
-        record = decide_by_rules(service, service.seen(sent, arrival(NOW_MS, number)))
+        record = decide_by_rules(service, service.seen(sent, arrival(NOW_MS, number))).record
         assert holds(DecisionRecord, "decision", record)["mode"] == "degraded:store"
         assert Reconciler(store, logs, service.now_ms).fold(record)
     for waiting in store.unpublished(2**62, 100):

@@ -22,6 +22,7 @@ from pix.store.interface import (
     Queued,
     Raced,
     Store,
+    Waiting,
     next_number,
     open_store,
 )
@@ -109,6 +110,15 @@ def flipped(store: Store, states: list[tuple[str, int, bytes]], builder: str = "
     store.fence(built)
     store.flip(built, {"pix.decisions": {"0": 7}})
     return built
+
+
+def test_the_outbox_says_how_much_waits_and_since_when(store: Store) -> None:
+    assert store.waiting() == Waiting(0, None)
+    for number, at_ms in enumerate((70, 30, 50)):
+        store.commit(message(f"id-{number}", at_ms=at_ms), [], 0)
+    assert store.waiting() == Waiting(3, 30)
+    store.published(["id-1"])
+    assert store.waiting() == Waiting(2, 50)
 
 
 def test_generations_lie_beside_each_other(store: Store) -> None:
