@@ -264,8 +264,9 @@ class Meters:
             self._stages[stage].add((ended_ns - began_ns) * 1e-9)
         if facts.probability is not None:
             self.observe(PROBABILITY, facts.probability, version)
+        by_role = self._distributions[GAP]
         for role, gap in facts.gaps.items():
-            self.observe(GAP, gap, role)
+            (by_role.get(role) or self._distribution(GAP, role)).add(gap)
         for side, lost in facts.races.items():
             self._counts[RACES][side,] += lost
 
