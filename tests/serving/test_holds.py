@@ -65,7 +65,7 @@ def test_it_stands_on_the_decision(forced: str) -> None:
     assert isinstance(done, Done)
     expected = hold_of(forced, NOW_MS, POLICY)
     without_store = decide_by_rules(service, service.seen(message(2), asked))
-    for record in (done.record, without_store):
+    for record in (done.record, without_store.record):
         assert json.loads(record)["hold"] == (expected.described() if expected else None)
 
 

@@ -16,9 +16,10 @@ from starlette.testclient import TestClient
 from traffic import NOW_MS, Clock, StubbornModel, account, arrival, body, message, pipeline
 
 from pix.store.errors import StoreAway
-from pix.store.interface import CommitResult, Fold, Message, Snapshot
+from pix.store.interface import CommitResult, Fold, Message, QueueChange, Snapshot
 from pix.store.memory import MemoryStore
 from serving.breakers import SILENCES, Breakers
+from serving.door import door_by_hand
 from serving.health import Health
 from serving.http import NO_ROUTE, PREFIX, ROUTES, create_app
 from serving.metrics import CATALOGUE, FAST, KAFKA_SECONDS, MODEL, REFUSED, STAGE_SECONDS, Meters, forget_the_dead
@@ -42,7 +43,7 @@ class Site:
         self.running = Running(
             pipeline(self.store, self.clock, StubbornModel()),
             self.kafka,
-            "key",
+            door_by_hand({"key": {}}, self.clock),
             breakers=Breakers(self.meters.breaker),
             meters=self.meters,
         )
@@ -144,10 +145,12 @@ class Rushed(MemoryStore):
         super().__init__()
         self.rushes: list[object] = []
 
-    def commit(self, message: Message, folds: list[Fold], generation: int) -> CommitResult:  # type: ignore[override]
+    def commit(  # type: ignore[override]
+        self, message: Message, folds: list[Fold], generation: int, opening: QueueChange | None = None
+    ) -> CommitResult:
         if self.rushes:
             self.rushes.pop()()  # type: ignore[operator]
-        return super().commit(message, folds, generation)
+        return super().commit(message, folds, generation, opening)
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_a_decision_is_by_one_version_whenever_they_change() -> None:
         sent, came = random_message(draw, number, NOW_MS, 30), arrival(NOW_MS, number)
         done = service.decide(sent, came)
         assert isinstance(done, Done)
-        for content in (done.record, decide_by_rules(service, service.seen(sent, came))):
+        for content in (done.record, decide_by_rules(service, service.seen(sent, came)).record):
             record = json.loads(content)
             seen.add((record["policy_version"], record["mode"]))
             assert is_by_one_version(record, by_version[record["policy_version"]])

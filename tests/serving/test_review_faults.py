@@ -26,6 +26,7 @@ from pix.store.memory import MemoryStore
 from serving.breakers import Breakers
 from serving.degraded import decide_by_rules
 from serving.delivery import Delivery
+from serving.metrics import Meters
 from serving.outcomes import Done
 from serving.pipeline import DecisionPipeline
 from serving.reconciling import Reconciler
@@ -148,7 +149,7 @@ def test_a_label_outlives_the_worker_that_closed_its_review(worked: dict[str, Wo
     # Another worker: whoever comes now is second, and the sweep brings the labels out.
     outcome = ReviewQueue(site.store, site.clock).close("default", died[0], Verdict("dismissed", "carla"))
     assert outcome.review.closing.closed_by == "ana"  # type: ignore[union-attr]
-    sweeper = Delivery(site.store, HandKafka(site), Breakers().broker)
+    sweeper = Delivery(site.store, HandKafka(site), Breakers().broker, Meters.unread())
     for _ in range(2):
         asyncio.run(sweeper.sweep(site.clock.now_ms + 1, 0))
     told = [each for each in labels(site) if each["end_to_end_id"] in died]
@@ -193,7 +194,7 @@ def without_store(site: Site, number: int, amount: int) -> str:
     new_phone = {"device_id": f"new-{number}", "device_registered_at": rfc3339(site.clock.now_ms - MINUTE_MS)}
     sent = message(number, site.clock.now_ms, amount_cents=amount, payee_account=account(number + 1), **new_phone)
     made = decider(site)
-    record = decide_by_rules(made, made.seen(sent, arrival(site.clock.now_ms, number)))
+    record = decide_by_rules(made, made.seen(sent, arrival(site.clock.now_ms, number))).record
     payer = json.loads(record)["payment"]["payer_account"]
     site.logs.publish([Message("", topics.DECISIONS, payer, record, site.clock.now_ms)])
     return sent.end_to_end_id

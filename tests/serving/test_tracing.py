@@ -15,6 +15,7 @@ from traffic import NOW_MS, TAX_IDS, Clock, StubbornModel, body, label, pipeline
 
 from pix.store.memory import MemoryStore
 from pix.tracecontext import trace_id_of, usable
+from serving.door import door_by_hand
 from serving.http import create_app
 from serving.running import Running
 from serving.stopwatch import STAGES
@@ -35,7 +36,7 @@ class Site:
         app.state.running = Running(
             pipeline(MemoryStore(), Clock(), StubbornModel()),
             self.kafka,
-            "key",
+            door_by_hand({"key": {}}, Clock()),
             models=HandModels(),  # type: ignore[arg-type]
             tracing=tracing,
         )
