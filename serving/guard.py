@@ -1,6 +1,7 @@
 """Who gets in: nobody without a key, nobody who used up what it may ask, nobody at all while too much is under way."""
 
 import re
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -60,12 +61,12 @@ def _refusal(running: Running, scope: Scope) -> Response | None:
         return problem_response(TOO_MANY_REQUESTS, f"{MAX_UNDER_WAY} requests are under way")
     call: Call = scope[CALL]
     if holder.allowance is None:
-        scope[CALL] = Call(holder.caller, call.trace_id, call.request_id)
+        scope[CALL] = replace(call, caller=holder.caller)
         return None
     wait = holder.allowance.take()
     if wait is not None:
         return problem_response(RATE_LIMITED, "this client has used up what it may ask", retry_after_seconds=wait)
-    scope[CALL] = Call(holder.caller, call.trace_id, call.request_id, holder.allowance.charge)
+    scope[CALL] = replace(call, caller=holder.caller, charge=holder.allowance.charge)
     return None
 
 

@@ -37,10 +37,10 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, pass everything else on."""
-        if scope["type"] != "http" or scope["path"].startswith(BEHIND):
-            await self._inner(scope, receive, send)
-        elif scope["path"] in PATHS:
+        if scope["type"] == "http" and scope["path"] in PATHS:
             await self._answer(scope["path"], scope["method"])(scope, receive, send)
+        elif scope["type"] != "http" or scope["path"].startswith(BEHIND):
+            await self._inner(scope, receive, send)
         else:
             told = problem_response(NO_SUCH_ROUTE, "the API is under /v1/; /v1/docs shows it")
             await told(scope, receive, send)

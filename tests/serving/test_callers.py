@@ -78,6 +78,7 @@ def test_a_route_that_no_scope_is_declared_for_cannot_be_served() -> None:
     with pytest.raises(KeyError):
         scoped(Route("/new", lambda _: None, methods=["GET"]))
     assert {*METHODS} == SCOPE_OF.keys()
+    assert [scoped(route).endpoint for route in ROUTES] == [route.endpoint for route in ROUTES]
 
 
 def test_the_document_names_the_scopes() -> None:
