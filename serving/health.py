@@ -42,13 +42,13 @@ class Health:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, pass everything else on."""
-        if scope["type"] != "http" or scope["path"].startswith(BEHIND):
-            await self._inner(scope, receive, send)
-        elif scope["path"] == METRICS and scope["method"] in READ:
+        if scope["type"] == "http" and scope["path"] == METRICS and scope["method"] in READ:
             text = await asyncio.to_thread(exposition)
             await _uncached(Response(text, headers={"Content-Type": TEXT}))(scope, receive, send)
-        elif scope["path"] in PATHS:
+        elif scope["type"] == "http" and scope["path"] in PATHS:
             await self._answer(scope["path"], scope["method"])(scope, receive, send)
+        elif scope["type"] != "http" or scope["path"].startswith(BEHIND):
+            await self._inner(scope, receive, send)
         else:
             told = problem_response(NO_SUCH_ROUTE, "the API is under /v1/; /v1/docs shows it")
             await told(scope, receive, send)

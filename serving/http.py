@@ -110,7 +110,10 @@ def scoped(route: Route) -> Route:
         answer: Response = await route.endpoint(request)
         return answer
 
-    return Route(route.path, held, methods=list(route.methods or ()))
+    made = Route(route.path, held, methods=list(route.methods or ()))
+    # Whoever looks which handler answered finds it, not its check.
+    made.endpoint = route.endpoint
+    return made
 
 
 def route_of(scope: Scope) -> str:

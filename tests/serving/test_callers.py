@@ -1,21 +1,24 @@
 """Who may do what: every route takes a scope, clients and tenants are strangers, and nobody asks for ever."""
 
+import asyncio
 import base64
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from api_by_hand import HandBroker, api, opened
 from documented import ApiClient, loaded
 from starlette.routing import Route
+from starlette.testclient import TestClient
 from traffic import NOW_MS, Clock, body, label, rfc3339
 
 from pix.contracts import label_id
 from pix.store.memory import MemoryStore
-from serving import limits
+from serving import guard, limits
 from serving.callers import SCOPE_OF, SCOPES
 from serving.http import ROUTES, scoped
 
@@ -75,6 +78,7 @@ def test_a_route_that_no_scope_is_declared_for_cannot_be_served() -> None:
     with pytest.raises(KeyError):
         scoped(Route("/new", lambda _: None, methods=["GET"]))
     assert {*METHODS} == SCOPE_OF.keys()
+    assert [scoped(route).endpoint for route in ROUTES] == [route.endpoint for route in ROUTES]
 
 
 def test_the_document_names_the_scopes() -> None:
@@ -96,15 +100,16 @@ def test_a_client_sees_what_it_asked_for_with_any_of_its_keys(clients: Clients) 
 
 def test_a_thousand_decisions_of_another_client_are_unknown(clients: Clients) -> None:
     """The same bytes as for an id that nobody ever decided, whichever way the id is asked about."""
-    for start in range(0, 1_000, 250):
-        payments = [body(number) for number in range(start, start + 250)]
-        results = clients["anna-key"].post("/decisions:batch", json={"payments": payments}).json()["results"]
-        assert {result["status"] for result in results} == {200}
-    unknown = clients["bert-key"].get(f"/decisions/{named(9_999)}")
-    told = Counter(
-        (answer.status_code, answer.content)
-        for answer in (clients["bert-key"].get(f"/decisions/{named(number)}") for number in range(1_000))
+    anna, bert = (
+        TestClient(clients.app, headers={"Authorization": f"Bearer {key}"}) for key in ("anna-key", "bert-key")
     )
+    payments = [body(number) for number in range(1_000)]
+    results = anna.post("/decisions:batch", json={"payments": payments}).json()["results"]
+    assert Counter(result["status"] for result in results) == {200: 1_000}
+    unknown = clients["bert-key"].get(f"/decisions/{named(9_999)}")
+    answers = (bert.get(f"/decisions/{named(number)}") for number in range(1_000))
+    with bert:
+        told = Counter((answer.status_code, answer.content) for answer in answers)
     assert told == {(404, unknown.content): 1_000}
     verdict = {"kind": "dismissed", "known_at": rfc3339(NOW_MS)}
     unknown = clients["bert-key"].post(f"/decisions/{named(9_999)}/feedback", json=verdict)
@@ -296,6 +301,23 @@ def test_guesses_of_keys_are_limited_by_address_and_hold_up_nobody_with_a_key(mo
     assert here.get("/store", headers=wrong).headers["retry-after"] == "1"
     assert there.get("/store", headers=wrong).status_code == 401
     assert here.get("/store", headers={"Authorization": "Bearer key"}).status_code == 200
+
+
+def test_a_full_worker_turns_everybody_away_and_says_when(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MAX_UNDER_WAY", 1)
+    running, publish, inner = clients.app.state.running, clients.kafka.publish, Counter[int]()
+
+    async def meanwhile(*given: Any) -> list[str]:
+        assert running.under_way == 1
+        answer = await asyncio.to_thread(clients["bert-key"].get, "/policy")
+        inner[answer.status_code] += 1
+        assert (answer.json()["type"], answer.headers["retry-after"]) == ("/problems/too-many-requests", "1")
+        return await publish(*given)
+
+    monkeypatch.setattr(clients.kafka, "publish", meanwhile)
+    assert clients["anna-key"].post("/decisions", json=body(1)).status_code == 200
+    assert (inner, running.under_way) == ({429: 1}, 0)
+    assert clients["bert-key"].get("/policy").status_code == 200
 
 
 def test_a_key_ends_while_the_service_runs() -> None:

@@ -58,6 +58,12 @@ class Faulty(httpx.BaseTransport, httpx.AsyncBaseTransport):
             answer.read()
         return answer if fault is None else fault() or answer
 
+    def close(self) -> None:
+        self._line.close()
+
+    async def aclose(self) -> None:
+        self.close()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = self.handle_request(request)
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import socket
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from pix.store.memory import MemoryStore
 from serving import patience
 
 LIMIT = 0.3
+SLOW = 500
 KEY = b"Authorization: Bearer key\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 PAYMENT = json.dumps(body(1)).encode()
@@ -105,16 +107,16 @@ def test_a_quiet_connection_and_a_slow_answer_are_left_alone(
         head = HEAD + b"Content-Length: %d\r\n\r\n" % len(other)
         # The next head begins while this one is being answered.
         connection.sendall(head + other + b"GET /v1/pol")
-        assert answered(connection).startswith(b"HTTP/1.1 200 ")
-        assert until_closed(connection).startswith(b"HTTP/1.1 408 ")
+        first, _, second = until_closed(connection).partition(b"HTTP/1.1 408 ")
+        assert first.startswith(b"HTTP/1.1 200 ")
+        assert b"/problems/too-slow" in second
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.faults)])
-def test_slowloris_holds_up_nobody(server: Address, record_property: Callable[[str, object], None], count: int) -> None:
+def test_slowloris_holds_up_nobody(server: Address) -> None:
     process = psutil.Process()
     before, times = process.memory_info().rss, []
     with ExitStack() as stack:
-        slow = [stack.enter_context(closing(socket.create_connection(server))) for _ in range(count)]
+        slow = [stack.enter_context(closing(socket.create_connection(server))) for _ in range(SLOW)]
         for connection in slow:
             connection.sendall(HEAD[:40])
         with closing(socket.create_connection(server)) as clean:
@@ -125,11 +127,10 @@ def test_slowloris_holds_up_nobody(server: Address, record_property: Callable[[s
                 times.append(time.monotonic() - start)
         grown = process.memory_info().rss - before
         closed = [until_closed(connection)[:12] for connection in slow]
-    assert closed == [b"HTTP/1.1 408"] * count
+    assert closed == [b"HTTP/1.1 408"] * SLOW
     assert grown < 100 * 2**20
-    p98 = sorted(times)[-2] * 1000
-    record_property("runs", count)
-    record_property("figures", f"408: {count}; grown {grown / 2**20:.0f} MB; clean p98 {p98:.1f} ms")
+    # Slow answers would be as slow as the slow ones are patient; the rest is the machine's.
+    assert statistics.median(times) < LIMIT / 10
 
 
 def test_who_hangs_up_is_no_fault_of_the_service(kafka: HandBroker, store: MemoryStore) -> None:

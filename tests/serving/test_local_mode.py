@@ -156,3 +156,15 @@ def test_the_address_of_a_problem_type_says_what_it_means() -> None:
     for kind in PROBLEM_TYPES:
         told = client.get(kind.address)
         assert (told.status_code, kind.meaning in told.text, kind.retry in told.text) == (200, True, True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/schema.json", "/healthz", "/openapi.json", "/static_content/x", "/v1", "/v1x", "//v1/"]
+)
+def test_nothing_else_outside_the_version_tells_what_runs_here(path: str) -> None:
+    app = create_app()
+    client = TestClient(Health(app, app))
+    # What is passed on is refused behind: the service is starting.
+    assert (client.get("/v1/policy").status_code, client.get("/metrics").status_code) == (503, 503)
+    told = client.get("http://testserver" + path)
+    assert (told.status_code, told.json()["type"]) == (404, "/problems/not-found")
