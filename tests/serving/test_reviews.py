@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,11 @@ from pix.engines.kernel import Vector
 from pix.identifiers import cpf
 from pix.store.interface import RECORD_LIFE_MS, QueueChange
 from pix.store.memory import MemoryStore
-from serving import guard
-from serving.callers import Caller
+from serving import review_routes
+from serving.callers import Call, Caller
 from serving.payee_payments import PayeeReader
 from serving.review_queue import ReviewQueue, Verdict
 from serving.reviews import LAST, Review, read
-from serving.running import Running
 
 MILLION = 10**8
 """A million reais in centavos, of which the model by hand is certain."""
@@ -70,7 +70,9 @@ def labels(kafka: HandBroker) -> list[dict[str, Any]]:
 
 
 def as_caller(monkeypatch: pytest.MonkeyPatch, name: str, tenant: str = "default") -> None:
-    monkeypatch.setattr(guard, "LOCAL", Caller(name, frozenset(("review", "decide", "feedback")), frozenset({tenant})))
+    """From now on, reviews are asked for by this client."""
+    caller = Caller(name, frozenset({"review"}), frozenset({tenant}))
+    monkeypatch.setattr(review_routes, "call_of", lambda _: Call(caller, "0" * 32, "1"))
 
 
 def test_what_asks_for_a_person_is_queued_and_nothing_else(client: ApiClient, clock: Clock) -> None:
@@ -95,7 +97,7 @@ def test_the_greatest_expected_loss_comes_first_and_an_unknown_one_last(
     with opened(api(store, kafka, clock=clock, model=Proportional())) as client:
         made = [decided(client, number, probability) for number, probability in enumerate((0.2, 0.5, 0.3), 1)]
     without_model = api(store, kafka)
-    without_model.state.running = Running(pipeline(store, clock), kafka, "key")
+    without_model.state.running = replace(without_model.state.running, pipeline=pipeline(store, clock))
     with opened(without_model) as client:
         # Rules alone, on amounts greater than any of those.
         new_phone = {"device_id": "new", "device_registered_at": rfc3339(NOW_MS - 60_000)}
@@ -311,7 +313,8 @@ def test_what_the_payee_got_is_read_from_the_lake(client: ApiClient, tmp_path: P
         {
             "end_to_end_id": str(body(number)["end_to_end_id"]),
             "tenant": tenant,
-            "event_time_ms": NOW_MS - number * MINUTE_MS,
+            # What is not to be shown is the newest.
+            "event_time_ms": NOW_MS + (number if number > 25 else -number) * MINUTE_MS,
             "amount_cents": number + 1,
             "payer_account": other,
             "payee_account": account_token,
