@@ -260,13 +260,13 @@ def _related(related: Sequence[Mapping[str, Any]], lang: str) -> list[str]:
 
 
 def left(review: Mapping[str, Any], lang: str) -> str:
-    """How long until the deadline: ``59 s``, ``12 min``, ``3 h 05``."""
+    """How long until the deadline: ``59 s``, ``12 min``, ``3 h 05 min``."""
     text, seconds = TEXTS[lang], review["seconds_left"]
     if seconds is None:
         return text["over"] if review["status"] != "open" else text["no_deadline"]
     if seconds < MINUTE:
         return f"{seconds} s"
-    return f"{seconds // MINUTE} min" if seconds < HOUR else f"{seconds // HOUR} h {seconds % HOUR // MINUTE:02d}"
+    return f"{seconds // MINUTE} min" if seconds < HOUR else f"{seconds // HOUR} h {seconds % HOUR // MINUTE:02d} min"
 
 
 def money(cents: int | None, lang: str) -> str:
@@ -274,7 +274,7 @@ def money(cents: int | None, lang: str) -> str:
     if cents is None:
         return "-"
     text = f"{abs(cents) // 100:,}.{abs(cents) % 100:02d}"
-    signed = f"{'-' if cents < 0 else ''}R$ "
+    signed = "-R$ " if cents < 0 else "R$ "
     return signed + (text.translate(str.maketrans(",.", ".,")) if lang == PT else text)
 
 
