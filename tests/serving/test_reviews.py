@@ -20,7 +20,6 @@ from pix.engines.kernel import Vector
 from pix.identifiers import cpf
 from pix.store.interface import RECORD_LIFE_MS, QueueChange
 from pix.store.memory import MemoryStore
-from serving.door import door_by_hand
 from serving.payee_payments import PayeeReader
 from serving.review_queue import ReviewQueue, Verdict
 from serving.reviews import LAST, Review, read
@@ -100,7 +99,7 @@ def test_the_greatest_expected_loss_comes_first_and_an_unknown_one_last(
     with opened(api(store, kafka, clock=clock, model=Proportional())) as client:
         made = [decided(client, number, probability) for number, probability in enumerate((0.2, 0.5, 0.3), 1)]
     without_model = api(store, kafka)
-    without_model.state.running = Running(pipeline(store, clock), kafka, door_by_hand({"key": {}}, clock))
+    without_model.state.running = replace(without_model.state.running, pipeline=pipeline(store, clock))
     with opened(without_model) as client:
         # Rules alone, on amounts greater than any of those.
         new_phone = {"device_id": "new", "device_registered_at": rfc3339(NOW_MS - 60_000)}
