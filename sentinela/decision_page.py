@@ -38,7 +38,7 @@ def show(to: "Console", found: Mapping[str, Any]) -> None:
     _headline(to, found)
     _section(to, "Reasons", _reasons(found))
     if found["rerun"] is not None:
-        _section(to, "Re-run from lake and registry", _rerun(found["rerun"]))
+        _section(to, "Re-run from lake and registry", _rerun(found))
     _section(to, "Payment", _payment(found["payment"]))
     _section(to, "Score and policy", [_pairs(_score(found))])
     _section(to, "States, by the numbers of their folds", [_states(found["states"])])
@@ -213,7 +213,8 @@ def _superseded(rows: Sequence[Mapping[str, Any]]) -> list["RenderableType"]:
     ]
 
 
-def _rerun(again: Mapping[str, Any]) -> list["RenderableType"]:
+def _rerun(found: Mapping[str, Any]) -> list["RenderableType"]:
+    again = found["rerun"]
     told = [difference_line(each) for each in again["differences"][:SHOWN_DIFFERENCES]]
     rest = len(again["differences"]) - len(told)
     lines: list[RenderableType] = [*told, f"and {rest} more; --json has all"] if rest > 0 else [*told]
@@ -223,7 +224,7 @@ def _rerun(again: Mapping[str, Any]) -> list["RenderableType"]:
         lines.append("equal to the last bit: features, carried facts, score, action, hold, reasons")
     if again["model"]:
         lines.append(f"the model came from {again['model']['from']}, its signature and SHA-256 verified")
-    for reason in again["reasons"]:
+    for reason in again["reasons"] if not found["reasons"] else ():
         lines.append(f"on demand {reason['code']}  {reason['contribution']:+.4f}  {reason['text']['pt-BR']}")
     return lines
 

@@ -111,7 +111,8 @@ class PastModels:
         except ArtefactRefused:
             raise
         except RegistryError as away:
-            raise EvidenceAway(f"{away}; no copy of {name} version {version} is on this machine") from away
+            copies = "copies on this machine were not to be taken" if self.fresh else "no copy of it is on this machine"
+            raise EvidenceAway(f"{name} version {version} cannot be fetched, and {copies}: {away}") from away
         return Loaded(load_ensemble(found.folder), found.folder, "the registry")
 
     def _is_whole(self, folder: Path, sha256: str) -> bool:

@@ -152,23 +152,22 @@ def test_every_other_part_is_compared(stopped: PastDecisions, field: str, other:
     assert field in [difference.what for difference in one(stopped, {**record, field: other}).differences]
 
 
-def test_a_missing_fold_is_named(stopped: PastDecisions, tmp_path: Path) -> None:
-    """The planted fault: a fold of the payer's account, made before the decision, is gone from bronze."""
-    for record in reversed(stopped.records):
-        earlier = [
-            r
-            for r in stopped.records
-            if record["mode"] == r["mode"] == "normal"
-            and r["states"]["payer_account"]["got"] == record["states"]["payer_account"]["read"]
-            and r["states"]["payer_account"]["key"] == record["states"]["payer_account"]["key"]
-        ]
-        if earlier:
-            break
-    gone = earlier[0]["end_to_end_id"]
-    lake = change_bronze(stopped, tmp_path / "lake", DECISIONS, lambda v: None if gone in v else v)
-    (difference, *_) = one(stopped, record, lake).differences
-    assert difference.what.startswith("states.")
-    assert "a fold is missing" in difference.recomputed
+@pytest.mark.parametrize("behind", [0, 1])
+def test_a_missing_fold_is_named(stopped: PastDecisions, tmp_path: Path, behind: int) -> None:
+    """The planted fault: the fold that the payer's state was read at is gone from bronze, or the one before it."""
+    made = {(state["key"], state["got"]): r["end_to_end_id"] for r in stopped.records for state in r["states"].values()}
+    normals = [r for r in stopped.records if r["mode"] == "normal"]
+    payers = [(record, record["states"]["payer_account"]) for record in normals]
+    record, gone = next(
+        (record, made[state["key"], state["read"] - behind])
+        for record, state in reversed(payers)
+        if all((state["key"], state["read"] - number) in made for number in range(behind + 1))
+    )
+    lake = change_bronze(stopped, tmp_path / "lake", DECISIONS, lambda value: None if gone in value else value)
+    differences = one(stopped, record, lake).differences
+    assert "states.payer_account.read" in [difference.what for difference in differences]
+    assert all(difference.what.startswith("states.") for difference in differences)
+    assert "a fold is missing" in differences[0].recomputed
     assert one(stopped, record).is_equal
 
 
@@ -228,7 +227,7 @@ def test_a_tampered_artefact_in_the_registry_is_found(stopped: PastDecisions, tm
 def test_without_the_registry_a_copy_does_and_without_both_it_is_said(stopped: PastDecisions, tmp_path: Path) -> None:
     record = normal(stopped)
     nobody = {"uri": "http://127.0.0.1:9", "downloads": tmp_path}
-    assert "no copy of" in (one(stopped, record, **nobody).away or "")
+    assert "no copy of it is on this machine" in (one(stopped, record, **nobody).away or "")
     assert one(stopped, record, **nobody, copies=[stopped.root / "models"]).is_equal
 
 
