@@ -14,6 +14,7 @@ from fraud_assets.failures import told
 from fraud_assets.feature_checks import FEATURE_CHECKS
 from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
+from fraud_assets.rerun_checks import decisions_come_out_again
 from fraud_assets.resources import OnlineStoreResource
 from fraud_assets.silver import BRONZE_DECISIONS
 from pix.contracts import LIVE_HISTORY
@@ -154,6 +155,7 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
     return [
         *(expectation_checks(table) for table in SUITES),
         *FEATURE_CHECKS,
+        decisions_come_out_again,
         store_equals_logs,
         every_bronze_decision_is_in_silver_or_quarantine,
         payments_are_learnt_from_once,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Result = dg.MaterializeResult[Any]
 WITHOUT_TOKENS = (PAYMENT_FEATURES, HISTORIES, RUNS)
+LEARNT_FROM = (PAYMENT_FEATURES, PAYMENTS_SILVER, LABELS_SILVER, DECISIONS_SILVER)
 FOLDED = (HISTORY_PAYMENTS, HISTORY_LABELS, DECISIONS_SILVER, BRONZE_FOLDS)
 
 
@@ -92,16 +93,15 @@ def store_base(
     return dg.MaterializeResult(metadata={**used, "base_states_version": version})
 
 
-@dg.asset(**table_asset(TRAINING_SET, pii="none"), deps=keys_of(PAYMENT_FEATURES, PAYMENTS_SILVER, LABELS_SILVER))
+@dg.asset(**table_asset(TRAINING_SET, pii="none"), deps=keys_of(*LEARNT_FROM))
 @told
 def training_set(config: TrainingSetConfig, lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One payment whose label has matured, as a model may learn from it; each history's rows apart."""
     from pix.offline import training_frame
 
     as_of_ms, maturity_ms = time.time_ns() // 1_000_000, int(config.maturity_days * DAY_MS)
-    names = (PAYMENT_FEATURES.name, PAYMENTS_SILVER.name, LABELS_SILVER.name)
     frame = training_frame.build(
-        *(lake.read(name) for name in names),
+        *(lake.read(table.name) for table in LEARNT_FROM),
         history=usable(config.history),
         as_of_ms=as_of_ms,
         maturity_ms=maturity_ms,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from learning.training import Trained
     from pix.tokens import Keyring
     from serving.comparison import Comparison
+    from serving.rerun_models import PastModels
 
 API_KEY_FILE = "api-key"
 
@@ -134,13 +135,19 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     uri: str
     model_name: str
     cache: str
+    served: str
     secrets: str
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The registry that the settings name."""
-        cache = settings.root / "tmp" / "models"
-        return cls(uri=settings.mlflow, model_name=settings.model_name, cache=str(cache), secrets=str(settings.secrets))
+        return cls(
+            uri=settings.mlflow,
+            model_name=settings.model_name,
+            cache=str(settings.root / "tmp" / "models"),
+            served=str(settings.root / "serving" / "models"),
+            secrets=str(settings.secrets),
+        )
 
     def register(
         self, trained: "Trained", *, data_versions: Mapping[str, int], now: datetime, tags: Mapping[str, str]
@@ -191,6 +198,18 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from learning import registry
 
         registry.promote(self.uri, self.model_name, version, reason, now=now)
+
+    def past_models(self) -> "PastModels":
+        """Versions that decided, by what stands on a decision; the service's own copies will do, if whole."""
+        from learning import signing
+        from serving.rerun_models import PastModels
+
+        return PastModels(
+            uri=self.uri,
+            public_key=Path(self.secrets) / signing.PUBLIC_KEY_FILE,
+            downloads=Path(self.cache),
+            copies=(Path(self.served),),
+        )
 
     def _download(self, alias: str) -> "Downloaded | None":
         from learning import registry, signing

@@ -160,13 +160,37 @@ def champion(uri: str, model_name: str, *, alias: str = CHAMPION) -> ChampionRef
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise RegistryError(f"MLflow at {_shown(uri)} refused to look up {model_name}@{alias}: {error}") from error
+    return _ref(model_name, found, f"{model_name} version {found.version} carries alias {alias} but")
+
+
+def version_of(uri: str, model_name: str, version: str) -> ChampionRef | None:
+    """A registered version, whatever aliases point to, or None if there is none.
+
+    Raises:
+        RegistryUnavailable: The server does not answer.
+        RegistryError: The version was not registered by this module.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not version.isdecimal():
+        return None
+    _require_reachable(uri)
+    try:
+        found = _client(uri).get_model_version(model_name, version)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise RegistryError(f"MLflow at {_shown(uri)} refused to look up {model_name} {version}: {error}") from error
+    return _ref(model_name, found, f"{model_name} version {found.version}")
+
+
+def _ref(model_name: str, found: Any, told: str) -> ChampionRef:
     missing = [tag for tag in ("sha256", "fingerprint") if tag not in found.tags]
     # The version becomes the name of a folder, and the server is not trusted with paths.
     if missing or not found.run_id or not str(found.version).isdecimal():
         raise RegistryError(
-            f"{model_name} version {found.version} carries alias {alias} but lacks {missing or 'its run or number'}; "
-            "it was not registered by Sentinela. Move the alias to a version that was, or materialise "
-            "model/challenger"
+            f"{told} lacks {missing or 'its run or number'}; it was not registered by Sentinela. Move the alias to a "
+            "version that was, or materialise model/challenger"
         )
     return ChampionRef(
         name=model_name,

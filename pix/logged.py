@@ -13,6 +13,8 @@ from pix.labels import LabelChange, PaymentReference, reference_key, unpack_refe
 from pix.store.interface import LIVE_NUMBERS
 
 SIDES = ("payer_flagged", "payee_flagged")
+DEGRADED_STORE = "degraded:store"
+"""Mode of a decision that was made while the online store was away: it read and folded no state."""
 
 Words = tuple[int, int, int]
 

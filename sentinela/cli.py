@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import demo, key, lake, policy, privacy, review, runtime, store, traffic
+from sentinela.commands import decision, demo, key, lake, policy, privacy, review, runtime, store, traffic
 from sentinela.errors import SentinelaError
 
 AREAS: tuple[Callable[[typer.Typer], None], ...] = (
     runtime.register,
     traffic.register,
     lake.register,
+    decision.register,
     store.register,
     policy.register,
     review.register,

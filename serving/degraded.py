@@ -2,13 +2,11 @@
 
 from pix.engines import kernel
 from pix.engines.events import NOTHING_CARRIED, entity_keys
-from pix.logged import SIDES
+from pix.logged import DEGRADED_STORE, SIDES
 from serving.outcomes import Done, Judgement, Sighting
 from serving.pipeline import DecisionPipeline
 from serving.policy import Case
 from serving.reasons import explained
-
-DEGRADED = "degraded:store"
 
 
 def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> Done:
@@ -41,7 +39,7 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> Done:
     record = pipeline.record(
         sighting,
         judgement,
-        mode=DEGRADED,
+        mode=DEGRADED_STORE,
         states={role: {"key": key, "read": None, "got": None} for role, key in keys.items()},
         carried={side: {"value": None, "read": None} for side in SIDES},
     )

@@ -1,10 +1,10 @@
 """What the online store holds and how it is, as ``GET /v1/store`` shows it."""
 
 from pix.engines.layout import STATE_LAYOUT
+from pix.logged import DEGRADED_STORE
 from pix.store.errors import StoreError
 from pix.store.interface import Store
 from serving.breakers import Breakers
-from serving.degraded import DEGRADED
 from serving.outage import Outage
 
 
@@ -26,7 +26,7 @@ def of_store(store: Store, problem: str | None, outage: Outage, breakers: Breake
         **held,
         "layout": STATE_LAYOUT,
         "problem": problem,
-        "mode": DEGRADED if outage.reason else "normal",
+        "mode": DEGRADED_STORE if outage.reason else "normal",
         "outage": outage.reason,
         "warnings": store.warnings(),
         "breakers": breakers.described(),

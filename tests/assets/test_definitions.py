@@ -89,6 +89,7 @@ def test_expectations_block(graph):
     checks = {key.name: graph.get(key) for key in graph.asset_check_keys}
     assert checks["amounts_are_positive"].blocking
     assert checks["online_equals_offline"].blocking
+    assert checks["decisions_come_out_again"].blocking
     assert not checks["initiations_are_known"].blocking
 
 

@@ -39,8 +39,16 @@ def frames(spark, messages, cases, tenant="default"):
     )
 
 
-def built(*tables, history=LIVE_HISTORY, maturity_ms=0):
-    return training_frame.build(*tables, history=history, as_of_ms=NOW_MS, maturity_ms=maturity_ms)
+def decided(spark, rows=()):
+    """(tenant, id, mode) as silver/decisions has them."""
+    return spark.createDataFrame(list(rows), "tenant string, end_to_end_id string, mode string")
+
+
+def built(features, payments, labels, decisions=None, *, history=LIVE_HISTORY, maturity_ms=0):
+    decisions = decisions or decided(features.sparkSession)
+    return training_frame.build(
+        features, payments, labels, decisions, history=history, as_of_ms=NOW_MS, maturity_ms=maturity_ms
+    )
 
 
 def test_rows_are_mature_and_labelled_as_known(spark, messages):
@@ -81,6 +89,15 @@ def test_features_of_another_declaration_are_left_out(spark, messages):
 
     old = features.withColumn("fingerprint", f.lit("old"))
     assert built(old, payments, labels).count() == 0
+
+
+def test_decisions_without_states_are_not_learnt_from(spark, messages):
+    """Their vectors say that the store was away; the same payment without such a decision is learnt from."""
+    tables = frames(spark, messages, [(number, 30, "allowed", []) for number in (1, 2, 3, 4)])
+    modes = {1: "normal", 2: "degraded:store", 3: "degraded:model", 4: "degraded:store"}
+    rows = [("other" if n == 4 else "default", messages.identity(n), mode) for n, mode in modes.items()]
+    found = {int(row.end_to_end_id[-3:]) for row in built(*tables, decided(spark, rows)).collect()}
+    assert found == {1, 3, 4}
 
 
 def test_histories_are_learnt_from_apart(spark, messages):

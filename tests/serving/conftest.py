@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from api_by_hand import HandBroker, api, opened
 from documented import ApiClient
+from past_decisions import PastDecisions, live_through
 
 from pix.store.memory import MemoryStore
 
@@ -26,3 +27,9 @@ def store() -> MemoryStore:
 def client(kafka: HandBroker, store: MemoryStore) -> Iterator[ApiClient]:
     with opened(api(store, kafka)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def stopped(tracking: str, tmp_path_factory: pytest.TempPathFactory) -> PastDecisions:
+    """A home where 150 payments and more were decided, and nothing runs any more."""
+    return live_through(tmp_path_factory.mktemp("past"), tracking, "pix_fraud_past", 150)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,8 +27,9 @@ def nothing(_: Path) -> None:
     """Leave an artefact as it is."""
 
 
+@cache
 def trained(seed: int) -> CatBoostClassifier:
-    """A small model over all features; another one for another seed."""
+    """A small model over all features; another one for another seed, fit once for all tests."""
     draw = np.random.default_rng(seed)
     rows = draw.normal(scale=1_000, size=(300, len(FEATURE_NAMES)))
     rows[draw.random(rows.shape) < 0.2] = np.nan
