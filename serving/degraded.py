@@ -43,4 +43,4 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> Done:
         states={role: {"key": key, "read": None, "got": None} for role, key in keys.items()},
         carried={side: {"value": None, "read": None} for side in SIDES},
     )
-    return Done(record, None, judgement.facts(DEGRADED, {}, {}))
+    return Done(record, None, judgement.facts(DEGRADED_STORE, {}, {}))

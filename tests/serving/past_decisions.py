@@ -73,7 +73,7 @@ class Decider(Site):
     def pay_without_store(self, draw: random.Random, number: int) -> None:
         """One payment while the store is away; it is folded when that is back."""
         sent, came = self._sent(draw, number)
-        record = decide_by_rules(self.decider, self.decider.seen(sent, came))
+        record = decide_by_rules(self.decider, self.decider.seen(sent, came)).record
         self.decided.append(record)
         content = json.loads(record)
         key = content["payment"]["payer_account"]

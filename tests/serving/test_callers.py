@@ -177,7 +177,7 @@ def test_tenants_are_strangers(clients: Clients) -> None:
             f"/decisions/{named(1)}/feedback", params={"tenant": tenant}, json={"kind": "dismissed"}
         )
         assert verdict.status_code == 404
-    fields = label(named(1), "accepted", NOW_MS).model_dump(exclude={"tenant", "fraud_type", "label_id"})
+    fields = label(named(1), "accepted", NOW_MS).model_dump(exclude={"tenant", "fraud_type", "review", "label_id"})
     content: dict[str, object] = fields | {name: rfc3339(fields[name]) for name in ("effective_at", "known_at")}
     items = [{"label": {**content, "label_id": label_id(content)}, "received_at_ms": NOW_MS}]
     (result,) = clients["cleo-key"].post("/labels:fold", json={"labels": items}).json()["results"]

@@ -117,7 +117,7 @@ def test_payments_from_kafka_join_their_senders_traces_not_their_batchs(site: Si
 
 def test_a_label_carries_its_senders_context_on(site: Site) -> None:
     site.client.post("/decisions", json=body(1))
-    content = label(str(body(1)["end_to_end_id"]), "accepted", NOW_MS).model_dump(exclude={"tenant", "fraud_type"})
+    content = label(str(body(1)["end_to_end_id"]), "accepted", NOW_MS).model_dump(exclude_none=True, exclude={"tenant"})
     content |= {name: rfc3339(content[name]) for name in ("effective_at", "known_at")}
     item = {"label": content, "received_at_ms": NOW_MS, "traceparent": OTHER}
     site.client.post("/labels:fold", json={"labels": [item]})
