@@ -13,7 +13,7 @@ from learning.ensemble import Ensemble, load_ensemble
 from pix.contracts import canonical_json, parse_payment
 from pix.engines.kernel import Vector
 from pix.features import FEATURE_NAMES
-from pix.store.interface import Fold, Message, Store, open_store
+from pix.store.interface import Fold, Message, QueueChange, Store, open_store
 from pix.tokens import Keyring
 from serving.outcomes import Arrival, Done
 from serving.pipeline import DecisionPipeline
@@ -122,9 +122,9 @@ class _Recorder:
         self._done = done
         self.snapshot = store.snapshot
 
-    def commit(self, message: Message, folds: list[Fold], generation: int) -> object:
+    def commit(self, message: Message, folds: list[Fold], generation: int, change: QueueChange | None = None) -> object:
         self._done.append((message, folds))
-        return self._store.commit(message, folds, generation)
+        return self._store.commit(message, folds, generation, change)
 
 
 def _pipeline(store: "_Recorder | Store", model: _Model | None = None) -> DecisionPipeline:

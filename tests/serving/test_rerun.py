@@ -15,6 +15,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from past_decisions import PastDecisions, change_bronze, live_through
 
+from pix.contracts import canonical_json
 from pix.features import FEATURE_NAMES
 from serving.policy import ACTIONS
 from serving.policy_archive import TABLE as POLICIES
@@ -121,7 +122,7 @@ def test_a_changed_feature_is_named_and_nothing_else(stopped: PastDecisions, tmp
             return value
         vector = list(content["features"])
         vector[place] = float(np.nextafter(before, np.inf))
-        return json.dumps({**content, "features": vector}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return canonical_json({**content, "features": vector}).decode()
 
     lake = change_bronze(stopped, tmp_path / "lake", DECISIONS, change)
     (published,) = Evidence(lake).published([record["end_to_end_id"]])[record["end_to_end_id"]]
