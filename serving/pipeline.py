@@ -4,12 +4,13 @@ Everything here is synchronous and short; transport, publishing and answering st
 order commit, publish, answer is kept by ``serving.decision_routes``: what this module returns is committed.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from pix import topics
 from pix.contracts import (
@@ -347,7 +348,7 @@ def public_part(record: bytes) -> dict[str, Any]:
 
 def parse_record(record: bytes) -> dict[str, Any]:
     """A record's content; our own bytes, so size and shape are trusted."""
-    content: dict[str, Any] = json.loads(record)
+    content: dict[str, Any] = orjson.loads(record)
     return content
 
 

@@ -91,6 +91,8 @@ def _policies(settings: Settings, token_key_version: int, meters: Meters) -> Pol
     logging={"access": {"enabled": False}},
     # Their label is the raw path: every EndToEndId asked for, and whatever a stranger tries, would stay for ever.
     metrics={"enabled": False},
+    # serving.tracing makes the spans, where they are wanted; BentoML's would be made for each request and thrown away.
+    tracing={"excluded_urls": ".*"},
 )
 @bentoml.asgi_app(app, path=PREFIX)
 class DecisionService:
