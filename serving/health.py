@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pix.contracts import canonical_json
+from serving.http import PREFIX
 from serving.metrics import TEXT, exposition
 from serving.problem_page import section
 from serving.problems import METHOD, NO_SUCH_ROUTE, NOT_READY, PROBLEM_TYPES, problem_response
@@ -45,6 +46,9 @@ class Health:
         if scope["type"] == "http" and scope["path"] == METRICS and scope["method"] in READ:
             text = await asyncio.to_thread(exposition)
             await _uncached(Response(text, headers={"Content-Type": TEXT}))(scope, receive, send)
+        elif scope["type"] == "http" and "\n" in scope["path"]:
+            # Patterns of routes end at a line's end, BentoML's too: it would answer with words of its own.
+            await self._app({**scope, "root_path": PREFIX}, receive, send)
         elif scope["type"] == "http" and scope["path"] in PATHS:
             await self._answer(scope["path"], scope["method"])(scope, receive, send)
         elif scope["type"] != "http" or scope["path"].startswith(BEHIND):

@@ -89,6 +89,8 @@ def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
         },
     )
     app.router.redirect_slashes = False
+    # For a path with a line's end, which no pattern of a route matches.
+    app.router.default = NoSuchRoute()
     app.add_middleware(Guard, app=app)
     # Added last, so it stands first.
     app.add_middleware(Correlation, new_id=new_id, app=app, route_of=route_of)

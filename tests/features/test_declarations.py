@@ -22,7 +22,7 @@ from pix.features import (
 from pix.features.__main__ import PAGE
 from pix.features.declarations import REAIS_CAP
 from pix.features.page import page
-from serving.reasons import LINES, REASON_OF_FEATURE, TEXTS
+from serving.reasons import LINES, REASON_OF_FEATURE, REASON_OF_LIST, TEXTS
 from serving.reasons import page as reasons_page
 
 GROUPS = {"request", "temporal", "payer", "payee", "pair", "device", "person", "network", "label"}
@@ -97,7 +97,7 @@ def test_the_catalogue_has_a_row_per_feature() -> None:
 
 def test_every_feature_has_a_reason_in_both_languages() -> None:
     assert set(REASON_OF_FEATURE) == set(FEATURE_NAMES)
-    assert set(REASON_OF_FEATURE.values()) == set(TEXTS)
+    assert {*REASON_OF_FEATURE.values(), *REASON_OF_LIST.values()} == set(TEXTS)
     assert all(set(text) == {"pt-BR", "en"} for text in TEXTS.values())
 
 

@@ -22,6 +22,7 @@ from pix.contracts import INSTANT_FIELDS
 from pix.contracts.fields import TENANT_SHAPE
 from pix.identifiers import END_TO_END_SHAPE
 from pix.store.memory import MemoryStore
+from serving.health import Health
 from serving.openapi import document
 
 KNOWN = str(body(1)["end_to_end_id"])
@@ -82,7 +83,9 @@ def known(case: Case) -> Case:
 
 @pytest.fixture
 def whole(store: MemoryStore, kafka: HandBroker) -> Starlette:
-    made = Starlette(routes=[Mount("/v1", api(store, kafka))])
+    behind = api(store, kafka)
+    made = Starlette(routes=[Mount("/v1", behind)])
+    made.add_middleware(Health, app=behind)
     sent = body(1, amount_cents=HELD_CENTS)
     assert TestClient(made, headers=KEY).post("/v1/decisions", json=sent).json()["action"] == "BLOCK_AND_REVIEW"
     return made

@@ -164,7 +164,16 @@ def test_the_address_of_a_problem_type_says_what_it_means() -> None:
 def test_nothing_else_outside_the_version_tells_what_runs_here(path: str) -> None:
     app = create_app()
     client = TestClient(Health(app, app))
-    # What is passed on is refused behind: the service is starting.
-    assert (client.get("/v1/policy").status_code, client.get("/metrics").status_code) == (503, 503)
+    # What is passed on is refused behind: the service is starting. Metrics are told by then.
+    assert (client.get("/v1/policy").status_code, client.get("/metrics").status_code) == (503, 200)
     told = client.get("http://testserver" + path)
     assert (told.status_code, told.json()["type"]) == (404, "/problems/not-found")
+
+
+def test_a_path_with_a_line_end_is_a_path_that_is_none() -> None:
+    app = create_app()
+    client = TestClient(Health(app, app))
+    told = client.post("/v1/reviews/a%0Ab:dismiss", json={})
+    assert (told.status_code, told.json()["type"]) == (503, "/problems/starting")
+    assert told.headers["X-Request-Id"]
+    assert client.post("/a%0Ab").json()["type"] == "/problems/starting"

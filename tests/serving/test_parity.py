@@ -66,7 +66,7 @@ def decide_without_store(store: Store, records: list[bytes], folds: list[bytes])
     decider, logs = pipeline(store, clock, StubbornModel()), WrittenLogs()
     for number in range(20):
         sent = random_message(draw, 80_000 + number, clock.now_ms - draw.choice([0, DAY_MS]), accounts=12)
-        record = decide_by_rules(decider, decider.seen(sent, arrival(clock.now_ms, number)))
+        record = decide_by_rules(decider, decider.seen(sent, arrival(clock.now_ms, number))).record
         assert Reconciler(store, logs, clock).fold(record)
         records.append(record)
     flushed(store, logs)
