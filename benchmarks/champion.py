@@ -42,7 +42,7 @@ def register_champion(settings: Settings, folder: Path) -> None:
     write_champion(folder)
     sign(folder, settings.secrets / PRIVATE_KEY_FILE)
     client = MlflowClient(settings.mlflow)
-    experiment = client.create_experiment(EXPERIMENT, artifact_location=(folder.parent / "mlflow").as_uri())
+    experiment = client.create_experiment(EXPERIMENT)
     run = client.create_run(experiment).info.run_id
     client.log_artifacts(run, str(folder), FOLDER)
     client.create_registered_model(settings.model_name)

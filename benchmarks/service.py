@@ -92,27 +92,27 @@ class _Instance:
         return [_body(self.draw, next(self.numbers)) for _ in range(count)]
 
     def resident_bytes(self) -> int:
-        """Of the largest process of the service: its worker."""
-        return max(each.memory_info().rss for each in processes.of_service(self.home, services.SERVING))
+        """Private memory of the largest process of the service, its worker: LMDB's pages are the file's."""
+        return max(each.memory_full_info().uss for each in processes.of_service(self.home, services.SERVING))
 
 
 @contextmanager
 def _instance(folder: Path) -> Iterator[_Instance]:
-    ports = _free_ports(3)
+    ports = _free_ports(4)
     settings = Settings(
         home=folder / "home",
         kafka_port=ports[0],
         kafka_controller_port=ports[1],
         serving_port=ports[2],
-        mlflow_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        mlflow_port=ports[3],
         policy_file=REPOSITORY / "config" / "policy.yaml",
     )
     home = Home(settings.root)
     homes.prepare(home)
     ensure_keys(settings.secrets)
     ensure_signing_keys(settings.secrets)
-    register_champion(settings, folder / "artefacts")
-    with _running(settings, home, services.BROKER):
+    with _running(settings, home, services.BROKER), _running(settings, home, services.TRACKING):
+        register_champion(settings, folder / "artefacts")
         yield _Instance(settings, home, Random(4), iter(range(10**9)))  # noqa: S311 - a benchmark's payments
 
 
@@ -123,7 +123,7 @@ def _running(settings: Settings, home: Home, name: str) -> Iterator[float]:
     service.prepare()
     given = {
         f"SENTINELA_{key.upper()}": str(getattr(settings, key))
-        for key in ("kafka_port", "kafka_controller_port", "serving_port", "mlflow_uri", "policy_file")
+        for key in ("kafka_port", "kafka_controller_port", "serving_port", "mlflow_port", "policy_file")
     }
     start = time.perf_counter()
     processes.start(
