@@ -22,6 +22,7 @@ from sentinela.runtime.home import Home, prepare
 from sentinela.runtime.ports import CHOICE, is_free
 from serving.policy import parse_policy
 from serving.policy_archive import find
+from tests.streams.support import delete_topics
 
 RULE = "rules:\n  - {name: any, when: amount_cents > 5, action: %s}\n"
 GOOD = [EMPTY + RULE % action for action in ("REVIEW", "BLOCK", "BLOCK_AND_REVIEW")]
@@ -101,6 +102,8 @@ def service(broker: str, tmp_path: Path) -> Iterator[Service]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+        # The broker is the whole run's, and others begin with topics that are not there.
+        delete_topics(broker)
 
 
 def wait_for(settings: Settings, process: "subprocess.Popen[bytes]", log: Path) -> None:
