@@ -4,17 +4,17 @@ import gc
 import random
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.champion import TREES, write_champion
 from benchmarks.pairs import paired
-from learning.ensemble import Ensemble, load_ensemble
+from learning.ensemble import load_ensemble
+from learning.registry import ChampionRef
 from pix.contracts import canonical_json, parse_payment
-from pix.engines.kernel import Vector
-from pix.features import FEATURE_NAMES
+from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.store.interface import Fold, Message, QueueChange, Store, open_store
 from pix.tokens import Keyring
+from serving.champion import Champion
 from serving.outcomes import Arrival, Done
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
@@ -58,8 +58,9 @@ def decision_over_bare_store() -> dict[str, object]:
 def decision_with_model() -> dict[str, object]:
     """A whole decision (parse to commit, LMDB, the recipe's size of model), each timed alone: p50 and p99."""
     with tempfile.TemporaryDirectory() as folder:
+        ref = ChampionRef(name="bench", version="1", sha256="0" * 64, fingerprint=FINGERPRINT, run_id="none")
         ensemble = load_ensemble(write_champion(Path(folder) / "model"))
-        model = _Model(ensemble)
+        model = Champion(ref=ref, ensemble=ensemble, loaded_at_ms=START_MS, source="cache")
         store = open_store(f"lmdb://{folder}/store", "bench")
         draw, times, modes = random.Random(3), [], set()  # noqa: S311
         decider = _pipeline(store, model)
@@ -97,23 +98,6 @@ def recorded_work(folder: Path, count: int) -> list[tuple[Message, list[Fold]]]:
     return done
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """An ensemble as the pipeline asks it."""
-
-    ensemble: Ensemble
-    identity: dict[str, str] = field(default_factory=lambda: {"name": "bench", "version": "1", "sha256": "0" * 64})
-
-    def raw_score(self, vector: Vector) -> float:
-        return self.ensemble.raw_score(vector)
-
-    def probability(self, raw_score: float) -> float:
-        return self.ensemble.probability(raw_score)
-
-    def contributions(self, vector: Vector) -> list[float]:
-        return self.ensemble.contributions(vector)
-
-
 class _Recorder:
     """The store, noting what is committed through it."""
 
@@ -127,7 +111,7 @@ class _Recorder:
         return self._store.commit(message, folds, generation, change)
 
 
-def _pipeline(store: "_Recorder | Store", model: _Model | None = None) -> DecisionPipeline:
+def _pipeline(store: "_Recorder | Store", model: Champion | None = None) -> DecisionPipeline:
     policy = load_policy(POLICY)
     return DecisionPipeline(
         # Only what a decision calls; the sweeper and the base loader do not run here.

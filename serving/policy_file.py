@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -189,8 +189,8 @@ class PolicyFile(StrictMessage):
     @field_validator("priority")
     @classmethod
     def _names_each_once(cls, priority: list[Source]) -> list[Source]:
-        if sorted(priority) != sorted(Source.__args__):  # type: ignore[attr-defined]
-            raise ValueError(f"must name each of {', '.join(Source.__args__)} once")  # type: ignore[attr-defined]
+        if sorted(priority) != sorted(get_args(Source)):
+            raise ValueError(f"must name each of {', '.join(get_args(Source))} once")
         return priority
 
 
