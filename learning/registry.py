@@ -9,13 +9,13 @@ No Dagster here. MLflow reads timeouts from the environment: process roots apply
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from learning.artefact import ModelCard, write_artefact
@@ -30,7 +30,11 @@ CHALLENGER = "challenger"
 FOLDER = "champion"
 EXPERIMENT = "sentinela"
 PIP_REQUIREMENTS = ["catboost==1.2.10"]
-HEALTH_TIMEOUT_SECONDS = 5.0
+REST_TIMEOUT_SECONDS = 5.0
+# An unknown model, and an unknown alias of a known one.
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+Fetch = Callable[[str, str, Path], Path]
+"""Given MLflow's address, a run and a folder, brings the run's artefact there, unverified; raises RegistryError."""
 
 # MLflow's defaults retry for minutes when the server is gone; a run should fail in seconds and say so.
 MLFLOW_ENVIRONMENT = {
@@ -146,21 +150,56 @@ def register(
 def champion(uri: str, model_name: str, *, alias: str = CHAMPION) -> ChampionRef | None:
     """The version the alias points to, or None while there is none.
 
+    A service asks every second, so a server is asked by its REST API: without loading MLflow's client. What is no
+    server, a database by its path, is asked by that client.
+
     Raises:
         RegistryUnavailable: The server does not answer.
         RegistryError: The version was not registered by this module.
     """
+    look_up = _by_rest if _is_server(uri) else _by_client
+    found = look_up(uri, model_name, alias)
+    if found is None:
+        return None
+    return _ref(model_name, found, f"{model_name} version {found.version} carries alias {alias} but")
+
+
+def _by_rest(uri: str, model_name: str, alias: str) -> "_Found | None":
+    import httpx
+
+    address = uri.rstrip("/") + "/api/2.0/mlflow/registered-models/alias"
+    try:
+        answer = _rest_client().get(address, params={"name": model_name, "alias": alias})
+        content = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise _unavailable(uri, error) from error
+    if answer.is_success:
+        version = content["model_version"]
+        tags = {tag["key"]: tag.get("value", "") for tag in version.get("tags", ())}
+        return _Found(version["version"], version.get("run_id"), tags)
+    if content.get("error_code") in NOT_THERE:
+        return None
+    raise RegistryError(f"MLflow at {shown(uri)} refused to look up {model_name}@{alias}: {content.get('message')}")
+
+
+def _by_client(uri: str, model_name: str, alias: str) -> "_Found | None":
     from mlflow.exceptions import MlflowException
 
-    _require_reachable(uri)
     try:
         found = _client(uri).get_model_version_by_alias(model_name, alias)
     except MlflowException as error:
-        # RESOURCE_DOES_NOT_EXIST: an unknown model; INVALID_PARAMETER_VALUE: an unknown alias of a known one.
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in NOT_THERE:
             return None
-        raise RegistryError(f"MLflow at {_shown(uri)} refused to look up {model_name}@{alias}: {error}") from error
-    return _ref(model_name, found, f"{model_name} version {found.version} carries alias {alias} but")
+        raise RegistryError(f"MLflow at {shown(uri)} refused to look up {model_name}@{alias}: {error}") from error
+    return _Found(found.version, found.run_id, found.tags)
+
+
+class _Found(NamedTuple):
+    """A registered version as MLflow tells it."""
+
+    version: str
+    run_id: str | None
+    tags: Mapping[str, str]
 
 
 def version_of(uri: str, model_name: str, version: str) -> ChampionRef | None:
@@ -180,11 +219,11 @@ def version_of(uri: str, model_name: str, version: str) -> ChampionRef | None:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
-        raise RegistryError(f"MLflow at {_shown(uri)} refused to look up {model_name} {version}: {error}") from error
-    return _ref(model_name, found, f"{model_name} version {found.version}")
+        raise RegistryError(f"MLflow at {shown(uri)} refused to look up {model_name} {version}: {error}") from error
+    return _ref(model_name, _Found(found.version, found.run_id, found.tags), f"{model_name} version {found.version}")
 
 
-def _ref(model_name: str, found: Any, told: str) -> ChampionRef:
+def _ref(model_name: str, found: _Found, told: str) -> ChampionRef:
     missing = [tag for tag in ("sha256", "fingerprint") if tag not in found.tags]
     # The version becomes the name of a folder, and the server is not trusted with paths.
     if missing or not found.run_id or not str(found.version).isdecimal():
@@ -214,18 +253,37 @@ def download_champion(
     return None if found is None else download(uri, found, folder, public_key=public_key)
 
 
-def download(uri: str, found: ChampionRef, folder: Path, *, public_key: Path) -> Downloaded:
+def artefact_of(uri: str, run_id: str, folder: Path) -> Path:
+    """Bring a run's artefact into a folder, unverified; where it lies.
+
+    Raises:
+        RegistryError: MLflow does not give it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(_client(uri).download_artifacts(run_id, FOLDER, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(str(error)) from error
+
+
+def download(uri: str, found: ChampionRef, folder: Path, *, public_key: Path, fetch: Fetch = artefact_of) -> Downloaded:
     """Bring a version's artefact to ``folder/<version>``.
 
     A copy that is there already is verified again, and fetched anew if it fails. The folder appears in one rename,
     so a reader never sees half a model, nor one that was not verified.
 
+    Args:
+        uri: Address of MLflow.
+        found: The version.
+        folder: Where versions are kept.
+        public_key: PEM file of the key that it must be signed with.
+        fetch: Brings it from MLflow.
+
     Raises:
         RegistryError: MLflow does not give it.
         ArtefactRefused: The artefact is not what was registered and signed; nothing is left of it.
     """
-    from mlflow.exceptions import MlflowException
-
     target = folder / found.version
     if target.exists():
         try:
@@ -237,10 +295,10 @@ def download(uri: str, found: ChampionRef, folder: Path, *, public_key: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as scratch:
         try:
-            fetched = Path(_client(uri).download_artifacts(found.run_id, FOLDER, scratch))
-        except (MlflowException, OSError) as error:
+            fetched = fetch(uri, found.run_id, Path(scratch))
+        except RegistryError as error:
             raise RegistryError(
-                f"MLflow at {_shown(uri)} does not give the artefact of {found.name} version {found.version}: {error}"
+                f"MLflow at {shown(uri)} does not give the artefact of {found.name} version {found.version}: {error}"
             ) from error
         verify(fetched, found.sha256, public_key)
         try:
@@ -282,8 +340,8 @@ def _run(uri: str, experiment: str, artifact_location: str | None, join_active: 
     if active is not None and join_active:
         if mlflow.get_tracking_uri().rstrip("/") != uri.rstrip("/"):
             raise RegistryError(
-                f"the active MLflow run {active.info.run_id} is at {_shown(mlflow.get_tracking_uri())}, the "
-                f"registry at {_shown(uri)}; give the job's MLflow resource the same address"
+                f"the active MLflow run {active.info.run_id} is at {shown(mlflow.get_tracking_uri())}, the "
+                f"registry at {shown(uri)}; give the job's MLflow resource the same address"
             )
         yield active.info.run_id
         return
@@ -307,28 +365,36 @@ def _client(uri: str) -> Any:
 
 def _require_reachable(uri: str) -> None:
     """Ask for the server's health, once and briefly, before MLflow's client starts its patient retries."""
-    if urlsplit(uri).scheme not in ("http", "https"):
+    if not _is_server(uri):
         return
     import httpx
 
     try:
-        _health_client().get(uri.rstrip("/") + "/health").raise_for_status()
+        _rest_client().get(uri.rstrip("/") + "/health").raise_for_status()
     except httpx.HTTPError as error:
-        raise RegistryUnavailable(
-            f"MLflow at {_shown(uri)} does not answer ({error}); start it with `sentinela up`, or see what "
-            "runs with `sentinela status`"
-        ) from error
+        raise _unavailable(uri, error) from error
+
+
+def _is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def _unavailable(uri: str, error: Exception) -> RegistryUnavailable:
+    return RegistryUnavailable(
+        f"MLflow at {shown(uri)} does not answer ({error}); start it with `sentinela up`, or see what runs with "
+        "`sentinela status`"
+    )
 
 
 @cache
-def _health_client() -> Any:
+def _rest_client() -> Any:
     """One for all: a service asks every second, and setting up TLS takes longer than asking."""
     import httpx
 
-    return httpx.Client(timeout=HEALTH_TIMEOUT_SECONDS)
+    return httpx.Client(timeout=REST_TIMEOUT_SECONDS)
 
 
-def _shown(uri: str) -> str:
+def shown(uri: str) -> str:
     """The address without credentials, fit for a log."""
     parts = urlsplit(uri)
     return uri if parts.username is None else uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1)

@@ -2,9 +2,9 @@
 
     look up the alias -> download -> signature and SHA-256 -> parse -> equal answers -> warm -> one assignment
 
-MLflow is never asked for a payment. The last version that served lies on disk, and serves again after a restart
-whether MLflow answers or not; it is verified again when it is read. A version that must not be loaded is reported
-once and never replaces the one that serves.
+MLflow is never asked for a payment, and its client need not be in the process (``learning.fetching``). The last
+version that served lies on disk, and serves again after a restart whether MLflow answers or not; it is verified again
+when it is read. A version that must not be loaded is reported once and never replaces the one that serves.
 """
 
 import json
@@ -17,7 +17,16 @@ from typing import Literal
 
 from learning.ensemble import Ensemble, Vector, load_ensemble
 from learning.errors import ArtefactRefused
-from learning.registry import CHALLENGER, CHAMPION, ChampionRef, Downloaded, champion, download
+from learning.registry import (
+    CHALLENGER,
+    CHAMPION,
+    ChampionRef,
+    Downloaded,
+    Fetch,
+    artefact_of,
+    champion,
+    download,
+)
 from learning.signing import verify
 
 log = logging.getLogger(__name__)
@@ -98,6 +107,7 @@ class ChampionKeeper:
         now_ms: Callable[[], int],
         refused: Callable[[str], None],
         alias: str = CHAMPION,
+        fetch: Fetch = artefact_of,
     ) -> None:
         """Begin without a model.
 
@@ -109,6 +119,7 @@ class ChampionKeeper:
             now_ms: The clock, epoch milliseconds.
             refused: Told the reason of each refusal, one word, for a metric.
             alias: The alias to follow.
+            fetch: Brings an artefact from MLflow.
         """
         self._uri = uri
         self._name = model_name
@@ -117,6 +128,7 @@ class ChampionKeeper:
         self._now_ms = now_ms
         self._told = refused
         self._alias = alias
+        self._fetch = fetch
         self._refused: ChampionRef | None = None
         self.current: Champion | None = None
 
@@ -167,7 +179,7 @@ class ChampionKeeper:
                 self.current = Champion(found, self.current.ensemble, self.current.loaded_at_ms, "registry")
             return False
         try:
-            brought = download(self._uri, found, self._folder, public_key=self._public_key)
+            brought = download(self._uri, found, self._folder, public_key=self._public_key, fetch=self._fetch)
             self.current = load_champion(brought, now_ms=self._now_ms(), source="registry")
         except ArtefactRefused as refused:
             # Without the key nothing was judged yet; it may come any moment.

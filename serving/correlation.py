@@ -4,6 +4,7 @@ They are the caller's where it sent usable ones, else new ones. What failed unfo
 Every request is counted and timed here; those that failed or took long are logged, with their names and no content.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pix.log_lines import Ration, about
 from serving.bodies import BODY_BYTES
 from serving.callers import CALL, NOBODY, Call
-from serving.problems import INTERNAL, problem_response
+from serving.problems import INTERNAL, TOOK_TOO_LONG, problem_response
 from serving.running import Running
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ SLOW_SECONDS = 1.0
 """Answers that took longer are logged."""
 LINES_PER_SECOND = 20
 """While everything fails, some lines tell as much as all of them."""
+GIVEN_UP_SECONDS = 30.0
+"""No answer takes longer; a payment's own deadline is far shorter."""
 SERVER_ERROR = 500
 CALLER_LEFT = 499
 """What is counted as the status of an answer that nobody waited for."""
@@ -98,13 +101,16 @@ class Correlation:
                 message["headers"] = [*message.get("headers", ()), *names]
             await send(message)
 
+        limit = asyncio.timeout(GIVEN_UP_SECONDS)
         try:
-            await self._inner(scope, receive, named)
+            async with limit:
+                await self._inner(scope, receive, named)
         except Exception:
+            kind = TOOK_TOO_LONG if limit.expired() else INTERNAL
             log.exception("request failed")
             if status:
                 raise
-            fault = problem_response(INTERNAL, f"see the service's log for request {call.request_id}")
+            fault = problem_response(kind, f"see the service's log for request {call.request_id}")
             await fault(scope, receive, named)
         finally:
             self._answered(scope, running, status, (time.perf_counter_ns() - began_ns) * 1e-9, span)

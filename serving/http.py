@@ -39,6 +39,7 @@ from serving.problems import (
 )
 from serving.reference_pages import reference_routes
 from serving.review_routes import confirm_review, dismiss_review, list_reviews, show_review
+from serving.version import PREFIX
 
 ROUTES = (
     Route("/decisions", decide, methods=["POST"]),
@@ -60,7 +61,6 @@ ROUTES = (
     *reference_routes(),
 )
 
-PREFIX = "/v1"
 NO_ROUTE = "none"
 _LABELS = {route.endpoint: f"{min(route.methods or ())} {PREFIX}{route.path}" for route in ROUTES}
 
@@ -72,7 +72,7 @@ def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
         new_id: Makes 32 random hex digits, for requests and traces without an id of their own.
     """
     app = Starlette(
-        # BentoML passes on only what some route here takes; the last one takes everything.
+        # The last one takes everything.
         routes=[*(scoped(route) for route in ROUTES), Route("/{path:path}", NoSuchRoute())],
         exception_handlers={
             BodyTooLarge: lambda _, error: _closing(TOO_LARGE, error),

@@ -6,7 +6,7 @@ from serving.callers import SCOPE_OF
 from serving.problems import PROBLEM_JSON, PROBLEM_TYPES
 
 _NAMES = ("X-Request-Id", "traceparent")
-_ALWAYS = (401, 403, 429, 500, 503)
+_ALWAYS = (401, 403, 429, 500, 503, 504)
 _WITH_BODY = (400, 408, 413, 415, 422, *_ALWAYS)
 _ROOT = [{"url": "/", "description": "Outside the version."}]
 _JSON = "application/json"

@@ -237,6 +237,15 @@ NOT_DELIVERED = ProblemType(
     retry_after_seconds=1,
 )
 
+TOOK_TOO_LONG = ProblemType(
+    slug="took-too-long",
+    status=504,
+    title="The answer took too long",
+    meaning="The service gave up after 30 seconds. What was asked may have been done all the same.",
+    retry=_SAME_BODY,
+    retry_after_seconds=1,
+)
+
 PROBLEM_TYPES = (
     NOT_JSON,
     UNAUTHORISED,
@@ -263,6 +272,7 @@ PROBLEM_TYPES = (
     LOGS_UNAVAILABLE,
     TOO_MANY_RACES,
     NOT_DELIVERED,
+    TOOK_TOO_LONG,
 )
 
 

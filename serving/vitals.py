@@ -1,7 +1,7 @@
 """What a worker says about its state now, beside what it counts: readiness, store, outbox, model and policy."""
 
 from pix.store.errors import StoreError
-from serving.health import why_not
+from serving.front import why_not
 from serving.metrics import GENERATION, MODEL, OUTAGE, OUTBOX, OUTBOX_AGE, POLICY_VERSION, READY, UNDER_WAY
 from serving.running import Running
 

@@ -23,7 +23,7 @@ from pix.contracts.fields import TENANT_SHAPE
 from pix.identifiers import END_TO_END_SHAPE
 from pix.store.memory import MemoryStore
 from serving import limits
-from serving.health import Health
+from serving.front import Front
 from serving.openapi import document
 
 KNOWN = str(body(1)["end_to_end_id"])
@@ -88,7 +88,7 @@ def whole(store: MemoryStore, kafka: HandBroker, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(limits, "ATTEMPTS_AT_ONCE", 10**6)
     behind = api(store, kafka)
     made = Starlette(routes=[Mount("/v1", behind)])
-    made.add_middleware(Health, app=behind)
+    made.add_middleware(Front, app=behind)
     sent = body(1, amount_cents=HELD_CENTS)
     assert TestClient(made, headers=KEY).post("/v1/decisions", json=sent).json()["action"] == "BLOCK_AND_REVIEW"
     return made

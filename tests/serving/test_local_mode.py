@@ -14,7 +14,7 @@ from pix.contracts import DecisionRecord, parse_json_object
 from pix.settings import Settings
 from pix.store.interface import Store
 from pix.store.memory import MemoryStore
-from serving.health import Health
+from serving.front import Front
 from serving.http import create_app
 from serving.policy import ACTIONS, TEST_ACCOUNT, InvalidPolicy, load_policy
 from serving.problems import PROBLEM_TYPES
@@ -129,7 +129,7 @@ class AwayKeeper:
 
 def test_the_probes_say_why_not(store: MemoryStore, kafka: HandBroker) -> None:
     app = create_app()
-    probed = ApiClient(Health(app, app))
+    probed = ApiClient(Front(app, app))
     assert probed.get("/livez").json() == {"status": "alive"}
     assert probed.get("/readyz").json()["detail"] == "the service is starting"
     app.state.running = api(store, kafka).state.running
@@ -144,7 +144,7 @@ def test_the_probes_say_why_not(store: MemoryStore, kafka: HandBroker) -> None:
 
 def test_the_front_page_leads_to_the_documents() -> None:
     app = create_app()
-    client = TestClient(Health(app, app), follow_redirects=False)
+    client = TestClient(Front(app, app), follow_redirects=False)
     assert client.get("/").headers["location"] == "/v1/docs"
     assert client.get("/docs.json").headers["location"] == "/v1/openapi.json"
     assert client.post("/readyz").status_code == 405
@@ -152,7 +152,7 @@ def test_the_front_page_leads_to_the_documents() -> None:
 
 def test_the_address_of_a_problem_type_says_what_it_means() -> None:
     app = create_app()
-    client = TestClient(Health(app, app))
+    client = TestClient(Front(app, app))
     for kind in PROBLEM_TYPES:
         told = client.get(kind.address)
         assert (told.status_code, kind.meaning in told.text, kind.retry in told.text) == (200, True, True)
@@ -163,7 +163,7 @@ def test_the_address_of_a_problem_type_says_what_it_means() -> None:
 )
 def test_nothing_else_outside_the_version_tells_what_runs_here(path: str) -> None:
     app = create_app()
-    client = TestClient(Health(app, app))
+    client = TestClient(Front(app, app))
     # What is passed on is refused behind: the service is starting. Metrics are told by then.
     assert (client.get("/v1/policy").status_code, client.get("/metrics").status_code) == (503, 200)
     told = client.get("http://testserver" + path)
@@ -172,7 +172,7 @@ def test_nothing_else_outside_the_version_tells_what_runs_here(path: str) -> Non
 
 def test_a_path_with_a_line_end_is_a_path_that_is_none() -> None:
     app = create_app()
-    client = TestClient(Health(app, app))
+    client = TestClient(Front(app, app))
     told = client.post("/v1/reviews/a%0Ab:dismiss", json={})
     assert (told.status_code, told.json()["type"]) == (503, "/problems/starting")
     assert told.headers["X-Request-Id"]

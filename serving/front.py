@@ -1,4 +1,6 @@
-"""What the service answers outside the API's version: probes, addresses of problem types, the way to the documents.
+"""What answers first: the API for its own paths; probes, addresses of problem types and the way to the documents here.
+
+BentoML's layers are not asked: each would cost every payment its part, and they say nothing that is not said here.
 
 ``/livez`` answers as long as the process does. ``/readyz`` says whether payments are taken, and if not, why.
 ``/metrics`` is Prometheus' text of all workers: BentoML's own would count by raw paths as well.
@@ -12,11 +14,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pix.contracts import canonical_json
-from serving.http import PREFIX
 from serving.metrics import TEXT, exposition
 from serving.problem_page import section
 from serving.problems import METHOD, NO_SUCH_ROUTE, NOT_READY, PROBLEM_TYPES, problem_response
 from serving.running import Running
+from serving.version import PREFIX
 
 READ = ("GET", "HEAD")
 # BentoML's own page and documents describe none of the API's routes, and its page asks the internet.
@@ -24,35 +26,35 @@ MOVED = {"/": "/v1/docs", "/docs.json": "/v1/openapi.json"}
 TYPES = {kind.address: kind for kind in PROBLEM_TYPES}
 METRICS = "/metrics"
 PATHS = frozenset({"/livez", "/readyz", METRICS, *MOVED, *TYPES})
-BEHIND = "/v1/"
-"""What BentoML is asked for; all else that it would answer tells strangers what runs here."""
+API = f"{PREFIX}/"
 
 
-class Health:
-    """Answers before BentoML's own probes, which know no reasons."""
+class Front:
+    """Stands between the connections and BentoML's application."""
 
     def __init__(self, inner: ASGIApp, app: Starlette) -> None:
         """Stand before the service.
 
         Args:
-            inner: What lies behind.
-            app: The application that the service puts its parts into.
+            inner: What is asked for anything but HTTP.
+            app: The API, which the service puts its parts into.
         """
         self._inner = inner
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a probe, pass everything else on."""
-        if scope["type"] == "http" and scope["path"] == METRICS and scope["method"] in READ:
+        """Answer, or let the API answer."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+        # A path with a line's end is nobody's, and the API says so.
+        elif scope["path"].startswith(API) or "\n" in scope["path"]:
+            scope["root_path"] = PREFIX
+            await self._app(scope, receive, send)
+        elif scope["path"] == METRICS and scope["method"] in READ:
             text = await asyncio.to_thread(exposition)
             await _uncached(Response(text, headers={"Content-Type": TEXT}))(scope, receive, send)
-        elif scope["type"] == "http" and "\n" in scope["path"]:
-            # Patterns of routes end at a line's end, BentoML's too: it would answer with words of its own.
-            await self._app({**scope, "root_path": PREFIX}, receive, send)
-        elif scope["type"] == "http" and scope["path"] in PATHS:
+        elif scope["path"] in PATHS:
             await self._answer(scope["path"], scope["method"])(scope, receive, send)
-        elif scope["type"] != "http" or scope["path"].startswith(BEHIND):
-            await self._inner(scope, receive, send)
         else:
             told = problem_response(NO_SUCH_ROUTE, "the API is under /v1/; /v1/docs shows it")
             await told(scope, receive, send)
