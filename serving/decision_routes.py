@@ -113,7 +113,7 @@ async def decide_batch(request: Request) -> Response:
             await asyncio.sleep(0)
     is_published = await running.decisions.deliver([each for each in outcomes if isinstance(each, Done)], deadline)
     results = [
-        {"status": 200, "decision": public_part(outcome.record)} if isinstance(outcome, Done) else outcome
+        {"status": 200, "decision": public_part(outcome)} if isinstance(outcome, Done) else outcome
         for outcome in outcomes
     ]
     return Response(canonical_json({"results": results}), 200, None if is_published else DEFERRED, media_type=JSON)
@@ -135,7 +135,7 @@ def _received(request: Request, running: Running, raw: bytes) -> tuple[PaymentMe
 
 async def _answered(running: Running, outcome: Done, deadline: float) -> Response:
     is_published = await running.decisions.deliver([outcome], deadline)
-    return Response(answer(outcome.record), 200, None if is_published else DEFERRED, media_type=JSON)
+    return Response(answer(outcome), 200, None if is_published else DEFERRED, media_type=JSON)
 
 
 async def _outcome(

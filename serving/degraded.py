@@ -4,7 +4,7 @@ from pix.engines import kernel
 from pix.engines.events import NOTHING_CARRIED, entity_keys
 from pix.logged import DEGRADED_STORE, SIDES
 from serving.outcomes import Done, Judgement, Sighting
-from serving.pipeline import DecisionPipeline
+from serving.pipeline import DecisionPipeline, publicly
 from serving.policy import Case
 from serving.reasons import explained
 
@@ -36,11 +36,12 @@ def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> Done:
         decided_at_ms=decided_at_ms,
     )
     keys = entity_keys(sighting.payment)
+    public = publicly(sighting, judgement, DEGRADED_STORE)
     record = pipeline.record(
         sighting,
         judgement,
-        mode=DEGRADED_STORE,
+        public,
         states={role: {"key": key, "read": None, "got": None} for role, key in keys.items()},
         carried={side: {"value": None, "read": None} for side in SIDES},
     )
-    return Done(record, None, judgement.facts(DEGRADED_STORE, {}, {}))
+    return Done(record, None, judgement.facts(DEGRADED_STORE, {}, {}), public)

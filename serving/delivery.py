@@ -21,6 +21,8 @@ SWEEP_SECONDS = 2.0
 SWEPT_AT_ONCE = 500
 DRAIN_SECONDS = 8.0
 FOR_EVER_MS = 2**62
+TRIM_SECONDS = 0.02
+"""So long what Kafka holds may stay in the outbox: one transaction takes out many."""
 
 
 class Publisher(Protocol):
@@ -49,6 +51,7 @@ class Delivery:
         self._is_trying = False
         self._next_sync: asyncio.Task[None] | None = None
         self._syncing = asyncio.Lock()
+        self._held_by_kafka: set[str] = set()
 
     async def deliver(self, messages: Sequence[Message], seconds: float) -> bool:
         """Publish what was committed, or make sure that it survives until it is.
@@ -63,13 +66,14 @@ class Delivery:
         Raises:
             StoreError: Neither Kafka nor a disk holds it.
         """
+        messages = [message for message in messages if message.record_id not in self._held_by_kafka]
         if not messages:
             return True
         give_up_at = time.monotonic() + seconds
         sent = await self.publish(messages, seconds * KAFKAS_SHARE)
-        # What stays in the outbox although it was published is published again by a sweep.
-        with suppress(StoreError):
-            self._store.published(sent)
+        if sent and not self._held_by_kafka:
+            asyncio.get_running_loop().call_later(TRIM_SECONDS, self.trim)
+        self._held_by_kafka.update(sent)
         waiting = {message.record_id for message in messages}.difference(sent)
         if not waiting:
             return True
@@ -79,6 +83,13 @@ class Delivery:
             raise StoreError("neither Kafka nor the disk took the record in time; send the same again") from late
         self._meters.count(DEFERRED, by=len(waiting))
         return False
+
+    def trim(self) -> None:
+        """Take out of the outbox what Kafka holds."""
+        held, self._held_by_kafka = self._held_by_kafka, set()
+        # What stays there although it was published is published again by a sweep.
+        with suppress(StoreError):
+            self._store.published(list(held))
 
     async def publish(self, messages: Sequence[Message], seconds: float) -> list[str]:
         """Produce and wait, unless the broker is known to be away; ids of what Kafka holds now."""
@@ -141,6 +152,7 @@ class Delivery:
 
     async def drain(self) -> bool:
         """Publish everything that waits in the outbox; whether it is empty then."""
+        self.trim()
         give_up_at = time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < give_up_at:
             if not await asyncio.to_thread(self._store.unpublished, FOR_EVER_MS, 1):

@@ -87,11 +87,13 @@ class Done:
         record: Its final bytes.
         message: What is still to be published; None if it was before.
         facts: What is counted of a decision that is new; None if it was made before.
+        public: What its caller is told, as the record says it as well; None if it was made before.
     """
 
     record: bytes
     message: Message | None
     facts: DecisionFacts | None = field(default=None, compare=False)
+    public: Mapping[str, object] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ class DecisionPipeline:
         desk = desk_of_this_thread()
         desk.load(packed, sighting.event_ms, [snapshot.states[key].blob for key in packed.slots])
         judgement = self._judge(sighting, desk, packed.keys, snapshot)
-        return canonical_json({**_public(sighting, judgement, judgement.mode), "dry_run": True})
+        return canonical_json({**publicly(sighting, judgement, judgement.mode), "dry_run": True})
 
     def _judge(self, sighting: Sighting, desk: Desk, keys: Mapping[str, str], snapshot: Snapshot) -> Judgement:
         stopwatch = sighting.arrival.stopwatch
@@ -205,7 +205,8 @@ class DecisionPipeline:
         states = {
             role: {"key": key, "read": judgement.read[role], "got": folds[key].got} for role, key in packed.keys.items()
         }
-        record = self.record(sighting, judgement, mode=judgement.mode, states=states, carried=_carried(judgement))
+        public = publicly(sighting, judgement, judgement.mode)
+        record = self.record(sighting, judgement, public, states=states, carried=_carried(judgement))
         arrival = sighting.arrival
         message = Message(
             sighting.record_id, topics.DECISIONS, payment.payer_account, record, now_ms, arrival.traceparent
@@ -221,14 +222,14 @@ class DecisionPipeline:
         if not isinstance(result, Committed):
             return None
         gaps = {role: gap(judgement.read[role], folds[key].got) for role, key in packed.keys.items()}
-        return Done(record, message, judgement.facts(judgement.mode, gaps, races))
+        return Done(record, message, judgement.facts(judgement.mode, gaps, races), public)
 
     def record(
         self,
         sighting: Sighting,
         judgement: Judgement,
+        public: Mapping[str, object],
         *,
-        mode: str,
         states: Mapping[str, object],
         carried: Mapping[str, object],
     ) -> bytes:
@@ -237,14 +238,14 @@ class DecisionPipeline:
         Args:
             sighting: The payment as it came in.
             judgement: What was concluded.
-            mode: ``normal``, or ``degraded:`` by what was missing.
+            public: What the caller is told; see ``publicly``.
             states: Role -> key and number of the state that was read and written.
             carried: What the accounts' states said, and the number that they were read at.
         """
         payment, arrival = sighting.payment, sighting.arrival
         return canonical_json(
             {
-                **_public(sighting, judgement, mode),
+                **public,
                 "tenant": payment.tenant,
                 "decided_at_ms": judgement.decided_at_ms,
                 "event_time_ms": sighting.event_ms,
@@ -335,14 +336,16 @@ class DecisionPipeline:
         return Done(record, message) if isinstance(result, Committed) else None
 
 
-def answer(record: bytes) -> bytes:
-    """The public part of a decision record; equal records give equal answers."""
-    return canonical_json(public_part(record))
+def answer(done: Done) -> bytes:
+    """What the caller of a decision is told; equal records give equal answers."""
+    return canonical_json(public_part(done))
 
 
-def public_part(record: bytes) -> dict[str, Any]:
+def public_part(done: Done) -> Mapping[str, object]:
     """The fields of a decision record that its caller is told; an older record may lack some, as its answer did."""
-    content = parse_record(record)
+    if done.public is not None:
+        return done.public
+    content = parse_record(done.record)
     return {name: content[name] for name in PUBLIC_FIELDS if name in content}
 
 
@@ -366,7 +369,14 @@ def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
     return Done(record, None if snapshot.is_published else Message(record_id, topic, key, record, 0))
 
 
-def _public(sighting: Sighting, judgement: Judgement, mode: str) -> dict[str, Any]:
+def publicly(sighting: Sighting, judgement: Judgement, mode: str) -> dict[str, Any]:
+    """What the caller is told.
+
+    Args:
+        sighting: The payment as it came in.
+        judgement: What was concluded.
+        mode: ``normal``, or ``degraded:`` by what was missing.
+    """
     hold, decided_at = judgement.hold, datetime.fromtimestamp(judgement.decided_at_ms / 1000, UTC)
     return {
         "end_to_end_id": sighting.payment.end_to_end_id,

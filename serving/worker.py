@@ -174,8 +174,10 @@ class Worker:
         await asyncio.to_thread(self._publisher.close)
         self._meters.post()
         running: Running | None = getattr(app.state, "running", None)
-        if running is not None and running.tracing is not None:
-            await asyncio.to_thread(running.tracing.close)
+        if running is not None:
+            running.delivery.trim()
+            if running.tracing is not None:
+                await asyncio.to_thread(running.tracing.close)
         self._pipeline.store.close()
 
     def _tracing(self) -> "Tracing | None":

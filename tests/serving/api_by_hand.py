@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from documented import ApiClient
 from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from traffic import NOW_MS, Clock, StubbornModel, pipeline
 
 from pix.features import FINGERPRINT
@@ -28,6 +29,11 @@ class HandBroker:
             return []
         self.taken += messages
         return [message.record_id for message in messages]
+
+
+def trimmed(client: TestClient) -> None:
+    """What Kafka holds is out of the outbox, without waiting for it."""
+    client.app.state.running.delivery.trim()  # type: ignore[attr-defined]
 
 
 class HandModels:

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from api_by_hand import HandBroker, HandModels, api, opened
+from api_by_hand import HandBroker, HandModels, api, opened, trimmed
 from documented import ApiClient
 from traffic import NOW_MS, POLICY, Clock, StubbornModel, account, body, rfc3339
 
@@ -61,6 +61,7 @@ def test_a_decision_that_waits_for_kafka_is_published_before_it_is_read(
         topics.DECISIONS,
         json.loads(kafka.taken[0].value)["payment"]["payer_account"],
     )
+    trimmed(client)
     assert store.unpublished(NOW_MS + 1, 1) == []
 
 
@@ -102,6 +103,7 @@ def test_a_dry_run_is_what_would_be_decided_and_leaves_nothing(kafka: HandBroker
         before, taken = store.states(), len(kafka.taken)
         payment = body(9, device_id="phone", amount_cents=77_700)
         dry = client.post("/decisions:dry-run", json=payment).json()
+        trimmed(client)
         assert (store.states(), len(kafka.taken), store.unpublished(NOW_MS + 1, 10)) == (before, taken, [])
         assert client.get(f"/decisions/{payment['end_to_end_id']}").status_code == 404
         real = client.post("/decisions", json=payment).json()

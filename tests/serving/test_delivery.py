@@ -10,7 +10,7 @@ from pix.store.errors import StoreError
 from pix.store.interface import Message
 from pix.store.memory import MemoryStore
 from serving.breakers import SILENCES, Breakers
-from serving.delivery import Delivery
+from serving.delivery import TRIM_SECONDS, Delivery
 from serving.metrics import Meters
 
 
@@ -126,3 +126,32 @@ def test_sweepers_at_once_lose_nothing() -> None:
 
     asyncio.run(run())
     assert set(kafka.taken) == {b"%d" % number for number in range(200)}
+
+
+def test_what_kafka_holds_is_taken_out_together_and_published_once() -> None:
+    store, kafka, delivery, _ = parts()
+    taken_out: list[list[str]] = []
+    plain = store.published
+
+    def counted(record_ids: Sequence[str]) -> None:
+        taken_out.append(sorted(record_ids))
+        plain(record_ids)
+
+    store.published = counted  # type: ignore[method-assign]
+
+    async def deliver() -> None:
+        for number in range(3):
+            store.commit(message(number), [], 0)
+        for number in (0, 1, 2, 1):
+            assert await delivery.deliver([message(number)], 0.2)
+        assert len(store.unpublished(2**62, 9)) == 3
+        await asyncio.sleep(3 * TRIM_SECONDS)
+        assert store.unpublished(2**62, 9) == []
+        # A drain does not publish again what is only still to be taken out.
+        store.commit(message(3), [], 0)
+        assert await delivery.deliver([message(3)], 0.2)
+        assert await delivery.drain()
+
+    asyncio.run(deliver())
+    assert taken_out == [["id-0", "id-1", "id-2"], ["id-3"]]
+    assert kafka.taken == [b"0", b"1", b"2", b"3"]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from api_by_hand import HandBroker
+from api_by_hand import HandBroker, trimmed
 from documented import ApiClient
 from traffic import NOW_MS, account, body, label, rfc3339
 
@@ -21,6 +21,7 @@ def test_the_smallest_payment_of_the_contract(client: ApiClient, kafka: HandBrok
         ]
     )  # fmt: skip
     assert json.loads(kafka.taken[0].value)["end_to_end_id"] == content["end_to_end_id"]
+    trimmed(client)
     assert store.unpublished(NOW_MS + 1, 10) == []
 
 
@@ -39,6 +40,7 @@ def test_a_delivery_is_deferred_while_kafka_is_away(client: ApiClient, kafka: Ha
     again = client.post("/decisions", json=body(1))
     assert again.content == answer.content
     assert "sentinela-delivery" not in again.headers
+    trimmed(client)
     assert store.unpublished(NOW_MS + 1, 10) == []
 
 
@@ -163,6 +165,7 @@ def test_a_label_from_the_future_is_refused(
 
 def test_the_store_and_the_model_are_shown(client: ApiClient) -> None:
     client.post("/decisions", json=body(1))
+    trimmed(client)
     assert client.get("/store").json() == {
         "generation": 0,
         "layout": client.get("/store").json()["layout"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from api_by_hand import HandBroker, api, opened
+from api_by_hand import HandBroker, api, opened, trimmed
 from deltalake import write_deltalake
 from documented import ApiClient
 from hypothesis import given, settings
@@ -218,6 +218,7 @@ def test_a_label_waits_in_the_outbox_while_kafka_is_away(
     client: ApiClient, kafka: HandBroker, store: MemoryStore
 ) -> None:
     made = decided(client, 1, 0.5)
+    trimmed(client)
     kafka.is_away = True
     answer = client.post(f"/reviews/{made}:confirm", json={})
     assert (answer.status_code, answer.headers["sentinela-delivery"]) == (200, "deferred")
@@ -227,6 +228,7 @@ def test_a_label_waits_in_the_outbox_while_kafka_is_away(
     kafka.is_away = False
     client.app.state.running.breakers.broker.close()  # type: ignore[attr-defined]
     assert "sentinela-delivery" not in client.post(f"/reviews/{made}:confirm", json={}).headers
+    trimmed(client)
     assert (len(labels(kafka)), store.unpublished(2**62, 9)) == (1, [])
 
 
