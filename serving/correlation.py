@@ -60,6 +60,12 @@ def trace_of(headers: Mapping[bytes, bytes], new_id: Callable[[], str]) -> tuple
     return new_id(), "", "00"
 
 
+def request_id_of(headers: Mapping[bytes, bytes], new_id: Callable[[], str]) -> str:
+    """The caller's name for the request where it can be used, else a new one."""
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else new_id()
+
+
 class Correlation:
     """Names requests before anything else sees them."""
 
@@ -119,8 +125,7 @@ class Correlation:
         self, headers: Mapping[bytes, bytes], running: Running | None, began_ns: int
     ) -> "tuple[Call, Span | None]":
         trace_id, parent, flags = trace_of(headers, self._new_id)
-        given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self._new_id()
+        request_id = request_id_of(headers, self._new_id)
         if running is None or running.tracing is None:
             return Call(NOBODY, trace_id, request_id, f"00-{trace_id}-{self._new_id()[:16]}-{flags}"), None
         span = running.tracing.begin("request", parent and f"00-{trace_id}-{parent}-{flags}", trace_id, began_ns)

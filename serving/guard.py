@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.callers import CALL, Call
 from serving.problems import RATE_LIMITED, STARTING, TOO_MANY_REQUESTS, UNAUTHORISED, problem_response
 from serving.running import Running
+from serving.shedding import MAX_UNDER_WAY
 
-MAX_UNDER_WAY = 256
 OPEN_PATHS = re.compile(r"/openapi\.json|/docs(?:/[a-z0-9.-]+)?")
 """What a browser shows before anybody typed a key."""
 

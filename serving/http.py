@@ -1,7 +1,7 @@
 """The API as an ASGI application, mounted under ``PREFIX``: its routes, and what each refusal becomes."""
 
 from collections.abc import Callable
-from uuid import uuid4
+from secrets import token_hex
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -65,7 +65,7 @@ NO_ROUTE = "none"
 _LABELS = {route.endpoint: f"{min(route.methods or ())} {PREFIX}{route.path}" for route in ROUTES}
 
 
-def create_app(new_id: Callable[[], str] = lambda: uuid4().hex) -> Starlette:
+def create_app(new_id: Callable[[], str] = lambda: token_hex(16)) -> Starlette:
     """The application; ``app.state.running`` is set at start-up.
 
     Args:

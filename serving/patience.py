@@ -43,9 +43,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._is_inside_head = False
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+        self._wait_no_more()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -60,6 +58,11 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     def _give_up(self) -> None:
         if self.transport.is_closing():

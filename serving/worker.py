@@ -11,10 +11,11 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cache
 from importlib.metadata import version
 from itertools import count
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import ASGIApp
@@ -32,24 +33,27 @@ from pix.tokens import ensure_keys, load_keyring
 from serving import policy_archive
 from serving.breakers import Breakers
 from serving.champion import ChampionKeeper, Models
+from serving.correlation import request_id_of, trace_of
 from serving.delivery import SWEPT_AT_ONCE
 from serving.door import KeyWatch
 from serving.front import Front
 from serving.holds import is_by_day
-from serving.http import create_app
+from serving.http import create_app, route_of
 from serving.keeper import StoreKeeper
 from serving.logs import LakeAndKafka
 from serving.metrics import DROPPED, POLICY_REFUSED, REFUSED, WITHOUT_VALUE, Meters, forget_the_dead
-from serving.patience import PatientProtocol
 from serving.payee_payments import PayeeReader
 from serving.pipeline import DecisionPipeline
 from serving.policy_keeper import PolicyKeeper
+from serving.problems import TOO_MANY_REQUESTS, problem_response
 from serving.publisher import Publisher
 from serving.review_queue import SETTLED_AT_ONCE
 from serving.running import Running
 from serving.shadow import Shadow
+from serving.shedding import MAX_UNDER_WAY, SheddingProtocol
 from serving.shelter import listening_hosts, require_shelter
 from serving.trial_accounts import TEST_ACCOUNTS
+from serving.version import PREFIX
 from serving.vitals import take
 
 if TYPE_CHECKING:
@@ -68,7 +72,13 @@ SWEEP_OLDER_THAN_MS = 3_000
 POST_SECONDS = 1.0
 LOOK_AT_VITALS_EVERY = 5
 
-app = create_app()
+
+def new_id() -> str:
+    """32 random hex digits."""
+    return token_hex(16)
+
+
+app = create_app(new_id)
 """The API; one in a process."""
 
 
@@ -265,12 +275,26 @@ async def _again(trouble: str, pause_seconds: float, look: Callable[[], Awaitabl
             await asyncio.sleep(pause_seconds)
 
 
-class FrontProtocol(PatientProtocol):
-    """uvicorn's protocol with an end to its patience, and the front in place of BentoML's layers."""
+class FrontProtocol(SheddingProtocol):
+    """uvicorn's protocol with an end to its patience and to its load, and the front in place of BentoML's layers."""
 
     def __init__(self, config: Config, **named: Any) -> None:
         super().__init__(config, **named)
         self.app = fronted(config)
+
+    def refusal(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> bytes:
+        """The problem, under the names of its request, and counted."""
+        running: Running | None = getattr(app.state, "running", None)
+        if running is not None:
+            scope = {"type": "http", "method": method, "path": path, "root_path": PREFIX}
+            running.meters.request(route_of(scope), TOO_MANY_REQUESTS.status, 0.0, None)
+        trace_id, _, flags = trace_of(headers, new_id)
+        names = f"x-request-id: {request_id_of(headers, new_id)}\r\ntraceparent: 00-{trace_id}-{new_id()[:16]}-{flags}"
+        return b"%s%s\r\n\r\n%s" % (_REFUSED_HEAD, names.encode(), _REFUSED.body)
+
+
+_REFUSED = problem_response(TOO_MANY_REQUESTS, f"{MAX_UNDER_WAY} requests are under way")
+_REFUSED_HEAD = b"HTTP/1.1 429 Too Many Requests\r\n" + b"".join(b"%s: %s\r\n" % pair for pair in _REFUSED.raw_headers)
 
 
 @cache

@@ -3,7 +3,8 @@
 ``nursery.py BOOTSTRAP HOME`` imports once and forks a worker per line that it reads: JSON of ``Order``; it answers with
 the worker's process id. All workers share the LMDB store in HOME. A gap is a place between commit and answer:
 
-    decide -> committed -> publish -> published -> take out of the outbox -> trimmed -> answer
+    decide -> committed -> publish -> published -> answer
+                                               -> trimmed: the outbox, of what Kafka took in the last moment
 """
 
 import asyncio
@@ -18,14 +19,13 @@ from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Mount, Route
 
 from pix.contracts import PaymentMessage
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import Message
 from pix.store.lmdb import LmdbStore
 from pix.tokens import Keyring, ensure_keys, load_keyring
+from serving import worker
 from serving.door import door_by_hand
 from serving.http import create_app
 from serving.outcomes import Arrival, Conflict, Done
@@ -33,6 +33,7 @@ from serving.pipeline import DecisionPipeline
 from serving.policy import Policy, load_policy
 from serving.publisher import Publisher
 from serving.running import Running
+from serving.worker import FrontProtocol
 from tests.streams.support import epoch_ms
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "policy.yaml"
@@ -136,8 +137,11 @@ def serve(order: Order, bootstrap: str, home: Path, keyring: Keyring, policy: Po
         yield
         sweeping.cancel()
 
-    whole = Starlette(routes=[Route("/readyz", lambda _: Response()), Mount("/v1", app)], lifespan=lifespan)
-    uvicorn.run(whole, host="127.0.0.1", port=order.port, log_level="warning")
+    # As the service's own process does; what stands for BentoML's application only begins and ends.
+    worker.app = app
+    uvicorn.run(
+        Starlette(lifespan=lifespan), host="127.0.0.1", port=order.port, log_level="warning", http=FrontProtocol
+    )
 
 
 def main(bootstrap: str, folder: str) -> None:
