@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LOGS = (topics.DECISIONS, topics.FOLDS, topics.LABELS)
 ROWS_AT_ONCE = 10_000
+MESSAGES_AT_ONCE = 1_000
 TIMEOUT_SECONDS = 5.0
 READ_SECONDS = 60.0
 
@@ -152,6 +153,8 @@ class LakeAndKafka:
         from confluent_kafka import Consumer
 
         own = {"group.id": "sentinela-store", "enable.auto.commit": False, "enable.partition.eof": False}
+        # By default 64 MB of each partition are read ahead, and a worker keeps what it once took.
+        own |= {"queued.max.messages.kbytes": 4_096, "fetch.max.bytes": 4 * 2**20}
         return Consumer({**self.kafka, **own, "log_level": 0})
 
 
@@ -186,7 +189,7 @@ def _consumed(consumer: Any, left: dict[tuple[str, int], tuple[int, int]]) -> It
     ends = {place: end for place, (_, end) in left.items()}
     give_up_at = time.monotonic() + READ_SECONDS
     while ends:
-        messages = consumer.consume(ROWS_AT_ONCE, 0.05)
+        messages = consumer.consume(MESSAGES_AT_ONCE, 0.05)
         if messages:
             give_up_at = time.monotonic() + READ_SECONDS
         elif time.monotonic() > give_up_at:
