@@ -35,14 +35,17 @@ class SheddingProtocol(PatientProtocol):
         """Take it on, or refuse it."""
         # A request behind another one of its connection waits for that one's answer first.
         is_next = self.cycle is None or self.cycle.response_complete
-        self._is_shed = len(self.tasks) >= MAX_UNDER_WAY and is_next and self.url.startswith(API)
+        method = self.parser.get_method()
+        # An answer to HEAD has no body; the API refuses it where need be.
+        is_ours = self.url.startswith(API) and method != b"HEAD"
+        self._is_shed = len(self.tasks) >= MAX_UNDER_WAY and is_next and is_ours
         if not self._is_shed:
             super().on_headers_complete()
             return
         self._is_inside_head = False
         path = self.url.partition(b"?")[0].decode("ascii", "replace")
         # Before the body: its sender may wait to be told to go on.
-        self.transport.write(self.refusal(self.parser.get_method().decode(), path, dict(self.headers)))
+        self.transport.write(self.refusal(method.decode(), path, dict(self.headers)))
 
     def on_body(self, body: bytes) -> None:
         """What was refused is read and forgotten."""
