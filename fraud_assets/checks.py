@@ -80,14 +80,15 @@ def _sentence(name: str) -> str:
 @dg.asset_check(asset=key_of(STORE_BASE))
 @told
 def store_equals_logs(online_store: OnlineStoreResource) -> dg.AssetCheckResult:
-    """Every state in the online store is, bit for bit, what base and logs fold to."""
+    """Every state in the online store is, bit for bit, what base and logs fold to, and no review is lost."""
     found = online_store.compare()
     if found is None:
         return dg.AssetCheckResult(passed=True, description="nothing was built in the online store yet")
     return dg.AssetCheckResult(
         passed=found.ok,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{found.equal} of {found.keys} keys of generation {found.generation} are equal",
+        description=f"{found.equal} of {found.keys} keys of generation {found.generation} are equal, "
+        f"{found.reviews_differing} reviews differ",
         metadata={**found.described(), "examples": list(found.examples)},
     )
 

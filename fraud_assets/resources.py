@@ -4,6 +4,7 @@
 packages are imported when a door is first used: the code location must load in three seconds.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,7 +126,11 @@ class OnlineStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from serving.comparison import compare_online
 
         return compare_online(
-            self.url, lake_root=self.lake_root, kafka=self.kafka, keyring=load_keyring(Path(self.secrets))
+            self.url,
+            lake_root=self.lake_root,
+            kafka=self.kafka,
+            keyring=load_keyring(Path(self.secrets)),
+            now_ms=time.time_ns() // 1_000_000,
         )
 
 

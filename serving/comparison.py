@@ -1,4 +1,4 @@
-"""Whether the online store is what lake and logs say, key by key, while decisions go on.
+"""Whether the online store is what lake and logs say, key by key and review by review, while decisions go on.
 
 The live states are read first; then base and logs are folded in memory, each key up to the number that it had.
 So a busy key is compared at a number, not at a moment.
@@ -15,8 +15,9 @@ from pix.store.interface import Store, Stored, open_store
 from pix.store.memory import MemoryStore
 from pix.tokens import Keyring
 from serving.base import Base, read_base
-from serving.logs import LakeAndKafka, Logs
+from serving.logs import LakeAndKafka, Logs, Messages
 from serving.replay import Replay
+from serving.review_replay import ReviewReplay
 
 SHOWN = 20
 ROUNDS = 10
@@ -34,7 +35,8 @@ class Comparison:
         differing: With the same number and other bytes.
         missing_in_store: In base or logs only.
         missing_in_logs: In the store, at a number that base and logs do not reach.
-        examples: Some of the keys that are not equal, each with what is wrong.
+        reviews_differing: Reviews that the queue lost, or has open although a label closed them.
+        examples: Some of the keys and reviews that are not equal, each with what is wrong.
     """
 
     generation: int
@@ -43,12 +45,13 @@ class Comparison:
     differing: int
     missing_in_store: int
     missing_in_logs: int
+    reviews_differing: int
     examples: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every key is equal."""
-        return self.equal == self.keys
+        """Whether every key is equal, and every review is there."""
+        return self.equal == self.keys and not self.reviews_differing
 
     def described(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -56,14 +59,20 @@ class Comparison:
 
 
 def compare(
-    store: Store, logs: Logs, base: Callable[[int | None], Base], *, sleep: Callable[[float], None] = time.sleep
+    store: Store,
+    logs: Logs,
+    base: Callable[[int | None], Base],
+    *,
+    now_ms: int,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Comparison:
-    """Compare the generation in use with base and logs.
+    """Compare the generation in use, and the queue of reviews, with base and logs.
 
     Args:
         store: The online store; only read.
         logs: Lake and Kafka.
         base: Gives the base of a Delta version; asked for the one that the generation was built on.
+        now_ms: Epoch milliseconds; reviews that ended a record's life before are not looked for.
         sleep: Waits for what was committed and is not published yet.
     """
     active = store.active()
@@ -73,16 +82,20 @@ def compare(
     scratch = MemoryStore()
     if version is not None:
         scratch.write_states(0, base(version).states())
-    replay = Replay(scratch, 0, {key: found.number for key, found in live.items()})
-    for messages in logs.lake():
+    replay, reviews = Replay(scratch, 0, {key: found.number for key, found in live.items()}), ReviewReplay(now_ms)
+
+    def take(messages: Messages) -> None:
+        reviews.take(messages)
         replay.take(messages)
         replay.fold()
+
+    for messages in logs.lake():
+        take(messages)
     start = logs.lake_ends()
     for _ in range(ROUNDS):
         ends = logs.ends()
         for messages in logs.tail(start, ends):
-            replay.take(messages)
-            replay.fold()
+            take(messages)
         start = {**start, **ends}
         if not any(scratch.read_states(0, [key])[key].number < found.number for key, found in live.items()):
             break
@@ -91,10 +104,12 @@ def compare(
     # Keys that the logs know and the store did not: new since then, or lost.
     unseen = [*replay.unknown, *(key for key in rebuilt if key not in live)]
     lost = [key for key, found in store.read_states(number, unseen).items() if found.number == 0]
-    return _judged(number, live, rebuilt, lost)
+    return _judged(number, live, rebuilt, lost, reviews.differing(store))
 
 
-def compare_online(url: str, *, lake_root: str, kafka: Mapping[str, str], keyring: Keyring) -> Comparison | None:
+def compare_online(
+    url: str, *, lake_root: str, kafka: Mapping[str, str], keyring: Keyring, now_ms: int
+) -> Comparison | None:
     """Compare an instance's store with its lake and Kafka; None while nothing was built.
 
     Args:
@@ -102,6 +117,7 @@ def compare_online(url: str, *, lake_root: str, kafka: Mapping[str, str], keyrin
         lake_root: Root of the Delta tables.
         kafka: librdkafka configuration.
         keyring: Keys of the tokens.
+        now_ms: Epoch milliseconds.
     """
     store = open_store(url, STATE_LAYOUT)
     try:
@@ -117,12 +133,14 @@ def compare_online(url: str, *, lake_root: str, kafka: Mapping[str, str], keyrin
         def base(version: int | None) -> Base:
             return read_base(lake_root, STATE_LAYOUT, keyring.current, version)
 
-        return compare(store, LakeAndKafka(lake_root, kafka), base)
+        return compare(store, LakeAndKafka(lake_root, kafka), base, now_ms=now_ms)
     finally:
         store.close()
 
 
-def _judged(number: int, live: dict[str, Stored], rebuilt: dict[str, Stored], lost: list[str]) -> Comparison:
+def _judged(
+    number: int, live: dict[str, Stored], rebuilt: dict[str, Stored], lost: list[str], reviews: list[str]
+) -> Comparison:
     differing = [key for key, found in live.items() if key in rebuilt and _differ(found, rebuilt[key])]
     beyond = [key for key, found in live.items() if key not in rebuilt or rebuilt[key].number != found.number]
     told = [
@@ -130,6 +148,7 @@ def _judged(number: int, live: dict[str, Stored], rebuilt: dict[str, Stored], lo
         *(f"{key}: not in the store" for key in sorted(lost)),
         *(f"{key}: the store is at number {live[key].number}, base and logs at "
           f"{rebuilt[key].number if key in rebuilt else 0}" for key in sorted(beyond)),
+        *reviews,
     ]  # fmt: skip
     return Comparison(
         generation=number,
@@ -138,6 +157,7 @@ def _judged(number: int, live: dict[str, Stored], rebuilt: dict[str, Stored], lo
         differing=len(differing),
         missing_in_store=len(lost),
         missing_in_logs=len(beyond),
+        reviews_differing=len(reviews),
         examples=tuple(told[:SHOWN]),
     )
 

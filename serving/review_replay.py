@@ -5,7 +5,7 @@ missing comes back, and a verdict that a log has counts. Expiries need no log: t
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pix import topics
@@ -72,13 +72,32 @@ class ReviewReplay:
         Raises:
             pix.store.errors.StoreError: The store does not answer.
         """
-        identities, changed = [*(self._opened.keys() | self._without_store.keys() | self._closed.keys())], 0
+        return sum(store.change_queue(changes.values()) for changes in self._changes(store))
+
+    def differing(self, store: Store) -> list[str]:
+        """Reviews that the queue lost, or has open although a label closed them; each with what is wrong.
+
+        Raises:
+            pix.store.errors.StoreError: The store does not answer.
+        """
+        told = []
+        for changes in self._changes(store):
+            for identity, change in changes.items():
+                # What only expired is moved on by the next settling.
+                if change.before is None:
+                    told.append(f"{identity}: not in the queue")
+                elif change.after is not None and identity in self._closed:
+                    told.append(f"{identity}: open in the queue, closed by a label")
+        return told
+
+    def _changes(self, store: Store) -> Iterator[dict[str, QueueChange]]:
+        """Id -> what would have to change for the queue to say what was read, a part at a time."""
+        identities = sorted(self._opened.keys() | self._without_store.keys() | self._closed.keys())
         for first in range(0, len(identities), RESTORED_AT_ONCE):
-            chunk = sorted(identities)[first : first + RESTORED_AT_ONCE]
+            chunk = identities[first : first + RESTORED_AT_ONCE]
             there = store.queued(chunk)
-            changes = [self._change(identity, there.get(identity)) for identity in chunk]
-            changed += store.change_queue(change for change in changes if change is not None)
-        return changed
+            changes = {identity: self._change(identity, there.get(identity)) for identity in chunk}
+            yield {identity: change for identity, change in changes.items() if change is not None}
 
     def _change(self, identity: str, content: bytes | None) -> QueueChange | None:
         there, closing = read(content) if content else None, self._closed.get(identity)

@@ -1,6 +1,7 @@
 """Commands of the online store: store status, rebuild, rollback, compare."""
 
 import json
+import time
 from typing import Annotated, Any
 
 import typer
@@ -80,7 +81,7 @@ def _done(used: dict[str, Any], as_json: bool) -> None:
 
 
 def compare(as_json: AsJson = False) -> None:
-    """Fold base and logs beside the store and compare key by key, while it is used; exit 1 on any difference."""
+    """Fold base and logs beside the store, compare key by key and review by review; exit 1 on any difference."""
     from pix.store.errors import StoreError
     from pix.tokens import MissingKeys, load_keyring
     from sentinela import configuration
@@ -92,7 +93,11 @@ def compare(as_json: AsJson = False) -> None:
     settings, home = configuration.current()
     try:
         found = compare_online(
-            settings.store, lake_root=settings.lake, kafka=settings.kafka, keyring=load_keyring(settings.secrets)
+            settings.store,
+            lake_root=settings.lake,
+            kafka=settings.kafka,
+            keyring=load_keyring(settings.secrets),
+            now_ms=time.time_ns() // 1_000_000,
         )
     except MissingKeys as missing:
         raise NotRunning(never_started(home)) from missing
@@ -107,7 +112,8 @@ def compare(as_json: AsJson = False) -> None:
     else:
         typer.echo(
             f"generation {found.generation}: keys={found.keys} equal={found.equal} differing={found.differing} "
-            f"missing_in_store={found.missing_in_store} missing_in_logs={found.missing_in_logs}"
+            f"missing_in_store={found.missing_in_store} missing_in_logs={found.missing_in_logs} "
+            f"reviews_differing={found.reviews_differing}"
         )
         for example in found.examples:
             typer.echo(f"  {example}")

@@ -94,7 +94,9 @@ def worker(proxy: FaultProxy, site: Site | None, lake: Lake) -> Iterator[Service
 
 def compared(service: Service) -> Comparison:
     flushed(service.site.store, service.site.logs)
-    return compare(service.site.store, service.site.logs, lambda _: NO_BASE, sleep=lambda _: None)
+    return compare(
+        service.site.store, service.site.logs, lambda _: NO_BASE, now_ms=service.site.clock(), sleep=lambda _: None
+    )
 
 
 NO_BASE = Base(None, 0, 0, None)

@@ -260,7 +260,7 @@ def test_a_base_that_cannot_be_used_is_refused(served: tuple[ApiClient, StoreKee
 
 
 def compared(site: Site, store: Store | None = None):
-    return compare(store or site.store, site.logs, lambda _: BASE, sleep=lambda _: None)
+    return compare(store or site.store, site.logs, lambda _: BASE, now_ms=site.clock(), sleep=lambda _: None)
 
 
 def test_the_comparison_finds_what_was_planted(site: Site, lake: Lake) -> None:
@@ -301,6 +301,6 @@ def test_a_busy_store_is_compared_while_payments_go_on(site: Site, lake: Lake) -
         site.live(10 + len(pauses), 1_000 * len(pauses), 5)
         flushed(site.store, site.logs)
 
-    found = compare(site.store, site.logs, lambda _: BASE, sleep=pay)
+    found = compare(site.store, site.logs, lambda _: BASE, now_ms=site.clock(), sleep=pay)
     assert found.ok, found.examples
     assert json.dumps(found.described())

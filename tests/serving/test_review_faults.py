@@ -24,6 +24,7 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import Message, QueueChange, Store, open_store
 from pix.store.memory import MemoryStore
 from serving.breakers import Breakers
+from serving.comparison import Comparison, compare
 from serving.degraded import decide_by_rules
 from serving.delivery import Delivery
 from serving.metrics import Meters
@@ -304,3 +305,30 @@ def test_only_an_analysts_label_that_is_one_closes_a_review() -> None:
         found = ReviewQueue(site.store, site.clock).get("default", made)
         assert found is not None
         assert found.status == status
+
+
+def test_the_comparison_finds_reviews_that_are_lost_or_open_again(tmp_path: Path) -> None:
+    site = Site(MemoryStore(STATE_LAYOUT), clock=Clock())
+    keeper(site, Lake(tmp_path / "lake")).look()
+    kept, lost, reopened = (decided(site, number, 0.5) for number in (1, 2, 3))
+    queue = ReviewQueue(site.store, site.clock)
+    was_open = queue.get("default", reopened)
+    closed, _ = queue.close("default", reopened, Verdict("confirmed", "ana"))  # type: ignore[misc]
+    flushed(site.store, site.logs)
+
+    def found() -> Comparison:
+        return compare(site.store, site.logs, lambda _: past(1, 0), now_ms=site.clock(), sleep=lambda _: None)
+
+    assert found().ok, found().examples
+    gone = queue.get("default", lost)
+    assert gone is not None
+    assert was_open is not None
+    planted = [QueueChange(gone.entry(), None), QueueChange(closed.entry(), was_open.entry())]
+    assert site.store.change_queue(planted) == 2
+    seen = found()
+    assert (seen.ok, seen.reviews_differing, seen.equal) == (False, 2, seen.keys)
+    assert sorted(seen.examples) == [
+        f"default|{lost}: not in the queue",
+        f"default|{reopened}: open in the queue, closed by a label",
+    ]
+    assert kept not in "".join(seen.examples)
