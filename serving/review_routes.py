@@ -17,6 +17,7 @@ from pix.store.interface import Store
 from serving.bodies import body_of
 from serving.callers import call_of, require_tenant
 from serving.identity import named_decision
+from serving.limits import FAILED_LOOKUP
 from serving.outcomes import decision_id
 from serving.payee_payments import PayeePayments, instant
 from serving.pipeline import parse_record
@@ -64,7 +65,7 @@ async def show_review(request: Request) -> Response:
     running.require_store()
     review = await asyncio.to_thread(running.reviews.get, *named) if named else None
     if review is None:
-        return problem_response(UNKNOWN_REVIEW, _NONE)
+        return _unknown(request)
     related = await asyncio.to_thread(running.reviews.related, review)
     known = await asyncio.to_thread(_known, running.pipeline.store, review)
     payee = await running.payee_payments(review.tenant, review.payee_account)
@@ -90,13 +91,18 @@ async def dismiss_review(request: Request) -> Response:
     return await _closed(request, Verdict(DISMISSED, call_of(request).caller.name, said.note))
 
 
+def _unknown(request: Request) -> Response:
+    call_of(request).charge(FAILED_LOOKUP - 1)
+    return problem_response(UNKNOWN_REVIEW, _NONE)
+
+
 async def _closed(request: Request, verdict: Verdict) -> Response:
     running, named = running_of(request), _named(request)
     running.require_store()
     deadline = running.decisions.deadline()
     outcome = running.reviews.close(*named, verdict) if named else None
     if outcome is None:
-        return problem_response(UNKNOWN_REVIEW, _NONE)
+        return _unknown(request)
     if isinstance(outcome, TakenBefore):
         return _taken(outcome.review)
     review, label = outcome

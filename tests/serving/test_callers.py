@@ -277,12 +277,15 @@ def test_a_look_up_that_finds_nothing_costs_twenty() -> None:
     assert clients["small"].post("/decisions", json=body(1)).status_code == 200
     assert [clients["small"].get(f"/decisions/{named(1)}").status_code for _ in range(9)] == [200] * 9
     assert [clients["small"].get(f"/decisions/{named(2)}").status_code for _ in range(3)] == [404, 404, 429]
+    analyst = limited(1, 40)["small"]
+    assert [analyst.get(f"/reviews/{named(1)}").status_code for _ in range(3)] == [404, 404, 429]
 
 
 def test_conflicts_feedback_and_batches_cost_what_they_tell() -> None:
     for path, sent, status in (
         ("/decisions", body(1, amount_cents=7), 409),
         (f"/decisions/{named(2)}/feedback", {"kind": "dismissed"}, 404),
+        (f"/reviews/{named(2)}:confirm", {}, 404),
         ("/decisions:batch", {"payments": [body(number) for number in range(10, 30)]}, 200),
         ("/decisions:batch", {"payments": [body(1, amount_cents=7)]}, 200),
     ):
