@@ -34,7 +34,8 @@ from serving.outcomes import (
     UnknownPayment,
     decision_id,
 )
-from serving.pipeline import OTHER_BODY, DecisionPipeline, parse_record
+from serving.pipeline import OTHER_BODY, DecisionPipeline
+from serving.records import parse_record
 from serving.stopwatch import PUBLISH, RETRY
 
 if TYPE_CHECKING:

@@ -30,13 +30,13 @@ from serving.lookups import recorded
 from serving.messages import KafkaArrival
 from serving.metrics import PAYMENTS
 from serving.outcomes import Arrival, Conflict, Done
-from serving.pipeline import answer, public_part
 from serving.problems import (
     CONFLICT,
     UNKNOWN_DECISION,
     problem,
     problem_response,
 )
+from serving.records import answer, public_part
 from serving.running import DEFERRED, Running, running_of
 from serving.stopwatch import Stopwatch
 from serving.trial_accounts import forced_action

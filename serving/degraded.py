@@ -4,9 +4,10 @@ from pix.engines import kernel
 from pix.engines.events import NOTHING_CARRIED, entity_keys
 from pix.logged import DEGRADED_STORE, SIDES
 from serving.outcomes import Done, Judgement, Sighting
-from serving.pipeline import DecisionPipeline, publicly
+from serving.pipeline import DecisionPipeline
 from serving.policy import Case
 from serving.reasons import explained
+from serving.records import publicly
 
 
 def decide_by_rules(pipeline: DecisionPipeline, sighting: Sighting) -> Done:

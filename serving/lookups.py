@@ -7,7 +7,7 @@ from pix.labels import PaymentReference, reference_key, unpack_reference
 from pix.store.interface import LIVE_NUMBERS, Message, Store
 from serving.callers import Caller
 from serving.outcomes import Done, decision_id
-from serving.pipeline import parse_record
+from serving.records import parse_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from pix.contracts.fields import Instant as InstantText
 from pix.contracts.fields import InstantMs, Sha256, StrictMessage
 from pix.contracts.label import FraudType
 from pix.tracecontext import PATTERN
-from serving.pipeline import PUBLIC_FIELDS
 from serving.policy_file import Source
 from serving.policy_lists import ListName
+from serving.records import PUBLIC_FIELDS
 
 # More than this fits neither Delta's versions nor a generation's number.
 MAX_NUMBER = 2**31 - 1

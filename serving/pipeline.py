@@ -7,10 +7,6 @@ order commit, publish, answer is kept by ``serving.decision_routes``: what this 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
-
-import orjson
 
 from pix import topics
 from pix.contracts import (
@@ -23,7 +19,6 @@ from pix.contracts import (
 from pix.engines import kernel
 from pix.engines.events import entity_keys, kind_of
 from pix.engines.online import Desk, Packed, desk_of_this_thread, pack
-from pix.features import FINGERPRINT
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
 from pix.store.interface import (
     LIVE_NUMBERS,
@@ -49,23 +44,10 @@ from serving.outcomes import (
 )
 from serving.policy import Case, Policy, Verdict
 from serving.reasons import explained
+from serving.records import parse_record, publicly
 from serving.reviews import REVIEWED, opened
 from serving.stopwatch import COMMIT, ENSEMBLE, FEATURES, PARSE, POLICY, REASONS, RECORD, SNAPSHOT
 
-PUBLIC_FIELDS = (
-    "end_to_end_id",
-    "action",
-    "fraud_probability",
-    "reasons",
-    "rule_hits",
-    "hold",
-    "model",
-    "feature_fingerprint",
-    "policy_version",
-    "mode",
-    "decided_at",
-    "trace_id",
-)
 PAYEE_SIDE = frozenset({"payee_account", "payee_person"})
 MAX_RACES = 100
 OTHER_BODY = "end_to_end_id was decided before with another body"
@@ -336,25 +318,6 @@ class DecisionPipeline:
         return Done(record, message) if isinstance(result, Committed) else None
 
 
-def answer(done: Done) -> bytes:
-    """What the caller of a decision is told; equal records give equal answers."""
-    return canonical_json(public_part(done))
-
-
-def public_part(done: Done) -> Mapping[str, object]:
-    """The fields of a decision record that its caller is told; an older record may lack some, as its answer did."""
-    if done.public is not None:
-        return done.public
-    content = parse_record(done.record)
-    return {name: content[name] for name in PUBLIC_FIELDS if name in content}
-
-
-def parse_record(record: bytes) -> dict[str, Any]:
-    """A record's content; our own bytes, so size and shape are trusted."""
-    content: dict[str, Any] = orjson.loads(record)
-    return content
-
-
 def known_decision(snapshot: Snapshot, record_id: str, digest: str) -> Done | Conflict:
     """What to answer for an id that was decided before."""
     content = parse_record(snapshot.record or b"{}")
@@ -367,31 +330,6 @@ def _done(snapshot: Snapshot, record_id: str, topic: str, key: str) -> Done:
     record = snapshot.record or b""
     # Committed long ago or not: a record that is still in the outbox is published before it is answered.
     return Done(record, None if snapshot.is_published else Message(record_id, topic, key, record, 0))
-
-
-def publicly(sighting: Sighting, judgement: Judgement, mode: str) -> dict[str, Any]:
-    """What the caller is told.
-
-    Args:
-        sighting: The payment as it came in.
-        judgement: What was concluded.
-        mode: ``normal``, or ``degraded:`` by what was missing.
-    """
-    hold, decided_at = judgement.hold, datetime.fromtimestamp(judgement.decided_at_ms / 1000, UTC)
-    return {
-        "end_to_end_id": sighting.payment.end_to_end_id,
-        "action": judgement.verdict.action,
-        "fraud_probability": judgement.probability,
-        "reasons": judgement.reasons,
-        "rule_hits": judgement.verdict.rule_hits,
-        "hold": hold.described() if hold else None,
-        "model": judgement.model,
-        "feature_fingerprint": FINGERPRINT,
-        "policy_version": judgement.policy.version,
-        "mode": mode,
-        "decided_at": decided_at.isoformat(timespec="milliseconds"),
-        "trace_id": sighting.arrival.trace_id,
-    }
 
 
 def _opening(judgement: Judgement, record: bytes) -> QueueChange | None:

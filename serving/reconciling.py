@@ -28,7 +28,8 @@ from pix.store.interface import (
 )
 from serving.logs import Ends, LogLost, Logs, Messages
 from serving.outcomes import TooManyRaces, decision_id
-from serving.pipeline import MAX_RACES, next_folds, parse_record
+from serving.pipeline import MAX_RACES, next_folds
+from serving.records import parse_record
 from serving.review_replay import ReviewReplay
 
 MARK = "reconciled"

@@ -20,8 +20,8 @@ from serving.identity import named_decision
 from serving.limits import FAILED_LOOKUP
 from serving.outcomes import decision_id
 from serving.payee_payments import PayeePayments, instant
-from serving.pipeline import parse_record
 from serving.problems import REVIEW_CLOSED, REVIEW_EXPIRED, UNKNOWN_REVIEW, problem_response
+from serving.records import parse_record
 from serving.review_messages import Confirmation, Dismissal
 from serving.review_queue import TakenBefore, Verdict
 from serving.reviews import (

@@ -18,7 +18,7 @@ from learning.signing import ensure_signing_keys
 from pix.features import FEATURE_NAMES
 from serving.champion import Models
 from serving.outcomes import Done
-from serving.pipeline import parse_record
+from serving.records import parse_record
 
 
 @pytest.fixture(scope="module")

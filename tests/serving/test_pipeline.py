@@ -14,7 +14,7 @@ from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.store.interface import LIVE_NUMBERS, Store, open_store
 from pix.store.memory import MemoryStore
 from serving.outcomes import Conflict, Done, FoldedBefore, UnknownPayment
-from serving.pipeline import answer
+from serving.records import answer
 from serving.replay import Replay
 
 

@@ -10,9 +10,9 @@ from learning.ensemble import vector_of
 from pix.contracts import DecisionRecord
 from pix.features import FEATURE_NAMES
 from serving.outcomes import Done
-from serving.pipeline import parse_record
 from serving.policy import load_policy
 from serving.reasons import REASON_OF_FEATURE, by_code, explained, reasons
+from serving.records import parse_record
 
 
 @pytest.fixture(scope="module")

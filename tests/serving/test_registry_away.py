@@ -18,7 +18,8 @@ from learning import registry
 from learning.ensemble import vector_of
 from serving.champion import Models
 from serving.outcomes import Done
-from serving.pipeline import DecisionPipeline, parse_record
+from serving.pipeline import DecisionPipeline
+from serving.records import parse_record
 from tests.conftest import free_ports
 
 MINUTES_AWAY = 10

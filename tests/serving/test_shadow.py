@@ -11,7 +11,8 @@ from traffic import NOW_MS, StubbornModel, arrival, message
 from pix import topics
 from pix.contracts import ShadowScore, parse_json_object
 from serving.outcomes import Done
-from serving.pipeline import DecisionPipeline, parse_record
+from serving.pipeline import DecisionPipeline
+from serving.records import parse_record
 from serving.shadow import Shadow
 
 CHALLENGER = StubbornModel(shift=-18.0, identity={"name": "hand", "version": "2", "sha256": "1" * 64})
