@@ -159,7 +159,7 @@ class Decisions:
 
     async def deliver(self, outcomes: Sequence[Done], deadline: float) -> bool:
         """Bring committed records to Kafka; see ``Delivery.deliver``."""
-        messages = [outcome.message for outcome in outcomes if outcome.message is not None]
+        messages = self._delivery.missing([each.message for each in outcomes if each.message is not None])
         if not messages:
             return True
         began_ns = time.perf_counter_ns()

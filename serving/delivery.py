@@ -66,7 +66,7 @@ class Delivery:
         Raises:
             StoreError: Neither Kafka nor a disk holds it.
         """
-        messages = [message for message in messages if message.record_id not in self._held_by_kafka]
+        messages = self.missing(messages)
         if not messages:
             return True
         give_up_at = time.monotonic() + seconds
@@ -83,6 +83,10 @@ class Delivery:
             raise StoreError("neither Kafka nor the disk took the record in time; send the same again") from late
         self._meters.count(DEFERRED, by=len(waiting))
         return False
+
+    def missing(self, messages: Sequence[Message]) -> list[Message]:
+        """Those that Kafka is not known to hold; the others only wait to be taken out of the outbox."""
+        return [message for message in messages if message.record_id not in self._held_by_kafka]
 
     def trim(self) -> None:
         """Take out of the outbox what Kafka holds."""

@@ -134,6 +134,7 @@ def test_the_outbox_is_told_with_its_age_while_kafka_is_away() -> None:
     assert (site.value("sentinela_outbox_messages"), site.value("sentinela_outbox_oldest_seconds")) == (1, 5)
     site.kafka.is_away = False
     site.client.post("/decisions", json=body(1))
+    site.running.delivery.trim()
     take(site.running, NOW_MS + 6_000)
     assert (site.value("sentinela_outbox_messages"), site.value("sentinela_outbox_oldest_seconds")) == (0, 0)
     assert site.value("sentinela_kafka_acknowledged_seconds_count") == 1
