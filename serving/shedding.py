@@ -4,6 +4,7 @@ Refusing has to be cheap, or a service that gets three times what it can take sp
 costs its parsing and one write: no task, no route, no key. Whoever has no key is told to wait as well.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,16 +15,16 @@ MAX_UNDER_WAY = 128
 API = f"{PREFIX}/".encode()
 
 
-class SheddingProtocol(PatientProtocol):
+class SheddingProtocol(PatientProtocol, ABC):
     """uvicorn's protocol, with an end to what it takes on at once; probes are always answered."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._is_shed = False
 
+    @abstractmethod
     def refusal(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> bytes:
         """The whole answer to a request that is not taken on."""
-        raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
         """The rest of what was refused is waited for as long as a head."""

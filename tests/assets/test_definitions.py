@@ -14,7 +14,8 @@ from pix.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ("pyspark", "mlflow", "evidently", "great_expectations", "catboost", "bentoml", "sklearn")
-IMPORT_SECONDS = 6.0
+IMPORT_SECONDS = 3.0
+IMPORTS_TRIED = 5
 
 MATERIALIZABLE = {
     "features/base_states",
@@ -116,12 +117,15 @@ imported = time.process_time()
 location.defs().get_repository_def()
 print(json.dumps([imported, time.process_time(), [name for name in {HEAVY!r} if name in sys.modules]]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    imported, loaded, heavy = json.loads(done.stdout.splitlines()[-1])
-    assert heavy == []
-    # Processor time: the wall clock also measures what else runs on the machine.
-    assert imported < IMPORT_SECONDS
-    assert loaded < 2 * IMPORT_SECONDS
+    seconds = []
+    # Processor time, of the fastest: other tests and other machines' work lengthen some of them, never shorten one.
+    while len(seconds) < IMPORTS_TRIED and (not seconds or min(seconds)[0] >= IMPORT_SECONDS):
+        done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+        imported, loaded, heavy = json.loads(done.stdout.splitlines()[-1])
+        assert heavy == []
+        seconds.append((imported, loaded))
+    assert min(seconds)[0] < IMPORT_SECONDS, seconds
+    assert min(seconds)[1] < 2 * IMPORT_SECONDS, seconds
 
 
 def test_the_lineage_is_no_circle(graph):

@@ -18,6 +18,7 @@ from tests.streams.workers import REPOSITORY, Workers
 Figures = Callable[[str, object], None]
 TIMES_CAPACITY = 3
 CONNECTIONS = 1_000
+GOODPUT = 0.9
 TAKEN, TOLD_TO_WAIT = "200", {"429", "503"}
 
 
@@ -65,7 +66,7 @@ def send(workers: Workers, folder: Path, payments: Sequence[bytes], rate: float,
     return Answered(statuses, seconds, cpu_seconds, sorted(latencies))
 
 
-def overload(workers: Workers, folder: Path, seconds: float, calibrating: int) -> str:
+def overload(workers: Workers, folder: Path, seconds: float, calibrating: int) -> tuple[float, str]:
     """Find the capacity, ask for three times as much, and look at what was answered, kept, and how it is afterwards."""
     first = epoch_ms() % 10**9
     warm = [payment(first + number) for number in range(100)]
@@ -96,7 +97,7 @@ def overload(workers: Workers, folder: Path, seconds: float, calibrating: int) -
     left = over.left_cores / at_capacity.left_cores
     share = goodput / capacity / left
     middle = 1e3 * over.latencies[len(over.latencies) // 2]
-    return (
+    return share, (
         f"capacity {capacity:.0f}/s; {count} payments at {TIMES_CAPACITY * capacity:.0f}/s: {dict(found)}, goodput "
         f"{goodput:.0f}/s = {goodput / capacity:.2f} of capacity, {share:.2f} of it for the {over.left_cores:.2f} "
         f"cores that the senders left ({at_capacity.left_cores:.2f} before), p50 {middle:.0f} ms; "
@@ -108,7 +109,7 @@ def overload(workers: Workers, folder: Path, seconds: float, calibrating: int) -
 def test_too_much_is_told_to_come_again_and_nothing_is_lost(
     workers: Workers, tmp_path: Path, record_property: Figures
 ) -> None:
-    record_property("figures", overload(workers, tmp_path, seconds=2, calibrating=600))
+    record_property("figures", overload(workers, tmp_path, seconds=2, calibrating=600)[1])
 
 
 @pytest.mark.faults
@@ -116,5 +117,6 @@ def test_too_much_is_told_to_come_again_and_nothing_is_lost(
 def test_a_minute_of_three_times_too_much(workers: Workers, tmp_path: Path, record_property: Figures) -> None:
     record_property("seed", "-")
     record_property("runs", "60 s at three times the capacity, open loop")
-    # How much of the capacity is left is a speed: docs/performance.md holds it against its target.
-    record_property("figures", overload(workers, tmp_path, seconds=60, calibrating=6_000))
+    share, figures = overload(workers, tmp_path, seconds=60, calibrating=6_000)
+    record_property("figures", figures)
+    assert share >= GOODPUT, figures
