@@ -1,13 +1,17 @@
 """Kafka for the scoring and the label job: take messages, commit what is finished, write dead letters.
 
+Partitions come and go while others of the group start and end; only those that move are interrupted (cooperative
+rebalancing). Membership is static: a successor takes a killed member's place at once.
+
 StreamError
 ├── KafkaAway           no broker answers at the start
 ├── TopicMissing        the topic is not there
 └── DeadLetterRefused   the broker will never take a dead letter
 """
 
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +23,13 @@ from pix.deadletter import DeadLetter, Origin
 from pix.tracecontext import HEADER, usable
 
 CONNECT_SECONDS = 20.0
-# A message that arrives alone waits this long for company.
-LINGER_SECONDS = 0.005
-# While the service is away nothing is polled for as long as it takes; the heartbeat goes on meanwhile.
+# While the service is away the label job polls nothing for as long as it takes; the heartbeat goes on meanwhile.
 MAX_POLL_INTERVAL_MS = 86_400_000
+# So long the others wait for a member's successor before they take over its partitions. The client's heartbeat has a
+# thread of its own, so that a busy job is not taken for a dead one.
+SESSION_TIMEOUT_MS = 20_000
+# What was fetched and not taken yet; pausing a partition throws its part away.
+FETCHED_AHEAD_KB = 4_096
 DELIVERY_TIMEOUT_MS = 30_000
 
 
@@ -90,25 +97,53 @@ def held_back(reached: Mapping[int, int], unfinished: Iterable[Origin]) -> dict[
     return offsets
 
 
+Partitions = Callable[[list[int]], None]
+
+
+def _ignore(_: list[int]) -> None:
+    """Nothing is kept per partition."""
+
+
 class Group:
     """One member of a consumer group on one topic; offsets move only by ``commit``."""
 
-    def __init__(self, kafka: Mapping[str, str], *, group_id: str, topic: str) -> None:
+    def __init__(
+        self,
+        kafka: Mapping[str, str],
+        *,
+        group_id: str,
+        topic: str,
+        member: int = 1,
+        poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+    ) -> None:
+        """Connect; nothing is taken before ``join``.
+
+        Args:
+            kafka: librdkafka configuration, ``bootstrap.servers`` included.
+            group_id: The group's name.
+            topic: What it reads.
+            member: Number of this member. No two may be alive with the same; the later one fences off the earlier.
+            poll_interval_ms: A member that does not take for so long loses its partitions.
+
+        Raises:
+            StreamError: Kafka or the topic is not there.
+        """
         self.topic = topic
         self.problem: str | None = None
         self._committed: dict[int, int] = {}
         self._consumer = Consumer(
             {
+                "session.timeout.ms": SESSION_TIMEOUT_MS,
                 **kafka,
                 "group.id": group_id,
                 # A successor takes a killed member's place at once instead of after its session timeout.
                 # The stream's lock makes it the only one of this name.
-                "group.instance.id": f"{group_id}-1",
+                "group.instance.id": f"{group_id}-{member}",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
-                "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
-                "queued.max.messages.kbytes": 16_384,
+                "max.poll.interval.ms": poll_interval_ms,
+                "queued.max.messages.kbytes": FETCHED_AHEAD_KB,
             }
         )
         try:
@@ -116,15 +151,49 @@ class Group:
         except StreamError:
             self._consumer.close()
             raise
-        self._consumer.subscribe([topic])
+
+    def join(self, *, got: Partitions = _ignore, giving_up: Partitions = _ignore, lost: Partitions = _ignore) -> None:
+        """Become a member; all callbacks come from within ``take`` and ``close``.
+
+        Args:
+            got: These partitions are this member's from now on.
+            giving_up: These are another's as soon as the call returns; it may still commit.
+            lost: These are another's already; nothing can be committed any more.
+        """
+
+        def numbers(partitions: Sequence[TopicPartition]) -> list[int]:
+            found = [partition.partition for partition in partitions]
+            for number in found:
+                # While it is another's, that one commits.
+                self._committed.pop(number, None)
+            return found
+
+        def revoked(_: Consumer, partitions: Sequence[TopicPartition]) -> None:
+            giving_up([partition.partition for partition in partitions])
+            numbers(partitions)
+
+        self._consumer.subscribe(
+            [self.topic],
+            on_assign=lambda _, partitions: got(numbers(partitions)),
+            on_revoke=revoked,
+            on_lost=lambda _, partitions: lost(numbers(partitions)),
+        )
 
     def take(self, limit: int, timeout_seconds: float) -> list[Taken]:
-        """Up to ``limit`` messages; waits at most ``timeout_seconds`` for the first one."""
+        """Up to ``limit`` messages that are here; waits at most ``timeout_seconds`` for the first one."""
         first = self._consumer.poll(timeout_seconds)
         if first is None:
             return []
-        messages = [first, *self._consumer.consume(limit - 1, LINGER_SECONDS)] if limit > 1 else [first]
+        messages = [first, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [first]
         return [taken for message in messages if (taken := self._read(message)) is not None]
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Take nothing from these until ``resume``."""
+        self._consumer.pause([TopicPartition(self.topic, partition) for partition in partitions])
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        """Take from these again."""
+        self._consumer.resume([TopicPartition(self.topic, partition) for partition in partitions])
 
     def _read(self, message: Message) -> Taken | None:
         error = message.error()
@@ -199,13 +268,22 @@ class DeadLetters:
             }
         )
         self._refused: KafkaError | None = None
+        self._sending = threading.Lock()
 
     def send(self, letters: Sequence[DeadLetter], stop: Stop) -> bool:
         """Write all of them; False when asked to stop before the broker confirmed every one.
 
+        Several threads may send; one after the other.
+
         Raises:
             DeadLetterRefused: The broker will never take one of them.
         """
+        if not letters:
+            return True
+        with self._sending:
+            return self._send(letters, stop)
+
+    def _send(self, letters: Sequence[DeadLetter], stop: Stop) -> bool:
         waiting = {letter.key: letter for letter in letters}
         while waiting:
             for letter in list(waiting.values()):

@@ -118,6 +118,7 @@ def run(
         ServiceRefuses: The service rejects this client as a whole.
     """
     group = Group(kafka, group_id=GROUP, topic=topics.LABELS)
+    group.join()
     service = ServiceClient(service_url, api_key, randomness=randomness)
     letters = DeadLetters(kafka)
     try:

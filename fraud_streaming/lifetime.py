@@ -18,17 +18,28 @@ SLICE_SECONDS = 0.2
 
 
 class Stop:
-    """True as soon as the stream should end; ``why`` then says the reason.
+    """True as soon as the stream, or this part of it, should end; ``why`` then says the reason.
 
     Reasons are the name of a signal, ``ORPHAN`` (the process that started this one is gone, so nobody
-    could stop it any more) or ``LIFETIME`` (renewal: the successor starts with fresh memory).
+    could stop it any more), ``LIFETIME`` (renewal: the successor starts with fresh memory), or whatever was asked with.
     """
 
-    def __init__(self, *, lifetime_seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        lifetime_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+        whole: "Stop | None" = None,
+    ) -> None:
         self.why: str | None = None
         self._parent = os.getppid()
         self._clock = clock
         self._ends = clock() + lifetime_seconds
+        self._whole = whole
+
+    def of_a_part(self) -> "Stop":
+        """The end of a part of the stream: asked for by itself, or with the stream's."""
+        return Stop(whole=self)
 
     def arm(self) -> None:
         """Take SIGINT and SIGTERM; again after starting Spark, because PySpark takes SIGINT for itself."""
@@ -44,6 +55,8 @@ class Stop:
             self.why = ORPHAN
         if self.why is None and self._clock() >= self._ends:
             self.why = LIFETIME
+        if self.why is None and self._whole:
+            self.why = self._whole.why
         return self.why is not None
 
     def sleep(self, seconds: float) -> None:

@@ -1,42 +1,41 @@
 """The scoring job: payments from ``pix.transactions`` to the decision service, nothing lost on the way.
 
-Offsets are committed after the service acknowledged the decision or the broker confirmed the dead
-letter. A redelivered payment gets the decision it already has. No Spark and no Dagster here.
+One thread takes messages and commits; each partition has a lane of its own, which asks for its payments in order.
+Offsets are committed after the service acknowledged the decision or the broker confirmed the dead letter. While the
+service is away lanes wait, and a partition that is ahead of its lane is paused. As many jobs may run as there are
+partitions: one that another job takes over is finished or let go, and committed, before it goes. A redelivered payment
+gets the decision it already has. No Spark and no Dagster here.
 """
 
 import logging
 import random
+import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from fraud_streaming.kafka import DeadLetters, Group, Taken, finished_offsets
+from fraud_streaming.deciding import Deciding, Letters
+from fraud_streaming.kafka import DeadLetters, Group
+from fraud_streaming.lanes import Finished, Lane
 from fraud_streaming.lifetime import Cadence, Report, Stop
-from fraud_streaming.reading import read
-from fraud_streaming.refusals import Refusal, answered_no, refuse, to_letter
-from fraud_streaming.service import Answer, ServiceClient
+from fraud_streaming.service import ServiceClient
 from pix import topics
-from pix.contracts import InvalidMessage, canonical_json, parse_payment
-from pix.tokens import Keyring, body_sha256
-from pix.tracecontext import HEADER
+from pix.tokens import Keyring
 
 log = logging.getLogger(__name__)
 
 GROUP = "sentinela-scoring"
-PATH = "/v1/decisions:batch"
-BATCH = 200
-# Keeps a request under a megabyte when every message is as large as it may be.
-BATCH_BYTES = 512 * 1024
-WAIT_SECONDS = 0.5
-DECIDED = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Valid:
-    """A message that keeps the contract, with its payment's id."""
-
-    taken: Taken
-    end_to_end_id: str
+TAKEN_AT_ONCE = 500
+WAIT_SECONDS = 0.1
+COMMIT_SECONDS = 0.1
+# Requests under way at once, of all partitions of this job.
+TURNS = 4
+# Bytes of a partition's messages that wait in its lane: above the first it is paused, below the second no longer.
+MOST_HELD_BYTES, FEW_HELD_BYTES = 4 * 2**20, 2**20
+# A partition that goes to another member is waited for so long; then its request is left unanswered.
+GIVE_UP_SECONDS = 5.0
+POLL_INTERVAL_MS = 300_000
 
 
 @dataclass(slots=True)
@@ -52,10 +51,13 @@ class Stats:
     refused: int = 0
     retries: int = 0
     batches: int = 0
+    partitions: tuple[int, ...] = ()
+    paused: int = 0
     lag: int | None = None
     expired: int = 0
     offsets: dict[int, int] = field(default_factory=dict)
     oldest_unscored_ms: int = 0
+    messages_a_second: float = 0.0
     batch_ms_mean: float = 0.0
     batch_ms_max: float = 0.0
     wait_ms_max: int = 0
@@ -65,6 +67,8 @@ class Stats:
 
 @dataclass(slots=True)
 class _Period:
+    began: float
+    messages: int = 0
     batch_ms: list[float] = field(default_factory=list)
     wait_ms_max: int = 0
 
@@ -78,6 +82,7 @@ def run(
     stop: Stop,
     report: Report,
     randomness: random.Random,
+    member: int = 1,
     cadence: Cadence | None = None,
 ) -> None:
     """Score until asked to stop.
@@ -90,13 +95,14 @@ def run(
         stop: Looked at between and within batches.
         report: Gets ``Stats`` as a dictionary, soon after the start, then per ``cadence``, and at the end.
         randomness: Source of the retries' jitter.
+        member: Number of this job among those that share the topic, from 1.
         cadence: When to report.
 
     Raises:
         StreamError: Kafka or the topic is not there, or the broker refuses dead letters.
         ServiceRefuses: The service rejects this client as a whole.
     """
-    group = Group(kafka, group_id=GROUP, topic=topics.TRANSACTIONS)
+    group = Group(kafka, group_id=GROUP, topic=topics.TRANSACTIONS, member=member, poll_interval_ms=POLL_INTERVAL_MS)
     service = ServiceClient(service_url, api_key, randomness=randomness)
     letters = DeadLetters(kafka)
     try:
@@ -114,142 +120,139 @@ class Scoring:
         self,
         group: Group,
         service: ServiceClient,
-        letters: DeadLetters,
+        letters: Letters,
         keyring: Keyring,
         stop: Stop,
         report: Report,
         cadence: Cadence,
     ) -> None:
         self._group = group
-        self._service = service
-        self._letters = letters
-        self._keyring = keyring
+        self._deciding = Deciding(service, letters, keyring, self._on_retry)
         self._stop = stop
         self._report = report
         self._cadence = cadence
-        self.stats = Stats()
-        self._period = _Period()
-        self._oldest_ms: int | None = None
+        self._lanes: dict[int, Lane] = {}
+        self._paused: set[int] = set()
+        self._turns = threading.BoundedSemaphore(TURNS)
         self._reached: dict[int, int] = {}
+        self._commit_at = 0.0
+        self._retries: deque[str] = deque()
+        self._error: Exception | None = None
+        self.stats = Stats()
+        self._period = _Period(time.monotonic())
 
     def run(self) -> None:
-        """Batch after batch until asked to stop; always ends with a report."""
+        """Take, settle and commit until asked to stop; always ends with a report."""
         try:
             # Before the first message: Kafka then moves past a gap without a word.
             at_start = self._group.standing()
             self.stats.expired = at_start.expired if at_start else 0
+            self._group.join(got=self._begin, giving_up=self._give_up, lost=self._lose)
             while not self._stop:
-                taken = self._group.take(BATCH, WAIT_SECONDS)
-                for batch in in_batches(taken, BATCH_BYTES):
-                    if self._stop:
-                        break
-                    self.one(batch)
-                self._group.commit(self._reached)
-                self._tell_if_due()
+                self._take()
+                self._settle()
+                if self._error is not None:
+                    raise self._error
+                self._pace()
+                if self._reached and time.monotonic() >= self._commit_at:
+                    self._commit()
+                if self._cadence.due():
+                    self._tell()
         finally:
+            self._give_up(list(self._lanes))
             self.stats.final = True
             self._tell()
 
-    def one(self, batch: Sequence[Taken]) -> None:
-        """One batch: asked for, its refused messages put away, then committed."""
-        started = time.monotonic()
-        self._oldest_ms = min(taken.received_at_ms for taken in batch)
-        payments, refusals = split(batch)
-        answers = self._service.answers(
-            PATH,
-            len(payments),
-            lambda numbers: request_body(payments, numbers),
-            stop=self._stop,
-            on_retry=self._on_retry,
-        )
-        refusals += refused_by_service(payments, answers)
-        written = self._letters.send([to_letter(refusal, self._keyring) for refusal in refusals], self._stop)
-        unfinished = [payment.taken.origin for payment, answer in zip(payments, answers, strict=True) if answer is None]
-        unfinished += [] if written else [refusal.taken.origin for refusal in refusals]
-        self._reached |= finished_offsets((taken.origin for taken in batch), unfinished)
-        self._count(batch, answers, len(refusals) if written else 0)
-        if self._group.commit(self._reached) and not unfinished:
-            self._oldest_ms = None
-        self._period.batch_ms.append((time.monotonic() - started) * 1000)
+    def _take(self) -> None:
+        for taken in self._group.take(TAKEN_AT_ONCE, WAIT_SECONDS):
+            # One that was fetched before its partition went to another member is that one's.
+            if taken.origin.partition in self._lanes:
+                self._lanes[taken.origin.partition].put(taken)
 
-    def _count(self, batch: Sequence[Taken], answers: Sequence[Answer | None], refused: int) -> None:
+    def _settle(self) -> None:
+        for partition, lane in self._lanes.items():
+            for finished in lane.finished():
+                self._reached[partition] = finished.done.reached
+                self._count(finished)
+            self._error = self._error or lane.error
+
+    def _pace(self) -> None:
+        """Pause the partitions that are ahead of their lanes, and go on with those that are not any more."""
+        ahead = {partition for partition, lane in self._lanes.items() if lane.held_bytes > MOST_HELD_BYTES}
+        caught_up = {part for part in self._paused if self._lanes[part].held_bytes < FEW_HELD_BYTES}
+        if ahead - self._paused:
+            self._group.pause(ahead - self._paused)
+        if caught_up:
+            self._group.resume(caught_up)
+        self._paused = (self._paused | ahead) - caught_up
+
+    def _commit(self) -> bool:
+        is_committed = self._group.commit(self._reached)
+        self._commit_at = time.monotonic() + COMMIT_SECONDS
+        if is_committed:
+            self._reached = {}
+        return is_committed
+
+    def _begin(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self._lanes[partition] = Lane(f"scoring-{partition}", self._deciding, self._stop, self._turns)
+
+    def _give_up(self, partitions: Sequence[int]) -> None:
+        """Finish what is under way in these partitions if that is soon done, and commit it."""
+        lanes = {part: self._lanes[part] for part in partitions if part in self._lanes}
+        for lane in lanes.values():
+            lane.ask_to_end()
+        deadline = time.monotonic() + GIVE_UP_SECONDS
+        late = [part for part, lane in lanes.items() if not lane.has_ended(deadline - time.monotonic())]
+        if late:
+            log.warning("partitions %s go while a request of theirs is unanswered; it is asked for again", late)
+        self._settle()
+        self._commit()
+        self._lose(list(lanes))
+
+    def _lose(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            if partition in self._lanes:
+                self._lanes.pop(partition).ask_to_end()
+            self._reached.pop(partition, None)
+            self._paused.discard(partition)
+
+    def _count(self, finished: Finished) -> None:
+        done, period = finished.done, self._period
         self.stats.batches += 1
-        self.stats.messages += len(batch)
-        self.stats.decided += sum(answer is not None and answer.status == DECIDED for answer in answers)
-        self.stats.refused += refused
+        self.stats.messages += done.messages
+        self.stats.decided += done.decided
+        self.stats.refused += done.refused
         self.stats.problem = None
-        waited = time.time_ns() // 1_000_000 - min(taken.received_at_ms for taken in batch)
-        self._period.wait_ms_max = max(self._period.wait_ms_max, waited)
+        period.messages += done.messages
+        period.batch_ms.append(finished.seconds * 1000)
+        period.wait_ms_max = max(period.wait_ms_max, finished.wait_ms)
 
     def _on_retry(self, problem: str) -> None:
-        self.stats.retries += 1
-        self.stats.problem = problem
+        """Comes from the lanes' threads."""
+        self._retries.append(problem)
         log.warning("the service is asked again: %s", problem)
-        self._tell_if_due()
-
-    def _tell_if_due(self) -> None:
-        if self._cadence.due():
-            self._tell()
 
     def _tell(self) -> None:
-        standing = self._group.standing()
-        stats, times = self.stats, self._period.batch_ms
+        standing, period, now = self._group.standing(), self._period, time.monotonic()
+        retries = [self._retries.popleft() for _ in range(len(self._retries))]
+        stats, times = self.stats, period.batch_ms
         stats.lag = standing.lag if standing else None
         stats.expired = max(stats.expired, standing.expired if standing else 0)
         stats.offsets = dict(standing.committed) if standing else {}
-        now = time.time_ns() // 1_000_000
-        stats.oldest_unscored_ms = 0 if self._oldest_ms is None else max(0, now - self._oldest_ms)
+        stats.partitions = tuple(sorted(self._lanes))
+        stats.paused = len(self._paused)
+        stats.oldest_unscored_ms = self._oldest_unscored_ms()
+        stats.messages_a_second = round(period.messages / max(now - period.began, 0.001), 1)
         stats.batch_ms_mean = round(sum(times) / len(times), 1) if times else 0.0
         stats.batch_ms_max = round(max(times, default=0.0), 1)
-        stats.wait_ms_max = self._period.wait_ms_max
-        stats.problem = stats.problem or self._group.problem
+        stats.wait_ms_max = period.wait_ms_max
+        stats.retries += len(retries)
+        stats.problem = self._group.problem or (retries[-1] if retries else stats.problem)
         self._group.problem = None
-        self._period = _Period()
+        self._period = _Period(now)
         self._report(asdict(stats))
 
-
-def in_batches(taken: Sequence[Taken], most_bytes: int) -> list[list[Taken]]:
-    """Cut into runs of at most ``most_bytes``; a message larger than that stands alone."""
-    batches: list[list[Taken]] = []
-    size = 0
-    for one in taken:
-        length = len(one.value or b"")
-        if not batches or size + length > most_bytes:
-            batches.append([])
-            size = 0
-        batches[-1].append(one)
-        size += length
-    return batches
-
-
-def split(batch: Sequence[Taken]) -> tuple[list[Valid], list[Refusal]]:
-    """Payments that keep the contract, and the messages that do not, both in order."""
-    payments: list[Valid] = []
-    refusals: list[Refusal] = []
-    for taken in batch:
-        try:
-            payments.append(Valid(taken, read(taken.value, parse_payment).end_to_end_id))
-        except InvalidMessage as invalid:
-            refusals.append(refuse(taken, invalid))
-    return payments, refusals
-
-
-def request_body(payments: Sequence[Valid], numbers: Sequence[int]) -> bytes:
-    """The batch request: messages spliced in as received, so the service parses what was sent."""
-    chosen = [payments[number].taken for number in numbers]
-    raw = [taken.value or b"" for taken in chosen]
-    origins = [
-        {**asdict(taken.origin), "received_at_ms": taken.received_at_ms, "body_sha256": body_sha256(body)}
-        | ({HEADER: taken.traceparent} if taken.traceparent else {})
-        for taken, body in zip(chosen, raw, strict=True)
-    ]
-    return b'{"payments":[' + b",".join(raw) + b'],"origins":' + canonical_json(origins) + b"}"
-
-
-def refused_by_service(payments: Sequence[Valid], answers: Sequence[Answer | None]) -> list[Refusal]:
-    """The payments that the service will not decide."""
-    return [
-        answered_no(payment.taken, answer, payment.end_to_end_id)
-        for payment, answer in zip(payments, answers, strict=True)
-        if answer is not None and answer.status != DECIDED
-    ]
+    def _oldest_unscored_ms(self) -> int:
+        oldest = [at_ms for lane in self._lanes.values() if (at_ms := lane.oldest_ms) is not None]
+        return max(0, time.time_ns() // 1_000_000 - min(oldest)) if oldest else 0

@@ -9,6 +9,7 @@ ServiceRefuses    the service rejects this client as a whole: wrong key, wrong a
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -19,8 +20,13 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 TIMEOUT_SECONDS = 10.0
 TOO_MANY, TIMED_OUT, OK, SERVER_ERROR = 429, 408, 200, 500
+# RFC 7240: the streams need to know what became of an item, not what was decided.
+MINIMAL: Mapping[str, str] = {"Prefer": "return=minimal"}
 # The batch as a whole was refused: one item in it may be to blame, so it is asked in halves.
 ITEM_TO_BLAME = frozenset({400, 413, 422})
+
+
+_Body = Callable[[Sequence[int]], bytes]
 
 
 class ServiceRefuses(Exception):
@@ -77,10 +83,11 @@ class ServiceClient:
         self,
         path: str,
         count: int,
-        body: Callable[[Sequence[int]], bytes],
+        body: _Body,
         *,
         stop: Stop,
         on_retry: Callable[[str], None],
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Answer | None]:
         """Ask until every item is answered, or until ``stop``.
 
@@ -90,6 +97,7 @@ class ServiceClient:
             body: Request body for the items with the given numbers, in that order.
             stop: Ends the patience.
             on_retry: Called with the problem before each pause.
+            headers: Of each request, beside those of the client.
 
         Returns:
             One answer per item; None for those still unanswered when asked to stop.
@@ -100,7 +108,7 @@ class ServiceClient:
         answers: list[Answer | None] = [None] * count
         failures = 0
         while (missing := [number for number, answer in enumerate(answers) if answer is None]) and not stop:
-            attempt = self._ask(path, missing, body)
+            attempt = self._ask(path, missing, body, headers)
             for number, answer in attempt.answers.items():
                 answers[number] = answer
             if len(attempt.answers) < len(missing):
@@ -118,15 +126,15 @@ class ServiceClient:
             return None
         return content if isinstance(content, dict) else None
 
-    def _ask(self, path: str, numbers: Sequence[int], body: Callable[[Sequence[int]], bytes]) -> _Attempt:
+    def _ask(self, path: str, numbers: Sequence[int], body: _Body, headers: Mapping[str, str]) -> _Attempt:
         try:
-            response = self._http.post(path, content=body(numbers))
+            response = self._http.post(path, content=body(numbers), headers=headers)
         except httpx.HTTPError as error:
             return _Attempt({}, f"no answer from {self._url}{path}: {error!r}")
         if response.status_code == OK:
             return _read(response, numbers)
         if response.status_code in ITEM_TO_BLAME:
-            return self._ask_in_halves(path, numbers, body, response)
+            return self._ask_in_halves(path, numbers, body, headers, response)
         if response.status_code in (TOO_MANY, TIMED_OUT) or response.status_code >= SERVER_ERROR:
             return _Attempt({}, f"{response.status_code} from {self._url}{path}", _retry_after(response))
         raise ServiceRefuses(
@@ -138,14 +146,15 @@ class ServiceClient:
         self,
         path: str,
         numbers: Sequence[int],
-        body: Callable[[Sequence[int]], bytes],
+        body: _Body,
+        headers: Mapping[str, str],
         refused: httpx.Response,
     ) -> _Attempt:
         if len(numbers) == 1:
             return _Attempt({numbers[0]: Answer(refused.status_code, {"problem": _json_object(refused)})}, "")
         middle = len(numbers) // 2
-        first = self._ask(path, numbers[:middle], body)
-        second = self._ask(path, numbers[middle:], body)
+        first = self._ask(path, numbers[:middle], body, headers)
+        second = self._ask(path, numbers[middle:], body, headers)
         return _Attempt(
             first.answers | second.answers,
             first.problem or second.problem,

@@ -12,10 +12,11 @@ from starlette.types import Receive, Scope, Send
 from pix.contracts import InvalidMessage, NotJson
 from pix.store.errors import StoreError
 from serving.base import BaseRefused
+from serving.batch_routes import decide_batch
 from serving.bodies import BodyTooLarge, BodyTooSlow, WrongMediaType
 from serving.callers import SCOPE_OF, NotAllowed, require_scope
 from serving.correlation import Correlation
-from serving.decision_routes import decide, decide_batch, decision, dry_run
+from serving.decision_routes import decide, decision, dry_run
 from serving.guard import Guard
 from serving.label_routes import fold_labels, give_feedback
 from serving.logs import LogsAway

@@ -212,6 +212,12 @@ class BatchDecided(StrictMessage):
     decision: Decision = Field(description="The decision.")
 
 
+class BatchAcknowledged(StrictMessage):
+    """A payment of a batch that was decided, for whoever prefers a minimal answer."""
+
+    status: Literal[200] = Field(description="It is decided and kept.")
+
+
 class LabelFolded(StrictMessage):
     """A label that was folded, now or before."""
 

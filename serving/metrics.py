@@ -1,4 +1,4 @@
-"""What Prometheus is told of this process. ``CATALOGUE`` declares every metric once, as data.
+"""What Prometheus is told of this process. ``CATALOGUE`` holds every metric.
 
 The hot path only counts in memory; ``Meters.post`` brings the counts to the client about once a second, because
 the client locks and writes to a mapped file for each observation, which would cost a decision more than its
@@ -11,10 +11,10 @@ import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from pix.metrics import Metric, counter, declared, gauge, histogram
 from serving.breakers import STATES
 from serving.stopwatch import STAGES
 
@@ -30,127 +30,91 @@ ANSWERS = (0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05,
 PROBABILITIES = (0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 GAPS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 SIZES = (256.0, 512.0, 1024.0, 2048.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 16384000.0)
-Kind = Literal["counter", "gauge", "histogram"]
-Across = Literal["livemax", "livemin", "livesum", "livemostrecent"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Metric:
-    """One metric; a key of dictionaries on the hot path, so it is equal to itself alone.
-
-    Attributes:
-        name: As it is asked for; a counter's ends with ``_total``.
-        kind: Of Prometheus.
-        meaning: For whoever reads a dashboard.
-        labels: Names of its labels.
-        bounds: Upper bounds of a histogram's buckets.
-        across: How the workers' values of a gauge become one; workers that died do not count.
-    """
-
-    name: str
-    kind: Kind
-    meaning: str
-    labels: tuple[str, ...] = ()
-    bounds: tuple[float, ...] = ()
-    across: Across = "livemax"
-
-
-def _counter(name: str, meaning: str, *labels: str) -> Metric:
-    return Metric(name=name, kind="counter", meaning=meaning, labels=labels)
-
-
-def _histogram(name: str, meaning: str, bounds: tuple[float, ...], *labels: str) -> Metric:
-    return Metric(name=name, kind="histogram", meaning=meaning, labels=labels, bounds=bounds)
-
-
-def _gauge(name: str, meaning: str, *labels: str, across: Across = "livemax") -> Metric:
-    return Metric(name=name, kind="gauge", meaning=meaning, labels=labels, across=across)
-
-
-REQUESTS = _counter(
+REQUESTS = counter(
     "sentinela_requests_total",
     "Requests answered, by route and HTTP status; 499 where the caller left.",
     "route",
     "status",
 )
-REQUEST_SECONDS = _histogram(
+REQUEST_SECONDS = histogram(
     "sentinela_request_seconds",
     "From the first byte of a request to the last of its answer, seconds.",
     ANSWERS,
     "route",
 )
-BODY_BYTES = _histogram("sentinela_request_body_bytes", "Size of requests' bodies, bytes.", SIZES, "route")
-UNDER_WAY = _gauge("sentinela_requests_under_way", "Requests being answered now, of all workers.", across="livesum")
-PAYMENTS = _counter(
+BODY_BYTES = histogram("sentinela_request_body_bytes", "Size of requests' bodies, bytes.", SIZES, "route")
+UNDER_WAY = gauge("sentinela_requests_under_way", "Requests being answered now, of all workers.", across="livesum")
+PAYMENTS = counter(
     "sentinela_payments_total",
     "Payments by what became of them: decided, repeated (known with the same body), conflict (known with another), "
     "invalid, unavailable.",
     "outcome",
 )
-DECISIONS = _counter(
+DECISIONS = counter(
     "sentinela_decisions_total",
     "New decisions; mode is normal or degraded:<what was missing>, model_version is none without a model.",
     *("action", "mode", "model_version", "policy_version"),
 )
-STAGE_SECONDS = _histogram(
+STAGE_SECONDS = histogram(
     "sentinela_stage_seconds",
     "Time of each step of a new decision, seconds: snapshot and commit are the store's, retry is what an unanswered "
     "attempt cost, publish is until Kafka or the disk has the records of a request.",
     FAST,
     "stage",
 )
-PROBABILITY = _histogram(
+PROBABILITY = histogram(
     "sentinela_fraud_probability", "Fraud probability of new decisions.", PROBABILITIES, "model_version"
 )
-GAP = _histogram(
+GAP = histogram(
     "sentinela_state_gap",
     "Folds of other payments between the state a decision read and its own fold (got - read - 1), by role.",
     GAPS,
     "role",
 )
-RACES = _counter(
+RACES = counter(
     "sentinela_races_lost_total",
     "Commits that another payment of the same entities forestalled; on the payer's side the score is computed anew, "
     "on the payee's only the fold.",
     "side",
 )
-KAFKA_SECONDS = _histogram(
+KAFKA_SECONDS = histogram(
     "sentinela_kafka_acknowledged_seconds", "From handing records to Kafka until all replicas have them, seconds.", FAST
 )
-UNACKNOWLEDGED = _counter(
+UNACKNOWLEDGED = counter(
     "sentinela_kafka_unacknowledged_total", "Records that Kafka did not acknowledge in time; they stay in the outbox."
 )
-DEFERRED = _counter(
+DEFERRED = counter(
     "sentinela_deliveries_deferred_total", "Records that were answered from disk, to be delivered by a sweep."
 )
-OUTBOX = _gauge(
+OUTBOX = gauge(
     "sentinela_outbox_messages", "Committed records that wait for Kafka, of all workers.", across="livemostrecent"
 )
-OUTBOX_AGE = _gauge(
+OUTBOX_AGE = gauge(
     "sentinela_outbox_oldest_seconds", "Age of the oldest of them; 0 if none waits.", across="livemostrecent"
 )
-GENERATION = _gauge(
+GENERATION = gauge(
     "sentinela_store_generation", "Number of the store's generation in use; 0 while unknown.", across="livemostrecent"
 )
-READY = _gauge("sentinela_ready", "1 if every worker takes payments, 0 if one does not.", across="livemin")
-OUTAGE = _gauge("sentinela_store_outage", "1 while a worker decides without the online store.")
-BREAKER = _gauge(
+READY = gauge("sentinela_ready", "1 if every worker takes payments, 0 if one does not.", across="livemin")
+OUTAGE = gauge("sentinela_store_outage", "1 while a worker decides without the online store.")
+BREAKER = gauge(
     "sentinela_breaker_state",
     "0 closed, 1 half-open, 2 open: around store or broker, the worst of all workers.",
     "breaker",
 )
-MODEL = _gauge("sentinela_model_info", "1 for the versions that serve as champion and challenger.", "alias", "version")
-POLICY_VERSION = _gauge("sentinela_policy_info", "1 for the policy version that applies.", "version")
-POLICY_REFUSED = _gauge("sentinela_policy_refused", "1 while the policy file cannot be used and the one before is.")
-WITHOUT_VALUE = _counter(
+MODEL = gauge("sentinela_model_info", "1 for the versions that serve as champion and challenger.", "alias", "version")
+POLICY_VERSION = gauge("sentinela_policy_info", "1 for the policy version that applies.", "version")
+POLICY_REFUSED = gauge("sentinela_policy_refused", "1 while the policy file cannot be used and the one before is.")
+WITHOUT_VALUE = counter(
     "sentinela_policy_without_value_total",
     "Payments for which a rule or segment of the policy could not be computed, so that it did not hold, by its name.",
     "name",
 )
-REFUSED = _counter(
+REFUSED = counter(
     "sentinela_model_refused_total", "Models that must not be loaded, by alias and reason.", "alias", "reason"
 )
-DROPPED = _counter("sentinela_shadow_dropped_total", "Scores of the challenger that were not sent.")
+DROPPED = counter("sentinela_shadow_dropped_total", "Scores of the challenger that were not sent.")
 
 CATALOGUE = (
     *(REQUESTS, REQUEST_SECONDS, BODY_BYTES, UNDER_WAY),
@@ -202,18 +166,8 @@ class Meters:
         """
         import prometheus_client
 
-        kinds = {"counter": prometheus_client.Counter, "gauge": prometheus_client.Gauge}
-        where: Any = prometheus_client.REGISTRY if registry is None else registry
-        self._metrics: dict[str, Any] = {}
-        for each in CATALOGUE:
-            shared = {"labelnames": each.labels, "registry": where}
-            if each.kind == "histogram":
-                made: Any = prometheus_client.Histogram(each.name, each.meaning, buckets=each.bounds, **shared)
-            elif each.kind == "gauge":
-                made = kinds["gauge"](each.name, each.meaning, multiprocess_mode=each.across, **shared)
-            else:
-                made = kinds["counter"](each.name, each.meaning, **shared)
-            self._metrics[each.name] = made
+        where = prometheus_client.REGISTRY if registry is None else registry
+        self._metrics: dict[str, Any] = {each.name: declared(each, where) for each in CATALOGUE}
         self._counts: dict[Metric, Counter[tuple[str, ...]]] = {
             each: Counter() for each in CATALOGUE if each.kind == "counter"
         }

@@ -1,7 +1,8 @@
 """``docs/observability.md``, made from the catalogue of metrics."""
 
+from pix.metrics import table
 from serving.correlation import LINES_PER_SECOND, SLOW_SECONDS
-from serving.metrics import CATALOGUE, Metric
+from serving.metrics import CATALOGUE
 from serving.stopwatch import PUBLISH, STAGES
 
 _HEAD = """\
@@ -49,8 +50,6 @@ BentoML's own request metrics are off, because their label is the raw path.
 
 Stages: {all_stages}.
 
-| Metric | Type | Labels | Meaning |
-|---|---|---|---|
 """
 
 
@@ -58,10 +57,4 @@ def page() -> str:
     """The page's text."""
     all_stages = ", ".join(f"`{stage}`" for stage in (*STAGES, PUBLISH))
     head = _HEAD.format(slow=SLOW_SECONDS, lines=LINES_PER_SECOND, stages=", ".join(STAGES[:4]), all_stages=all_stages)
-    return head + "".join(_row(metric) for metric in CATALOGUE)
-
-
-def _row(metric: Metric) -> str:
-    labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
-    bounds = f" Bounds: {', '.join(f'{bound:g}' for bound in metric.bounds)}." if metric.bounds else ""
-    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.meaning}{bounds} |\n"
+    return head + table(CATALOGUE)

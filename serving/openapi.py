@@ -44,6 +44,7 @@ _MODELS: tuple[type[StrictMessage], ...] = (
     messages.PolicyStatus,
     messages.Health,
     messages.BatchDecided,
+    messages.BatchAcknowledged,
     messages.LabelFolded,
     *review_messages.MODELS,
 )
@@ -103,6 +104,10 @@ def _headers() -> dict[str, Any]:
         "Sentinela-Delivery": {
             "description": "The decision is safe on disk and reaches Kafka later.",
             "schema": {"type": "string", "const": "deferred"},
+        },
+        "Preference-Applied": {
+            "description": "The results are minimal, as the request preferred.",
+            "schema": {"type": "string", "const": "return=minimal"},
         },
         "Retry-After": {
             "description": "Seconds to wait before sending the same again.",
@@ -165,7 +170,10 @@ def _batches() -> dict[str, Any]:
             "anyOf": [_ref("KafkaArrival"), {"type": "object"}],
         }),
         "BatchResults": _listed("One result per payment, in order.", ["results"], results={
-            "anyOf": [_ref("BatchDecided"), *(_refused(status) for status in (403, 409, 422, 503))],
+            "anyOf": [
+                *(_ref(name) for name in ("BatchDecided", "BatchAcknowledged")),
+                *(_refused(status) for status in (403, 409, 422, 503)),
+            ],
         }),
         "Labels": _listed("Labels and when each arrived in Kafka.", ["labels"], labels={
             "description": "label as on pix.labels, received_at_ms in epoch milliseconds; traceparent, if its message "

@@ -58,6 +58,12 @@ _LISTED: list[dict[str, Any]] = [
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,200}$"},
     },
 ]
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`return=minimal` (RFC 7240): results say what became of each payment, not what was decided.",
+    "schema": {"type": "string"},
+}
 _CORRELATION = [
     {
         "name": "X-Request-Id",
@@ -85,13 +91,20 @@ def _decision_paths() -> dict[str, Any]:
     decided = _answer("Decision", "What was decided, now or when it was first asked.", "Sentinela-Delivery")
     told = _answer("Label", "Kafka has the label; it is folded once, however often it is sent.")
     verdict = _body("Feedback", {"kind": "confirmed", "fraud_type": "SCAM"})
-    results = _answer("BatchResults", "One result per payment.", "Sentinela-Delivery")
+    results = _answer("BatchResults", "One result per payment.", "Sentinela-Delivery", "Preference-Applied")
     return {
         "/decisions": {
             "post": _operation("decide", "Decide a payment", pay, {200: decided}, (*_WITH_BODY, 409)),
         },
         "/decisions:batch": {
-            "post": _operation("decideBatch", "Decide payments, each by itself", batch, {200: results}, _WITH_BODY),
+            "post": _operation(
+                "decideBatch",
+                "Decide payments, each by itself, those of a payer in their order",
+                batch,
+                {200: results},
+                _WITH_BODY,
+                [_PREFER],
+            ),
         },
         "/decisions:dry-run": {
             "post": _operation(

@@ -219,6 +219,15 @@ LOGS_UNAVAILABLE = ProblemType(
     retry=_SAME_BODY,
     retry_after_seconds=1,
 )
+EARLIER_UNDECIDED = ProblemType(
+    slug="earlier-undecided",
+    status=503,
+    title="An earlier payment of the payer could not be decided",
+    meaning="A payment before this one in the batch, by the same payer, could not be decided now. This one was not "
+    "looked at, so that a payer's payments are decided in the order in which they were sent.",
+    retry="Yes: the same bodies, in the same order.",
+    retry_after_seconds=1,
+)
 TOO_MANY_RACES = ProblemType(
     slug="too-many-races",
     status=503,
@@ -270,6 +279,7 @@ PROBLEM_TYPES = (
     NOT_READY,
     STORE_UNAVAILABLE,
     LOGS_UNAVAILABLE,
+    EARLIER_UNDECIDED,
     TOO_MANY_RACES,
     NOT_DELIVERED,
     TOOK_TOO_LONG,

@@ -1,12 +1,15 @@
 """The HTTP contract, on the real application with a store in memory and a hand-written broker."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
-from api_by_hand import HandBroker, trimmed
+from api_by_hand import HandBroker, api, opened, trimmed
 from documented import ApiClient
 from traffic import NOW_MS, account, body, label, rfc3339
 
+from pix.store.errors import StoreError
+from pix.store.interface import CommitResult, Fold, Message, QueueChange
 from pix.store.memory import MemoryStore
 
 
@@ -103,6 +106,52 @@ def test_a_batch_answers_each_in_order(client: ApiClient, kafka: HandBroker) -> 
     assert results[1]["problem"]["errors"][0]["field"] == "amount_cents"
     assert len(kafka.taken) == 2
     assert results[0]["decision"] == client.post("/decisions", json=body(1)).json()
+
+
+@pytest.mark.parametrize("prefer", ["return=minimal", 'respond-async, return="minimal"; a=b', "RETURN = minimal"])
+def test_whoever_prefers_it_is_told_only_what_became_of_each(client: ApiClient, prefer: str) -> None:
+    payments = {"payments": [body(1), body(2, amount_cents=-5), body(1, amount_cents=9)]}
+    answer = client.post("/decisions:batch", json=payments, headers={"Prefer": prefer})
+    assert answer.headers["preference-applied"] == "return=minimal"
+    results = answer.json()["results"]
+    assert results[0] == {"status": 200}
+    assert [result["problem"]["status"] for result in results[1:]] == [422, 409]
+
+
+@pytest.mark.parametrize("prefer", ["return=representation", "wait=10", "minimal"])
+def test_other_preferences_change_nothing(client: ApiClient, prefer: str) -> None:
+    answer = client.post("/decisions:batch", json={"payments": [body(1)]}, headers={"Prefer": prefer})
+    assert "preference-applied" not in answer.headers
+    assert answer.json()["results"][0]["decision"]["action"]
+
+
+class Contested(MemoryStore):
+    """A store in which one payment loses every race for a while."""
+
+    def __init__(self, unlucky: object) -> None:
+        super().__init__()
+        self.unlucky = str(unlucky)
+
+    def commit(
+        self, message: Message, folds: Sequence[Fold], generation: int, change: QueueChange | None = None
+    ) -> CommitResult:
+        if self.unlucky and message.record_id.endswith(self.unlucky):
+            raise StoreError("another one was quicker, again and again")
+        return super().commit(message, folds, generation, change)
+
+
+def test_a_payer_is_not_decided_past_a_payment_that_could_not_be() -> None:
+    payments = [body(1, payer_account=account(1)), body(2, payer_account=account(1)), body(3, payer_account=account(9))]
+    store, kafka = Contested(payments[0]["end_to_end_id"]), HandBroker()
+    client = opened(api(store, kafka))
+    results = client.post("/decisions:batch", json={"payments": payments}).json()["results"]
+    assert [result["status"] for result in results] == [503, 503, 200]
+    assert results[1]["problem"]["type"].endswith("earlier-undecided")
+    store.unlucky = ""
+    results = client.post("/decisions:batch", json={"payments": payments}).json()["results"]
+    assert [result["status"] for result in results] == [200, 200, 200]
+    decided = [json.loads(message.value)["end_to_end_id"] for message in kafka.taken]
+    assert decided == [payments[place]["end_to_end_id"] for place in (2, 0, 1)]
 
 
 def test_a_batch_keeps_the_origin(client: ApiClient, kafka: HandBroker) -> None:

@@ -81,6 +81,14 @@ def delete_topics(bootstrap: str) -> None:
     wait_until(lambda: not set(topics.ALL) & set(admin.list_topics(timeout=5).topics), seconds=30)
 
 
+def produce_by_payer(bootstrap: str, payments: Iterable[bytes]) -> None:
+    """As a sender does: the key, and so the partition, follows the payer's account."""
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    for value in payments:
+        producer.produce(topics.TRANSACTIONS, value=value, key=json.loads(value)["payer_account"])
+    assert producer.flush(30) == 0
+
+
 def produce(bootstrap: str, topic: str, values: Iterable[bytes | None], key: str | None = None) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     for number, value in enumerate(values):
@@ -120,6 +128,9 @@ def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
         time.sleep(0.05)
 
 
+TRY_AGAIN: dict[str, object] = {"status": 503, "problem": {"title": "try again"}}
+
+
 class FakeService:
     """Answers the batch endpoints like the decision service: idempotent, and as flaky as asked.
 
@@ -128,6 +139,7 @@ class FakeService:
         bodies: The first body hash of each id; another one is a conflict.
         folded: Labels folded, by id.
         known: Payments that labels may name; None means all.
+        orders: Payer's account -> its payments' ids in the order in which they were decided first.
     """
 
     def __init__(self, *, failures: float = 0.0, seed: int = 1) -> None:
@@ -135,6 +147,7 @@ class FakeService:
         self.bodies: dict[str, str] = {}
         self.folded: Counter[str] = Counter()
         self.known: set[str] | None = None
+        self.orders: dict[str, list[str]] = {}
         self.failures = failures
         self.requests = 0
         self.key = "key"
@@ -180,15 +193,25 @@ class FakeService:
 
     def _decisions(self, payments: Sequence[dict[str, Any]], origins: Sequence[dict[str, Any]]) -> list[object]:
         assert len(payments) == len(origins)
-        return [self._decide(one["end_to_end_id"], origin) for one, origin in zip(payments, origins, strict=True)]
+        results: list[object] = []
+        undecided: set[str] = set()
+        for one, origin in zip(payments, origins, strict=True):
+            result = TRY_AGAIN if one["payer_account"] in undecided else self._decide(one, origin)
+            if result is TRY_AGAIN:
+                undecided.add(one["payer_account"])
+            results.append(result)
+        return results
 
-    def _decide(self, name: str, origin: dict[str, Any]) -> dict[str, object]:
+    def _decide(self, one: dict[str, Any], origin: dict[str, Any]) -> dict[str, object]:
+        name = one["end_to_end_id"]
         if self._random.random() < self.failures / 4:
-            return {"status": 503, "problem": {"title": "try again"}}
+            return TRY_AGAIN
         if self.bodies.setdefault(name, origin["body_sha256"]) != origin["body_sha256"]:
             return {"status": 409, "problem": {"title": "conflict", "detail": "same id, other body"}}
+        if not self.decided[name]:
+            self.orders.setdefault(one["payer_account"], []).append(name)
         self.decided[name] += 1
-        return {"status": 200, "decision": {"end_to_end_id": name, "action": "ALLOW"}}
+        return {"status": 200}
 
     def _fold(self, content: dict[str, Any]) -> dict[str, object]:
         if self.known is not None and content["end_to_end_id"] not in self.known:
@@ -217,8 +240,32 @@ class MemoryGroup:
     def __init__(self, *batches: Sequence[Taken]) -> None:
         self.batches = list(batches)
         self.committed: dict[int, int] = {}
+        self.paused: set[int] = set()
+        self.next_call: Callable[[], object] | None = None
+
+    def join(
+        self,
+        *,
+        got: Callable[[list[int]], None],
+        giving_up: Callable[[list[int]], None],
+        lost: Callable[[list[int]], None],
+    ) -> None:
+        self.got, self.giving_up, self.lost = got, giving_up, lost
+        got(sorted({taken.origin.partition for batch in self.batches for taken in batch}))
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        self.paused |= set(partitions)
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        self.paused -= set(partitions)
 
     def take(self, limit: int, timeout_seconds: float) -> list[Taken]:  # noqa: ARG002
+        """A rebalance is told from within, as Kafka's client does."""
+        call, self.next_call = self.next_call, None
+        if call is not None:
+            call()
+        if not self.batches:
+            time.sleep(0.01)
         return list(self.batches.pop(0)) if self.batches else []
 
     def commit(self, offsets: Mapping[int, int]) -> bool:

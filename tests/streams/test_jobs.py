@@ -1,5 +1,6 @@
 """The scoring and the label job on a real broker, as processes that are killed."""
 
+import itertools
 import json
 import random
 import subprocess
@@ -21,12 +22,13 @@ from tests.streams.support import (
     label,
     payment,
     produce,
+    produce_by_payer,
     read_all,
     wait_until,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-Start = Callable[[str], "subprocess.Popen[bytes]"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def start(topics: str, service: FakeService, tmp_path: Path) -> Iterator[Start]:
     ensure_keys(tmp_path / "keys")
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(name: str) -> "subprocess.Popen[bytes]":
+    def begin(name: str, member: int = 1) -> "subprocess.Popen[bytes]":
         command = [
             sys.executable,
             "-m",
@@ -50,8 +52,10 @@ def start(topics: str, service: FakeService, tmp_path: Path) -> Iterator[Start]:
             topics,
             service.url,
             str(tmp_path / "keys"),
+            "3",
+            str(member),
         ]
-        with (tmp_path / f"{name}{len(started)}.log").open("wb") as log:
+        with (tmp_path / f"{name}{member}-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
         started.append(process)
         return process
@@ -103,6 +107,59 @@ def test_every_payment_is_answered_or_put_away_under_kill_9(
     assert len(reasons) == 2 + 4 * len(MALFORMED)
     assert len(decided) + len(letters) == total
     assert sum(raw == b"not json" for raw in put_away) == 4
+
+
+def partitions_of(tmp_path: Path, member: int) -> list[int]:
+    """What the newest job of this number said of its share."""
+    logs = sorted(tmp_path.glob(f"scoring{member}-*.log"), key=lambda path: path.stat().st_mtime)
+    told = [line for line in logs[-1].read_text().splitlines() if line.startswith("{")] if logs else []
+    return list(json.loads(told[-1])["partitions"]) if told else []
+
+
+@pytest.mark.timeout(180)
+def test_partitions_move_between_jobs_without_loss_and_payers_stay_in_order(
+    topics: str, service: FakeService, start: Start, tmp_path: Path
+) -> None:
+    service.failures = 0.1
+    numbers = iter(range(10**6))
+    sent: list[bytes] = []
+
+    def send(count: int) -> None:
+        # Few payers, so that an order can be lost.
+        made = [
+            payment(number, payer_account=f"12345678-0001-{number % 7 + 1}")
+            for number in itertools.islice(numbers, count)
+        ]
+        sent.extend(made)
+        produce_by_payer(topics, made)
+
+    first = start("scoring", 1)
+    wait_until(lambda: partitions_of(tmp_path, 1) == [0, 1], seconds=20)
+    send(400)
+    second = start("scoring", 2)
+    while not (partitions_of(tmp_path, 1) and partitions_of(tmp_path, 2)):
+        send(50)
+        time.sleep(0.1)
+    assert sorted(partitions_of(tmp_path, 1) + partitions_of(tmp_path, 2)) == [0, 1]
+    # A killed one's successor goes on at once; one that stays away is replaced after its session.
+    send(400)
+    second.kill()
+    second.wait()
+    second = start("scoring", 2)
+    send(400)
+    time.sleep(1)
+    first.kill()
+    first.wait()
+    send(400)
+    wait_until(lambda: partitions_of(tmp_path, 2) == [0, 1], seconds=60)
+    wait_until(ends(topics, names.TRANSACTIONS, scoring.GROUP, len(sent)), seconds=60)
+    second.terminate()
+    assert second.wait(20) == 0
+    orders: dict[str, list[str]] = {}
+    for one in map(json.loads, sent):
+        orders.setdefault(one["payer_account"], []).append(one["end_to_end_id"])
+    assert service.orders == orders
+    assert read_all(topics, names.DLQ) == []
 
 
 @pytest.mark.timeout(120)

@@ -2,33 +2,18 @@
 
 import json
 import os
-import random
 import signal
-from collections.abc import Iterator
 
 import pytest
 
-from fraud_streaming import scoring
+from fraud_streaming.deciding import Valid, request_body, split
 from fraud_streaming.kafka import finished_offsets, held_back
 from fraud_streaming.lifetime import LIFETIME, Cadence, Stop
 from fraud_streaming.refusals import problem_errors
-from fraud_streaming.scoring import Scoring, in_batches, split
-from fraud_streaming.service import ServiceClient, ServiceRefuses
 from pix.contracts import FieldError
 from pix.deadletter import MAX_PAYLOAD_BYTES, Origin, dead_letter
 from pix.tokens import Keyring, body_sha256
-from tests.streams.support import MALFORMED, Clock, FakeService, MemoryGroup, MemoryLetters, at, client, payment
-
-
-@pytest.fixture
-def service() -> Iterator[FakeService]:
-    fake = FakeService()
-    yield fake
-    fake.close()
-
-
-def scoring_job(fake: FakeService, group: MemoryGroup, letters: MemoryLetters, keyring: Keyring, stop: Stop) -> Scoring:
-    return Scoring(group, client(fake), letters, keyring, stop, lambda _: None, Cadence())  # type: ignore[arg-type]
+from tests.streams.support import MALFORMED, Clock, at, payment
 
 
 def test_offsets_stop_at_the_first_unfinished_message_of_each_partition() -> None:
@@ -80,8 +65,8 @@ def test_only_plain_utf8_may_be_spliced(encoding: str) -> None:
 
 def test_a_request_holds_the_messages_as_they_were_sent() -> None:
     raw = [b' {"amount_cents" : 100 ,' + payment(1)[1:], payment(2)]
-    payments = [scoring.Valid(at(number, value), "E") for number, value in enumerate(raw)]
-    body = scoring.request_body(payments, [1, 0])
+    payments = [Valid(at(number, value), "E") for number, value in enumerate(raw)]
+    body = request_body(payments, [1, 0])
     assert raw[0] in body
     content = json.loads(body)
     assert [origin["offset"] for origin in content["origins"]] == [1, 0]
@@ -89,11 +74,6 @@ def test_a_request_holds_the_messages_as_they_were_sent() -> None:
         body_sha256(raw[1]),
         body_sha256(raw[0]),
     ]
-
-
-def test_large_messages_are_asked_for_in_more_requests() -> None:
-    batches = in_batches([at(0, b"x" * 60), at(1, b"x" * 50), at(2, None), at(3, b"x" * 200)], 100)
-    assert [[taken.origin.offset for taken in batch] for batch in batches] == [[0], [1, 2], [3]]
 
 
 def test_a_dead_letter_opens_again_and_shows_nothing(keyring: Keyring) -> None:
@@ -118,67 +98,6 @@ def test_a_dead_letter_fits_the_broker_however_large_the_message(keyring: Keyrin
     assert len(letter.value) < 500_000
     assert json.loads(letter.value)["payload_bytes"] == 1_000_000
     assert len(keyring.open(json.loads(letter.value)["payload"])) == MAX_PAYLOAD_BYTES
-
-
-def test_a_flaky_service_answers_everything_in_the_end(service: FakeService, keyring: Keyring) -> None:
-    service.failures = 0.5
-    stop, group, letters = Stop(), MemoryGroup(), MemoryLetters()
-    job = scoring_job(service, group, letters, keyring, stop)
-    job.one([at(number, payment(number)) for number in range(50)])
-    assert len(service.decided) == 50
-    assert group.committed == {0: 50}
-    assert job.stats.retries > 0
-    assert letters.letters == []
-
-
-def test_a_conflict_is_a_dead_letter(service: FakeService, keyring: Keyring) -> None:
-    same_time = 1_795_000_000_000
-    batch = [at(0, payment(1, now_ms=same_time)), at(1, payment(1, now_ms=same_time, amount_cents=5))]
-    letters = MemoryLetters()
-    scoring_job(service, MemoryGroup(), letters, keyring, Stop()).one(batch)
-    assert letters.reasons == ["conflict"]
-
-
-def test_one_message_the_service_cannot_read_does_not_stop_the_others(keyring: Keyring) -> None:
-    class Picky(FakeService):
-        def answer(self, path: str, authorization: str, body: bytes) -> tuple[int, object]:
-            if any(one["amount_cents"] == 113 for one in json.loads(body)["payments"]):
-                return 400, {"title": "cannot read this"}
-            return super().answer(path, authorization, body)
-
-    service, group, letters = Picky(), MemoryGroup(), MemoryLetters()
-    try:
-        scoring_job(service, group, letters, keyring, Stop()).one([at(number, payment(number)) for number in range(20)])
-    finally:
-        service.close()
-    assert len(service.decided) == 19
-    assert letters.reasons == ["not_json"]
-    assert group.committed == {0: 20}
-
-
-def test_nothing_is_committed_past_an_unconfirmed_dead_letter(service: FakeService, keyring: Keyring) -> None:
-    group = MemoryGroup()
-    batch = [at(0, payment(0)), at(1, b"broken"), at(2, payment(2))]
-    scoring_job(service, group, MemoryLetters(confirms=False), keyring, Stop()).one(batch)
-    assert group.committed == {0: 1}
-
-
-def test_nothing_is_committed_past_an_unanswered_payment(service: FakeService, keyring: Keyring) -> None:
-    service.failures = 1.0
-    stop, group = Stop(lifetime_seconds=0.5), MemoryGroup()
-    scoring_job(service, group, MemoryLetters(), keyring, stop).one([at(7, payment(0))])
-    assert stop.why == LIFETIME
-    assert group.committed == {0: 7}
-
-
-def test_a_wrong_key_ends_the_job_with_a_sentence(service: FakeService, keyring: Keyring) -> None:
-    service.key = "another"
-    job = Scoring(
-        MemoryGroup(), ServiceClient(service.url, "old", randomness=random.Random(1)), MemoryLetters(),  # type: ignore[arg-type]
-        keyring, Stop(), lambda _: None, Cadence(),
-    )  # fmt: skip
-    with pytest.raises(ServiceRefuses, match=r"answers 401.*secrets/api-key"):
-        job.one([at(0, payment(0))])
 
 
 def test_problem_documents_become_field_errors() -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import Producer
 
-from fraud_streaming import labels, scoring
+from fraud_streaming import labels
+from fraud_streaming.deciding import request_body, split
 from fraud_streaming.kafka import Group, Taken
 from pix import topics as names
 from pix.deadletter import Origin
@@ -43,8 +44,8 @@ def test_what_is_published_carries_its_context_and_the_job_hands_it_on(topics: s
     taken = _taken(topics, names.TRANSACTIONS, len(sent) + 1)
     by_value = {each.value: each.traceparent for each in taken}
     assert by_value == {each.value: each.context for each in sent} | {b"published": SENDER}
-    payments, _ = scoring.split([each for each in taken if each.value != b"published"])
-    origins = json.loads(scoring.request_body(payments, range(len(payments))))["origins"]
+    payments, _ = split([each for each in taken if each.value != b"published"])
+    origins = json.loads(request_body(payments, range(len(payments))))["origins"]
     found = {one.taken.value: origin.get(HEADER, "") for one, origin in zip(payments, origins, strict=True)}
     assert found == {each.value: each.context for each in sent}
 
@@ -60,6 +61,7 @@ async def _publish(bootstrap: str) -> None:
 
 def _taken(bootstrap: str, topic: str, count: int) -> list[Taken]:
     group = Group({"bootstrap.servers": bootstrap}, group_id="trace-headers", topic=topic)
+    group.join()
     try:
         taken: list[Taken] = []
         for _ in range(40):
