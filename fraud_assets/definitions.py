@@ -48,7 +48,7 @@ def build(settings: Settings) -> dg.Definitions:
             resources=all_resources(settings),
             executor=dg.in_process_executor,
         ),
-        stream_definitions(),
+        stream_definitions(settings),
     )
 
 

@@ -10,14 +10,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from fraud_streaming.lifetime import LIFETIME, Stop
 from pix import log_lines, topics
+from pix import streams as names
 from pix.locks import LockHeld, hold, holder, release
 from pix.settings import Settings
+
+if TYPE_CHECKING:
+    from fraud_streaming.meters import Meters
 
 OWNERS = ["team:streams"]
 KEEPER_SECONDS = 5
@@ -129,15 +134,36 @@ class Stream:
 
     name: str
     text: str
-    body: Callable[[dg.OpExecutionContext, Settings, Stop], None]
+    body: "Body"
 
 
-def score(context: dg.OpExecutionContext, settings: Settings, stop: Stop) -> None:
-    """Body of ``score_stream``."""
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a stream's body gets of the run that it is.
+
+    Attributes:
+        context: The run.
+        settings: As they are now.
+        stop: The end.
+        meters: Count for Prometheus.
+    """
+
+    context: dg.OpExecutionContext
+    settings: Settings
+    stop: Stop
+    meters: "Meters"
+
+
+Body = Callable[[Life], None]
+
+
+def score(life: Life, member: int) -> None:
+    """Body of ``score_stream`` and of the further instances of the scoring job."""
     from fraud_streaming import scoring
     from fraud_streaming.service import ServiceClient
     from pix.tokens import load_keyring
 
+    context, settings = life.context, life.settings
     key, randomness = api_key(settings), random.SystemRandom()
     service = ServiceClient(settings.service, key, randomness=randomness)
 
@@ -153,16 +179,19 @@ def score(context: dg.OpExecutionContext, settings: Settings, stop: Stop) -> Non
         api_key=key,
         keyring=load_keyring(settings.secrets),
         randomness=randomness,
-        stop=stop,
+        member=member,
+        meters=life.meters,
+        stop=life.stop,
         report=report,
     )
 
 
-def fold_labels(context: dg.OpExecutionContext, settings: Settings, stop: Stop) -> None:
+def fold_labels(life: Life) -> None:
     """Body of ``label_stream``."""
     from fraud_streaming import labels
     from pix.tokens import load_keyring
 
+    settings = life.settings
     labels.run(
         kafka=settings.kafka,
         service_url=settings.service,
@@ -170,12 +199,13 @@ def fold_labels(context: dg.OpExecutionContext, settings: Settings, stop: Stop) 
         keyring=load_keyring(settings.secrets),
         wait_seconds=settings.label_wait_seconds,
         randomness=random.SystemRandom(),
-        stop=stop,
-        report=lambda told: observe(context, topic_key(topics.LABELS), told),
+        meters=life.meters,
+        stop=life.stop,
+        report=lambda told: observe(life.context, topic_key(topics.LABELS), told),
     )
 
 
-def write_bronze(context: dg.OpExecutionContext, settings: Settings, stop: Stop) -> None:
+def write_bronze(life: Life) -> None:
     """Body of ``bronze_stream``."""
     from dagster_pyspark import LazyPySparkResource
 
@@ -183,6 +213,7 @@ def write_bronze(context: dg.OpExecutionContext, settings: Settings, stop: Stop)
     from pix.offline.session import end_session, spark_config, use_this_python
     from pix.tokens import load_keyring
 
+    settings = life.settings
     use_this_python()
     config = spark_config(
         tmp_dir=settings.root / "tmp" / "spark-bronze",
@@ -192,7 +223,7 @@ def write_bronze(context: dg.OpExecutionContext, settings: Settings, stop: Stop)
     )
     keyring = load_keyring(settings.secrets)
     spark = LazyPySparkResource(spark_config=config).spark_session
-    stop.arm()
+    life.stop.arm()
     try:
         bronze.run(
             spark,
@@ -202,8 +233,8 @@ def write_bronze(context: dg.OpExecutionContext, settings: Settings, stop: Stop)
             lock=settings.locks / "bronze_stream.jvm",
             keyring=keyring,
             trigger_seconds=settings.stream_trigger_seconds,
-            stop=stop,
-            report=BronzeReport(context, settings.lake),
+            stop=life.stop,
+            report=BronzeReport(life.context, settings.lake, life.meters),
         )
     finally:
         end_session(spark)
@@ -216,7 +247,14 @@ class BronzeReport:
     within the run a table would be materialised by a run that never ends, so it is reported without one.
     """
 
-    def __init__(self, context: dg.OpExecutionContext, lake: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        context: dg.OpExecutionContext,
+        lake: str,
+        meters: "Meters",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._meters = meters
         self._context = context
         self._lake = lake
         self._clock = clock
@@ -225,6 +263,10 @@ class BronzeReport:
 
     def __call__(self, told: dict[str, Any]) -> None:
         """Report one period."""
+        from fraud_streaming.meters import LAG, MESSAGES
+
+        self._meters.set(LAG, sum(table["behind"] for table in told["tables"].values()))
+        self._meters.count(MESSAGES, "written", by=sum(table["new_rows"] for table in told["tables"].values()))
         for topic, table in told["tables"].items():
             facts = {**table, **{name: told[name] for name in ("batches", "batch_ms_mean", "batch_ms_max")}}
             observe(self._context, bronze_key(topic), facts)
@@ -283,6 +325,8 @@ def stream_job(stream: Stream) -> dg.JobDefinition:
 
     @dg.op(name=f"{stream.name}_loop", description=stream.text)
     def loop(context: dg.OpExecutionContext) -> None:
+        from fraud_streaming.meters import Meters, shown
+
         settings = Settings()
         log_lines.configure(stream.name, sys.stderr)
         lock = settings.locks / stream.name
@@ -290,10 +334,12 @@ def stream_job(stream: Stream) -> dg.JobDefinition:
             hold(lock)
         except LockHeld as held:
             raise dg.Failure(f"{stream.name} is already running: {held}") from held
-        stop = Stop(lifetime_seconds=settings.stream_lifetime_seconds)
+        stop, meters = Stop(lifetime_seconds=settings.stream_lifetime_seconds), Meters()
         stop.arm()
         try:
-            stream.body(context, settings, stop)
+            with shown(meters, settings.metrics, stream.name) as address:
+                context.log.info("metrics of %s: %s", stream.name, address)
+                stream.body(Life(context, settings, stop, meters))
         finally:
             release(lock)
         context.log.info("%s ends: %s", stream.name, stop.why)
@@ -372,24 +418,25 @@ def back_off_seconds(instance: dg.DagsterInstance, job_name: str, *, now: float)
     return float(last_end + min(5.0 * 2**failures, LONGEST_BACK_OFF_SECONDS) - now)
 
 
-def streams() -> list[Stream]:
-    """The three continuous jobs."""
+def streams(scoring_instances: int) -> list[Stream]:
+    """The continuous jobs."""
+    scoring = "Payments from pix.transactions to the decision service, in batches, each payer's in order."
     return [
-        Stream("score_stream", "Payments from pix.transactions to the decision service, in batches.", score),
-        Stream(
-            "label_stream",
-            "Labels from pix.labels to the service, which folds them into states.",
-            fold_labels,
+        *(
+            Stream(name, scoring, partial(score, member=member))
+            for member, name in enumerate(names.score_names(scoring_instances), 1)
         ),
-        Stream("bronze_stream", "Five topics into five Delta tables, by one Spark query.", write_bronze),
+        Stream(names.LABEL, "Labels from pix.labels to the service, which folds them into states.", fold_labels),
+        Stream(names.BRONZE, "Every topic into a Delta table of its own, by one Spark query.", write_bronze),
     ]
 
 
-def stream_definitions() -> dg.Definitions:
+def stream_definitions(settings: Settings) -> dg.Definitions:
     """Jobs, keepers and external assets of the streams."""
-    jobs = {stream.name: stream_job(stream) for stream in streams()}
+    all_streams = streams(settings.scoring_instances)
+    jobs = {stream.name: stream_job(stream) for stream in all_streams}
     return dg.Definitions(
         assets=stream_assets(),
         jobs=list(jobs.values()),
-        sensors=[keeper(stream, jobs[stream.name]) for stream in streams()],
+        sensors=[keeper(stream, jobs[stream.name]) for stream in all_streams],
     )

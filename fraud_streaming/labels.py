@@ -19,6 +19,7 @@ from itertools import islice, takewhile
 
 from fraud_streaming.kafka import DeadLetters, Group, Taken, finished_offsets, held_back
 from fraud_streaming.lifetime import Cadence, Report, Stop
+from fraud_streaming.meters import EXPIRED, LAG, MESSAGES, OLDEST, RETRIES, Meters
 from fraud_streaming.reading import read
 from fraud_streaming.refusals import Refusal, answered_no, refuse, to_letter
 from fraud_streaming.service import Answer, ServiceClient
@@ -33,6 +34,7 @@ GROUP = "sentinela-labels"
 PATH = "/v1/labels:fold"
 BATCH = 200
 WAIT_SECONDS = 0.5
+LOOK_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 2.0
 # A longer silence between two answers about a payment counts as this much waiting: nobody was there to decide it.
 LONGEST_STEP_SECONDS = 2 * ASK_AGAIN_SECONDS
@@ -98,6 +100,7 @@ def run(
     stop: Stop,
     report: Report,
     randomness: random.Random,
+    meters: Meters | None = None,
     cadence: Cadence | None = None,
 ) -> None:
     """Hand labels to the service until asked to stop.
@@ -111,6 +114,7 @@ def run(
         stop: Looked at between and within batches.
         report: Gets ``Stats`` as a dictionary, soon after the start, then per ``cadence``, and at the end.
         randomness: Source of the retries' jitter.
+        meters: Count for Prometheus.
         cadence: When to report.
 
     Raises:
@@ -122,7 +126,9 @@ def run(
     service = ServiceClient(service_url, api_key, randomness=randomness)
     letters = DeadLetters(kafka)
     try:
-        Labels(group, service, letters, keyring, wait_seconds, stop, report, cadence or Cadence()).run()
+        Labels(
+            group, service, letters, keyring, wait_seconds, stop, report, cadence or Cadence(), meters or Meters()
+        ).run()
     finally:
         letters.close()
         service.close()
@@ -142,6 +148,7 @@ class Labels:
         stop: Stop,
         report: Report,
         cadence: Cadence,
+        meters: Meters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._group = group
@@ -152,6 +159,8 @@ class Labels:
         self._stop = stop
         self._report = report
         self._cadence = cadence
+        self._meters = meters
+        self._look_at = 0.0
         self._clock = clock
         self.stats = Stats()
         self._waiting: dict[Origin, Label] = {}
@@ -169,10 +178,13 @@ class Labels:
                 else:
                     self._stop.sleep(WAIT_SECONDS)
                     self.one([])
+                self._look()
                 if self._cadence.due():
                     self._tell()
         finally:
             self.stats.final = True
+            self._look_at = 0.0
+            self._look()
             self._tell()
 
     def one(self, fresh: Sequence[Taken]) -> None:
@@ -182,6 +194,7 @@ class Labels:
         unfinished = set(self._waiting)
         if self._letters.send([to_letter(refusal, self._keyring) for refusal in refusals], self._stop):
             self.stats.refused += len(refusals)
+            self._meters.count(MESSAGES, "refused", by=len(refusals))
         else:
             unfinished |= {refusal.taken.origin for refusal in refusals}
         self.stats.messages += len(fresh)
@@ -266,6 +279,7 @@ class Labels:
         self._waiting.pop(first.taken.origin, None)
         if answer.status == FOLDED:
             self.stats.folded += 1
+            self._meters.count(MESSAGES, "folded")
             return left, []
         return left, [answered_no(first.taken, answer, first.payment[1])]
 
@@ -285,19 +299,31 @@ class Labels:
     def _on_retry(self, problem: str) -> None:
         self.stats.retries += 1
         self.stats.problem = problem
+        self._meters.count(RETRIES)
         log.warning("the service is asked again: %s", problem)
+        self._look()
         if self._cadence.due():
             self._tell()
 
-    def _tell(self) -> None:
-        standing = self._group.standing()
-        stats = self.stats
+    def _look(self) -> None:
+        """Now and then: where the job stands."""
+        if self._clock() < self._look_at:
+            return
+        standing, stats = self._group.standing(), self.stats
         stats.waiting = len(self._waiting)
         waited = (label.waited_seconds for label in self._waiting.values())
         stats.oldest_waiting_seconds = round(max(waited, default=0.0), 1)
         stats.lag = standing.lag if standing else None
         stats.expired = max(stats.expired, standing.expired if standing else 0)
         stats.offsets = dict(standing.committed) if standing else {}
+        if stats.lag is not None:
+            self._meters.set(LAG, stats.lag)
+        self._meters.set(OLDEST, stats.oldest_waiting_seconds)
+        self._meters.set(EXPIRED, stats.expired)
+        self._look_at = self._clock() + LOOK_SECONDS
+
+    def _tell(self) -> None:
+        stats = self.stats
         stats.problem = stats.problem or self._group.problem
         self._group.problem = None
         self._report(asdict(stats))

@@ -19,6 +19,18 @@ from fraud_streaming.deciding import Deciding, Letters
 from fraud_streaming.kafka import DeadLetters, Group
 from fraud_streaming.lanes import Finished, Lane
 from fraud_streaming.lifetime import Cadence, Report, Stop
+from fraud_streaming.meters import (
+    BATCH,
+    EXPIRED,
+    LAG,
+    MESSAGES,
+    OLDEST,
+    PARTITIONS,
+    PAUSED,
+    RETRIES,
+    WAIT,
+    Meters,
+)
 from fraud_streaming.service import ServiceClient
 from pix import topics
 from pix.tokens import Keyring
@@ -36,6 +48,7 @@ MOST_HELD_BYTES, FEW_HELD_BYTES = 4 * 2**20, 2**20
 # A partition that goes to another member is waited for so long; then its request is left unanswered.
 GIVE_UP_SECONDS = 5.0
 POLL_INTERVAL_MS = 300_000
+LOOK_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -83,6 +96,7 @@ def run(
     report: Report,
     randomness: random.Random,
     member: int = 1,
+    meters: Meters | None = None,
     cadence: Cadence | None = None,
 ) -> None:
     """Score until asked to stop.
@@ -96,6 +110,7 @@ def run(
         report: Gets ``Stats`` as a dictionary, soon after the start, then per ``cadence``, and at the end.
         randomness: Source of the retries' jitter.
         member: Number of this job among those that share the topic, from 1.
+        meters: Count for Prometheus.
         cadence: When to report.
 
     Raises:
@@ -106,7 +121,7 @@ def run(
     service = ServiceClient(service_url, api_key, randomness=randomness)
     letters = DeadLetters(kafka)
     try:
-        Scoring(group, service, letters, keyring, stop, report, cadence or Cadence()).run()
+        Scoring(group, service, letters, keyring, stop, report, cadence or Cadence(), meters or Meters()).run()
     finally:
         letters.close()
         service.close()
@@ -125,12 +140,15 @@ class Scoring:
         stop: Stop,
         report: Report,
         cadence: Cadence,
+        meters: Meters,
     ) -> None:
         self._group = group
         self._deciding = Deciding(service, letters, keyring, self._on_retry)
         self._stop = stop
         self._report = report
         self._cadence = cadence
+        self._meters = meters
+        self._look_at = 0.0
         self._lanes: dict[int, Lane] = {}
         self._paused: set[int] = set()
         self._turns = threading.BoundedSemaphore(TURNS)
@@ -156,11 +174,14 @@ class Scoring:
                 self._pace()
                 if self._reached and time.monotonic() >= self._commit_at:
                     self._commit()
+                self._look()
                 if self._cadence.due():
                     self._tell()
         finally:
             self._give_up(list(self._lanes))
             self.stats.final = True
+            self._look_at = 0.0
+            self._look()
             self._tell()
 
     def _take(self) -> None:
@@ -227,22 +248,40 @@ class Scoring:
         period.messages += done.messages
         period.batch_ms.append(finished.seconds * 1000)
         period.wait_ms_max = max(period.wait_ms_max, finished.wait_ms)
+        self._meters.count(MESSAGES, "decided", by=done.decided)
+        self._meters.count(MESSAGES, "refused", by=done.refused)
+        self._meters.observe(BATCH, finished.seconds)
+        self._meters.observe(WAIT, finished.wait_ms / 1000)
 
     def _on_retry(self, problem: str) -> None:
         """Comes from the lanes' threads."""
         self._retries.append(problem)
+        self._meters.count(RETRIES)
         log.warning("the service is asked again: %s", problem)
 
-    def _tell(self) -> None:
-        standing, period, now = self._group.standing(), self._period, time.monotonic()
-        retries = [self._retries.popleft() for _ in range(len(self._retries))]
-        stats, times = self.stats, period.batch_ms
+    def _look(self) -> None:
+        """Now and then: where the job stands."""
+        if time.monotonic() < self._look_at:
+            return
+        standing, stats = self._group.standing(), self.stats
         stats.lag = standing.lag if standing else None
         stats.expired = max(stats.expired, standing.expired if standing else 0)
         stats.offsets = dict(standing.committed) if standing else {}
         stats.partitions = tuple(sorted(self._lanes))
         stats.paused = len(self._paused)
         stats.oldest_unscored_ms = self._oldest_unscored_ms()
+        if stats.lag is not None:
+            self._meters.set(LAG, stats.lag)
+        self._meters.set(OLDEST, stats.oldest_unscored_ms / 1000)
+        self._meters.set(EXPIRED, stats.expired)
+        self._meters.set(PARTITIONS, len(stats.partitions))
+        self._meters.set(PAUSED, stats.paused)
+        self._look_at = time.monotonic() + LOOK_SECONDS
+
+    def _tell(self) -> None:
+        period, now = self._period, time.monotonic()
+        retries = [self._retries.popleft() for _ in range(len(self._retries))]
+        stats, times = self.stats, period.batch_ms
         stats.messages_a_second = round(period.messages / max(now - period.began, 0.001), 1)
         stats.batch_ms_mean = round(sum(times) / len(times), 1) if times else 0.0
         stats.batch_ms_max = round(max(times, default=0.0), 1)

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     dagster_port: int = Field(3070, description="Port of the Dagster webserver.")
     dagster_code_port: int = Field(4266, description="Port of the Dagster code server.")
 
+    scoring_instances: int = Field(
+        1, ge=1, le=64, description="Scoring jobs that share pix.transactions; more than it has partitions stay idle."
+    )
     stream_trigger_seconds: float = Field(2.0, description="Trigger of the Kafka to bronze query.")
     stream_lifetime_seconds: float = Field(6 * 3600, description="A stream renews itself after this long.")
     label_wait_seconds: float = Field(120.0, description="How long a label waits for its payment.")
@@ -156,6 +159,11 @@ class Settings(BaseSettings):
     def secrets(self) -> Path:
         """Folder of local keys, readable by the owner only."""
         return self.root / "secrets"
+
+    @property
+    def metrics(self) -> Path:
+        """Folder where each stream leaves the address of its metrics, as Prometheus' file-based discovery reads it."""
+        return self.root / "metrics"
 
     @property
     def locks(self) -> Path:

@@ -36,7 +36,6 @@ SERVED_WITHIN_SECONDS = 30
 STREAMS_WITHIN_SECONDS = 90
 REST_RATE = 20.0
 VERIFY_SECONDS = 120.0
-STREAMS = ("score_stream", "label_stream", "bronze_stream")
 Outcome = TypeVar("Outcome")
 
 MALFORMED = ('{"end_to_end_id": "not an id", "amount_cents": %d}', '{"amount_cents": NaN, "run": %d}', "not JSON %d")
@@ -146,13 +145,14 @@ def _wait_for_champion(settings: Settings) -> None:
 
 
 def _wait_for_streams(settings: Settings) -> None:
-    from sentinela.runtime import supervisor
+    from sentinela.runtime import services, supervisor
     from sentinela.runtime.home import Home
 
+    streams = services.stream_names(settings)
     deadline = time.monotonic() + STREAMS_WITHIN_SECONDS
     while True:
         states = supervisor.status(settings, Home(settings.root))
-        stopped = [state.name for state in states if state.name in STREAMS and not state.healthy]
+        stopped = [state.name for state in states if state.name in streams and not state.healthy]
         if not stopped:
             return
         if time.monotonic() > deadline:

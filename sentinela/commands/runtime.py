@@ -59,7 +59,7 @@ def status(as_json: AsJson = False) -> None:
             told = state.problem or state.url or ""
             typer.echo(f"{state.name:15} {state.state:10} {state.pid or '-':>8}  {told}")
     # Streams come and go by themselves: a sensor renews them.
-    if not all(state.healthy for state in states if state.name not in services.STREAMS):
+    if not all(state.healthy for state in states if state.name not in services.stream_names(settings)):
         raise typer.Exit(NOT_RUNNING)
 
 
@@ -74,10 +74,10 @@ def logs(
     from sentinela.progress import to_stderr
     from sentinela.runtime import services
 
-    if name not in services.LISTED:
-        raise BadUse(f"there is no part {name!r}; the names are {', '.join(services.LISTED)}")
-    home = configuration.find_home()
-    path = home.log(services.LOGGED_WITH.get(name, name))
+    settings, home = configuration.current()
+    if name not in (listed := services.listed(settings)):
+        raise BadUse(f"there is no part {name!r}; the names are {', '.join(listed)}")
+    path = home.log(services.logged_with(settings).get(name, name))
     if path != home.log(name):
         to_stderr()(f"{name} writes to {path}")
     if not path.exists():

@@ -220,8 +220,7 @@ def held_locks(home: Home) -> Sequence[Finding]:
     if busy:
         found, step = f"process {busy} is changing this home", "wait for it"
         return [Finding(name="locks", verdict="warn", found=found, next_step=step)]
-    streams = {name: services.stream_holder(home, name) for name in services.STREAMS}
-    shown = ", ".join(f"{name} by process {pid}" for name, pid in streams.items() if pid)
+    shown = ", ".join(f"{name} by process {pid}" for name, pid in services.running_streams(home).items())
     readable = not home.locks.exists() or os.access(home.locks, os.R_OK | os.W_OK)
     if not readable:
         step = f"give {home.root} to this user"

@@ -14,7 +14,7 @@ from signal import SIGINT, SIGTERM
 from typing import Any
 from urllib.parse import urlparse
 
-from pix import locks
+from pix import locks, streams
 from pix.settings import Settings
 from sentinela.configuration import REPOSITORY
 from sentinela.runtime import dagster_home, kafka
@@ -22,13 +22,10 @@ from sentinela.runtime.home import Home
 from sentinela.runtime.ports import HOST
 from sentinela.runtime.processes import Step, of_service, read_record
 
-STREAMS = ("score_stream", "label_stream", "bronze_stream")
 BROKER, TRACKING, SERVING = "kafka", "mlflow", "serving"
 CODE, WEBSERVER, DAEMON, STORE = "dagster-code", "dagster", "dagster-daemon", "store"
-# Names as `status` lists them.
-LISTED = (BROKER, STORE, TRACKING, SERVING, WEBSERVER, DAEMON, *STREAMS, CODE)
-# The streams are runs of the code server; the embedded store lives in the decision service.
-LOGGED_WITH = {STORE: SERVING, **dict.fromkeys(STREAMS, CODE)}
+# Names as `status` lists them, the streams before the code server.
+PROCESSES = (BROKER, STORE, TRACKING, SERVING, WEBSERVER, DAEMON)
 
 POLITE = (Step(SIGTERM, everyone=False, wait_seconds=15), Step(SIGTERM, everyone=True, wait_seconds=5))
 # SIGTERM to a code server alone waits for its endless runs; SIGINT to all of it closes them.
@@ -86,6 +83,21 @@ class External:
     probe: Probe
     url: str
     finish: Callable[[], None] = lambda: None
+
+
+def stream_names(settings: Settings) -> tuple[str, ...]:
+    """The continuous jobs."""
+    return streams.names(settings.scoring_instances)
+
+
+def listed(settings: Settings) -> tuple[str, ...]:
+    """Every part, as `status` lists them."""
+    return (*PROCESSES, *stream_names(settings), CODE)
+
+
+def logged_with(settings: Settings) -> dict[str, str]:
+    """Parts whose lines stand in another's log: streams are runs of the code server; the service has the store."""
+    return {STORE: SERVING, **dict.fromkeys(stream_names(settings), CODE)}
 
 
 def parts(settings: Settings, home: Home) -> list[Service | External]:
@@ -213,6 +225,7 @@ def _code(settings: Settings, home: Home) -> Service:
         url=None,
         environment=environment,
         ports=("dagster_code_port",),
+        reads="scoring_",
         prepare=lambda: dagster_home.prepare(home, REPOSITORY, everything),
     )
 
@@ -330,3 +343,9 @@ def _redis_problem(url: str) -> str | None:
 def stream_holder(home: Home, name: str) -> int | None:
     """Process id of a running stream; None when it does not run."""
     return locks.holder(home.locks / name) or None
+
+
+def running_streams(home: Home) -> dict[str, int]:
+    """Name -> process id of every stream that runs on this home, whatever the settings say now."""
+    found = (path.name for path in sorted(home.locks.glob("*_stream*")) if not path.suffix)
+    return {name: pid for name in found if (pid := stream_holder(home, name))}

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from signal import SIGINT, SIGTERM
 
+from fraud_streaming import meters
 from pix import locks
 from pix.settings import Settings
 from sentinela import configuration
@@ -275,14 +276,14 @@ def shown_store(settings: Settings) -> str:
 
 
 def status(settings: Settings, home: Home) -> list[State]:
-    """How every part is now, in the order of ``services.LISTED``."""
+    """How every part is now, in the order of ``services.listed``."""
     # Each probe may wait seconds for an answer that does not come.
     with ThreadPoolExecutor(max_workers=8) as pool:
         found = list(pool.map(lambda part: _state(part, home), services.parts(settings, home)))
     by_name = {state.name: state for state in found}
     by_name[services.STORE] = _store_state(settings, home, by_name[services.SERVING])
-    by_name |= {name: _stream_state(home, name) for name in services.STREAMS}
-    return [by_name[name] for name in services.LISTED]
+    by_name |= {name: _stream_state(settings, home, name) for name in services.stream_names(settings)}
+    return [by_name[name] for name in services.listed(settings)]
 
 
 def _state(part: Service | External, home: Home) -> State:
@@ -306,9 +307,10 @@ def _store_state(settings: Settings, home: Home, serving: State) -> State:
     return _made(services.STORE, problem, pid, shown_store(settings), "embedded" if embedded else "external")
 
 
-def _stream_state(home: Home, name: str) -> State:
+def _stream_state(settings: Settings, home: Home, name: str) -> State:
     pid = services.stream_holder(home, name)
-    return _made(name, None if pid else "its lock is free", pid, None, "running" if pid else "stopped")
+    metrics = meters.address(settings.metrics, name) if pid else None
+    return _made(name, None if pid else "its lock is free", pid, metrics, "running" if pid else "stopped")
 
 
 def _made(name: str, problem: str | None, pid: int | None, url: str | None, state: str) -> State:
@@ -343,7 +345,7 @@ def _end(home: Home, name: str, say: Say) -> list[int]:
 
 def _end_streams(home: Home, say: Say) -> list[int]:
     """Ask the streams to finish their batch and close; they are the ones whose end matters."""
-    holders = {name: pid for name in services.STREAMS if (pid := services.stream_holder(home, name))}
+    holders = services.running_streams(home)
     trees = [process for pid in holders.values() for process in processes.with_children(pid)]
     began = time.monotonic()
     ended = processes.end_processes(lambda: trees, set(holders.values()), STREAM_STEPS)

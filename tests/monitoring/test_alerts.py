@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.metrics import CATALOGUE
+from fraud_streaming import meters
+from serving import metrics
+
+CATALOGUE = (*metrics.CATALOGUE, *meters.CATALOGUE)
+OF_TARGETS = {"job", "stream"}
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "monitoring"
@@ -32,6 +36,8 @@ def alerts() -> list[dict[str, Any]]:
 def test_the_rules_are_valid_and_fire_on_what_they_are_for() -> None:
     checked = promtool("check", "rules", "alerts.yaml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    whole = promtool("check", "config", "prometheus.yaml")
+    assert whole.returncode == 0, whole.stdout + whole.stderr
     tested = promtool("test", "rules", "alerts.test.yaml")
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
@@ -66,5 +72,5 @@ def test_only_metrics_that_exist_are_spoken_of(name: str) -> None:
     assert used <= {metric.name for metric in CATALOGUE}
     bounds = {f"{bound}" for metric in CATALOGUE for bound in metric.bounds} | {"+Inf"}
     assert set(re.findall(r'\ble=\\?"([^"\\]+)', text)) <= bounds
-    labels = {label for metric in CATALOGUE for label in metric.labels} | {"le"}
+    labels = {label for metric in CATALOGUE for label in metric.labels} | {"le", *OF_TARGETS}
     assert set(re.findall(r"[{,]\s*([a-z_]+)(?==|!=)", text)) <= labels

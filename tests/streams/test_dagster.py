@@ -14,6 +14,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from fraud_assets import streams
 from pix import topics
+from pix.settings import Settings
 
 Status = dg.DagsterRunStatus
 NOW = time.time()
@@ -51,11 +52,13 @@ def test_lineage_from_topics_to_bronze_is_whole() -> None:
     assert {dep.asset_key for spec in specs.values() for dep in spec.deps} - set(specs) == elsewhere
 
 
-def test_definitions_load_with_a_running_keeper_for_each_stream() -> None:
-    definitions = streams.stream_definitions()
+def test_definitions_load_with_a_running_keeper_for_each_stream(tmp_path: Path) -> None:
+    definitions = streams.stream_definitions(Settings(home=tmp_path, scoring_instances=3))
     repository = definitions.get_repository_def()
     sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
-    for stream in streams.streams():
+    names = [stream.name for stream in streams.streams(3)]
+    assert names == ["score_stream", "score_stream_2", "score_stream_3", "label_stream", "bronze_stream"]
+    for stream in streams.streams(3):
         job = repository.get_job(stream.name)
         assert job.tags["stream"] == stream.name
         assert sensors[f"{stream.name}_keeper"].default_status == dg.DefaultSensorStatus.RUNNING
@@ -111,7 +114,7 @@ def test_a_second_stream_process_says_who_holds_the_lock(tmp_path: Path, monkeyp
     ) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        job = streams.stream_definitions().resolve_job_def("score_stream")
+        job = streams.stream_definitions(Settings()).resolve_job_def("score_stream")
         result = job.execute_in_process(raise_on_error=False)
         other.kill()
     assert not result.success
@@ -124,7 +127,8 @@ def test_a_second_stream_process_says_who_holds_the_lock(tmp_path: Path, monkeyp
 
 def test_importing_the_streams_starts_nothing_heavy() -> None:
     code = (
-        "import sys; from fraud_assets.streams import stream_definitions; stream_definitions();"
+        "import sys; from fraud_assets.streams import stream_definitions; from pix.settings import Settings;"
+        "stream_definitions(Settings());"
         "print([m for m in ('pyspark', 'httpx', 'confluent_kafka', 'deltalake') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,6 +8,7 @@ import pytest
 from fraud_streaming import labels
 from fraud_streaming.labels import Labels
 from fraud_streaming.lifetime import Cadence, Stop
+from fraud_streaming.meters import Meters
 from pix.contracts import LabelMessage, check_label_live
 from pix.tokens import Keyring
 from tests.streams.support import Clock, FakeService, MemoryGroup, MemoryLetters, at, client, label
@@ -32,7 +33,7 @@ class LabelJob:
         self.clock, self.group, self.letters, self.stop = Clock(), MemoryGroup(), MemoryLetters(), Stop()
         self.job = Labels(
             self.group, client(fake), self.letters, keyring, WAIT_SECONDS,  # type: ignore[arg-type]
-            self.stop, lambda _: None, Cadence(), self.clock,
+            self.stop, lambda _: None, Cadence(), Meters(), self.clock,
         )  # fmt: skip
 
     def pass_seconds(self, seconds: float) -> None:

@@ -14,6 +14,7 @@ from fraud_streaming.deciding import Deciding
 from fraud_streaming.kafka import Taken
 from fraud_streaming.lanes import Done, Lane, first_batch
 from fraud_streaming.lifetime import LIFETIME, Cadence, Stop
+from fraud_streaming.meters import Meters
 from fraud_streaming.scoring import Scoring
 from fraud_streaming.service import ServiceClient, ServiceRefuses
 from pix.tokens import Keyring
@@ -131,15 +132,21 @@ def test_a_lane_that_is_let_go_begins_nothing_more() -> None:
     assert not stop
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "LOOK_SECONDS", 0.1)
+
+
 class Job:
     """A scoring job in a thread over a group in memory."""
 
     def __init__(self, service: FakeService, keyring: Keyring, group: MemoryGroup, key: str = "key") -> None:
         self.stop, self.told, self.group, self.letters = Stop(), list[dict[str, object]](), group, MemoryLetters()
         self.error: BaseException | None = None
+        self.meters = Meters()
         asked = ServiceClient(service.url, key, randomness=random.Random(1))
         cadence = Cadence(every_seconds=0.1, first_seconds=0)
-        self.job = Scoring(group, asked, self.letters, keyring, self.stop, self.told.append, cadence)  # type: ignore[arg-type]
+        self.job = Scoring(group, asked, self.letters, keyring, self.stop, self.told.append, cadence, self.meters)  # type: ignore[arg-type]
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -171,6 +178,13 @@ def test_each_partition_is_committed_up_to_what_is_finished(service: FakeService
     assert final["final"]
     assert (final["decided"], final["partitions"], final["oldest_unscored_ms"]) == (300, (), 0)
     assert final["retries"]
+    told = job.meters.registry.get_sample_value
+    assert told("sentinela_stream_messages_total", {"outcome": "decided"}) == 300
+    assert told("sentinela_stream_retries_total") == final["retries"]
+    assert (
+        told("sentinela_stream_wait_seconds_count") == told("sentinela_stream_batch_seconds_count") == final["batches"]
+    )
+    assert told("sentinela_stream_lag_messages") == 0
 
 
 def test_while_the_service_is_away_nothing_is_committed_and_partitions_are_paused(
@@ -189,6 +203,8 @@ def test_while_the_service_is_away_nothing_is_committed_and_partitions_are_pause
     assert group.committed == {}
     wait_until(lambda: bool(job.told) and int(str(job.told[-1]["oldest_unscored_ms"])) > 0, seconds=5)
     assert job.told[-1]["problem"]
+    assert job.meters.registry.get_sample_value("sentinela_stream_partitions_paused") == 3
+    assert (job.meters.registry.get_sample_value("sentinela_stream_oldest_seconds") or 0) > 0
     service.failures = 0.0
     wait_until(lambda: group.committed == dict.fromkeys(range(3), 30), seconds=30)
     wait_until(lambda: group.paused == set(), seconds=5)
