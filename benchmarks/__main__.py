@@ -22,6 +22,7 @@ from benchmarks.ensemble import ensemble_rows
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
 from benchmarks.offline import offline_rows
+from benchmarks.scoring import scoring_rows
 from benchmarks.service import service_rows
 from benchmarks.simulator import lines_over_row_by_row
 from benchmarks.stores import store_rows
@@ -36,6 +37,7 @@ GROUPS: dict[str, Callable[[], Rows]] = {
     "decisions": lambda: [decision_over_bare_store(), decision_with_model()],
     "ensemble": ensemble_rows,
     "service": service_rows,
+    "scoring": scoring_rows,
     "contracts": lambda: [parse_over_naive()],
     "imports": lambda: [import_over_plain_write()],
     "simulator": lambda: [lines_over_row_by_row()],

@@ -7,58 +7,43 @@ that Kafka acknowledged. The past of the accounts is sent beforehand, so that th
 
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import httpx
 
-from benchmarks.champion import register_champion
 from benchmarks.floors import acknowledged_us, ensemble_us, store_us, transport_us
-from learning.signing import ensure_signing_keys
-from pix.contracts import canonical_json
-from pix.settings import Settings
-from pix.tokens import ensure_keys
+from benchmarks.instance import Instance, instance
 from sentinela.configuration import REPOSITORY
-from sentinela.runtime import home as homes
-from sentinela.runtime import processes, services
-from sentinela.runtime.home import Home
 
-ACCOUNTS = 3_000
 PAST = 30_000
 BATCH = 200
 RATES = (200, 500, 1_000)
 SECONDS = 15
 SINGLE = 4_000
-READY_SECONDS = 180.0
-POLL_SECONDS = 0.02
 
 
 def service_rows() -> list[dict[str, object]]:
     """Every measurement of this file."""
-    with tempfile.TemporaryDirectory() as name, _instance(Path(name)) as instance:
-        with instance.serving():
-            batch = _batches(instance, PAST // BATCH)
+    with tempfile.TemporaryDirectory() as name, instance(Path(name)) as measured:
+        with measured.serving():
+            batch = _batches(measured, PAST // BATCH)
         cold_seconds = []
         for _ in range(3):
-            with instance.serving() as started:
+            with measured.serving() as started:
                 cold_seconds.append(started)
-        with instance.serving():
-            loads = [_load(instance, SINGLE // 4, 0), *(_load(instance, rate * SECONDS, rate) for rate in RATES)]
-            single = _load(instance, SINGLE, 0)
-            resident, mapped = instance.resident_bytes()
+        with measured.serving():
+            loads = [_load(measured, SINGLE // 4, 0), *(_load(measured, rate * SECONDS, rate) for rate in RATES)]
+            single = _load(measured, SINGLE, 0)
+            resident, mapped = measured.resident_bytes()
         return [
-            _over_floors(instance, single),
+            _over_floors(measured, single),
             *[_rated(rate, load) for rate, load in zip(RATES, loads[1:], strict=True)],
             batch,
             _row(
@@ -73,87 +58,7 @@ def service_rows() -> list[dict[str, object]]:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Instance:
-    """A home of its own with a broker that runs, and a service that is started when asked."""
-
-    settings: Settings
-    home: Home
-    draw: Random
-    numbers: Iterator[int]
-
-    @contextmanager
-    def serving(self) -> Iterator[float]:
-        """The service, ready; how long that took, seconds."""
-        with _running(self.settings, self.home, services.SERVING) as seconds:
-            yield seconds
-
-    @property
-    def key_file(self) -> Path:
-        return self.settings.secrets / "api-key"
-
-    def bodies(self, count: int) -> list[bytes]:
-        """New payments between known accounts, a part of them from a known device, as of now."""
-        return [_body(self.draw, next(self.numbers)) for _ in range(count)]
-
-    def resident_bytes(self) -> tuple[int, int]:
-        """Resident memory of the worker, and how much of it is pages of the store's file, which the kernel may drop."""
-        worker = max(processes.of_service(self.home, services.SERVING), key=lambda each: each.memory_info().rss)
-        mapped = sum(part.rss for part in worker.memory_maps() if part.path.endswith("data.mdb"))
-        return worker.memory_info().rss, mapped
-
-
-@contextmanager
-def _instance(folder: Path) -> Iterator[_Instance]:
-    ports = _free_ports(4)
-    settings = Settings(
-        home=folder / "home",
-        kafka_port=ports[0],
-        kafka_controller_port=ports[1],
-        serving_port=ports[2],
-        mlflow_port=ports[3],
-        policy_file=REPOSITORY / "config" / "policy.yaml",
-    )
-    home = Home(settings.root)
-    homes.prepare(home)
-    ensure_keys(settings.secrets)
-    ensure_signing_keys(settings.secrets)
-    with _running(settings, home, services.BROKER), _running(settings, home, services.TRACKING):
-        register_champion(settings, folder / "artefacts")
-        yield _Instance(settings, home, Random(4), iter(range(10**9)))  # noqa: S311 - a benchmark's payments
-
-
-@contextmanager
-def _running(settings: Settings, home: Home, name: str) -> Iterator[float]:
-    """One part of an instance, as ``sentinela up`` starts it; how long it took until it could be used, seconds."""
-    service = next(part for part in services.local(settings, home) if part.name == name)
-    service.prepare()
-    given = {
-        f"SENTINELA_{key.upper()}": str(getattr(settings, key))
-        for key in ("kafka_port", "kafka_controller_port", "serving_port", "mlflow_port", "policy_file")
-    }
-    start = time.perf_counter()
-    processes.start(
-        home,
-        name,
-        service.command,
-        environment={**services.common_environment(home, os.environ), **service.environment, **given},
-        folder=REPOSITORY,
-        fingerprint="benchmark",
-    )
-    try:
-        while problem := service.probe():
-            if time.perf_counter() - start > READY_SECONDS:
-                raise SystemExit(f"{name} is not ready: {problem}; see {home.log(name).read_text()[-2000:]}")
-            time.sleep(POLL_SECONDS)
-        seconds = time.perf_counter() - start
-        service.finish()
-        yield seconds
-    finally:
-        processes.end(home, name, services.ENDING[name])
-
-
-def _load(instance: _Instance, count: int, rate: float) -> dict[str, Any]:
+def _load(instance: Instance, count: int, rate: float) -> dict[str, Any]:
     """What the sender in its own process says of so many payments; one connection where no rate is given."""
     file = instance.home.root / "bodies.jsonl"
     file.write_bytes(b"\n".join(instance.bodies(count)) + b"\n")
@@ -166,7 +71,7 @@ def _load(instance: _Instance, count: int, rate: float) -> dict[str, Any]:
     return told
 
 
-def _batches(instance: _Instance, count: int) -> dict[str, object]:
+def _batches(instance: Instance, count: int) -> dict[str, object]:
     """The batch endpoint, one request after the other; payments a second of the worker."""
     key = instance.key_file.read_text().strip()
     bodies = [b'{"payments":[' + b",".join(instance.bodies(BATCH)) + b"]}" for _ in range(count)]
@@ -188,7 +93,7 @@ def _batches(instance: _Instance, count: int) -> dict[str, object]:
     }
 
 
-def _over_floors(instance: _Instance, single: dict[str, Any]) -> dict[str, object]:
+def _over_floors(instance: Instance, single: dict[str, Any]) -> dict[str, object]:
     body = instance.bodies(1)[0]
     floors: dict[str, Callable[[], float]] = {
         "transport": lambda: transport_us(body, instance.home.root),
@@ -224,32 +129,3 @@ def _rated(rate: int, load: dict[str, Any]) -> dict[str, object]:
 def _row(name: str, value: float, target: float, unit: str) -> dict[str, object]:
     note = f"{value:.1f} {unit} (target {target:g})"
     return {"name": name, "ours_us": value, "reference_us": target, "ratio": value / target, "note": note}
-
-
-def _body(draw: Random, number: int) -> bytes:
-    payer, payee = draw.sample(range(1, ACCOUNTS), 2)
-    now = datetime.now(UTC)
-    return canonical_json(
-        {
-            "end_to_end_id": f"E12345678{now:%Y%m%d%H%M}{number:011d}",
-            "initiated_at": now.isoformat(timespec="milliseconds"),
-            "amount_cents": draw.randint(100, 50_000),
-            "payer_account": f"12345678-0001-{payer}",
-            "payee_account": f"87654321-0001-{payee}",
-            "device_id": f"device-{payer}",
-            "payer_balance_cents": draw.randint(10**6, 10**7),
-            "initiation": "MANU",
-        }
-    )
-
-
-def _free_ports(count: int) -> list[int]:
-    import socket
-
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports

@@ -252,8 +252,8 @@ def test_a_second_stream_process_says_who_holds_the_lock(instance: Instance) -> 
     """The planted fault: the scoring job is started once more, beside Dagster."""
     holder = instance.services()["score_stream"]["pid"]
     code = (
-        "import dagster as dg; from fraud_assets.streams import stream_definitions; "
-        "stream_definitions().get_job_def('score_stream').execute_in_process(instance=dg.DagsterInstance.ephemeral())"
+        "import dagster as dg; from fraud_assets.streams import stream_definitions; from pix.settings import Settings; "
+        "stream_definitions(Settings()).get_job_def('score_stream').execute_in_process(instance=dg.DagsterInstance.ephemeral())"
     )
     second = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,0 +1,179 @@
+"""Kafka to decision to Kafka: broker, scoring job, service with one worker, and the sender, all on this machine.
+
+The payments of a backlog lie in ``pix.transactions`` before the job starts; then the time from the first to the last
+decision is taken, by the stamps on ``pix.decisions``. For the latency a sender goes on at a rate, and a reader of
+``pix.decisions`` notes when it can read each decision. Every payment sent must have its decision, once.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.instance import Instance, instance
+from pix import topics
+from sentinela.configuration import REPOSITORY
+from sentinela.runtime import processes, services
+
+WARM, BACKLOG, RATE, SECONDS = 10_000, 40_000, 200, 30
+PATIENCE_SECONDS = 180.0
+
+
+def scoring_rows() -> list[dict[str, object]]:
+    """Every measurement of this file."""
+    with tempfile.TemporaryDirectory() as name, instance(Path(name)) as measured, measured.serving():
+        _backlog(measured, WARM)
+        rate, shares = _backlog(measured, BACKLOG)
+        at_rate = _latency(measured)
+    spent = ", ".join(f"{part} {share:.0f}" for part, share in shares.items())
+    median, high = np.percentile(at_rate, [50, 99])
+    return [
+        {
+            "name": f"scoring: Kafka to decision to Kafka, a backlog of {BACKLOG:,}, one worker / 3,000 payments/s",
+            "ours_us": 1e6 / rate,
+            "reference_us": 1e6 / 3_000,
+            "ratio": 3_000 / rate,
+            "note": f"{rate:,.0f} payments/s (target 3,000); CPU us a payment: {spent}",
+        },
+        {
+            "name": f"scoring: event produced to decision readable at {RATE} payments/s, p50 / 10 ms",
+            "ours_us": median * 1e6,
+            "reference_us": 1e4,
+            "ratio": median / 0.01,
+            "ours_p99_us": high * 1e6,
+            "note": f"p50 {1e3 * median:.1f}, p99 {1e3 * high:.1f} ms (targets 10 and 50); "
+            f"all {len(at_rate):,} payments decided once",
+        },
+    ]
+
+
+@contextmanager
+def _job(measured: Instance) -> Iterator[int]:
+    """A scoring job; its process id."""
+    settings = measured.settings
+    given = {"SENTINELA_HOME": settings.root, "SENTINELA_KAFKA_PORT": settings.kafka_port}
+    given |= {"SENTINELA_SERVING_PORT": settings.serving_port}
+    environment = {**os.environ, **{name: str(value) for name, value in given.items()}}
+    job = subprocess.Popen([sys.executable, "-m", "benchmarks.scoring_job"], cwd=REPOSITORY, env=environment)  # noqa: S603
+    try:
+        yield job.pid
+    finally:
+        job.terminate()
+        job.wait(30)
+
+
+def _backlog(measured: Instance, count: int) -> tuple[float, dict[str, float]]:
+    """Payments decided a second of so many that wait already; and what each part spends on one, CPU microseconds."""
+    reader = _Reader(measured)
+    sent = _sent(measured, measured.bodies(count))
+    with _job(measured) as job:
+        found = reader.until(1)
+        before = _cpu_seconds(measured, job)
+        found |= reader.until(count - len(found))
+        after = _cpu_seconds(measured, job)
+    _require_each_once(sent, reader.ids)
+    stamps = [stamp for stamp, _ in found.values()]
+    shares = {part: 1e6 * (after[part] - before[part]) / count for part in after}
+    return count / (max(stamps) - min(stamps)), shares
+
+
+def _latency(measured: Instance) -> "np.typing.NDArray[np.float64]":
+    """From produced to readable, seconds, at ``RATE`` a second; the first second, in which all begins, left out."""
+    reader, produced = _Reader(measured), dict[str, float]()
+    count = RATE * SECONDS
+    with _job(measured):
+        _sent(measured, measured.bodies(1))
+        reader.until(1)
+
+        def send() -> None:
+            producer = Producer({**measured.settings.kafka, "enable.idempotence": True, "linger.ms": 0})
+            begun = time.perf_counter()
+            for number in range(count):
+                while (left := begun + number / RATE - time.perf_counter()) > 0:
+                    producer.poll(min(left, 0.001))
+                # Made when it is due: its time is what the doors look at.
+                (body,) = measured.bodies(1)
+                content = json.loads(body)
+                produced[content["end_to_end_id"]] = time.perf_counter()
+                producer.produce(topics.TRANSACTIONS, value=body, key=content["payer_account"])
+            producer.flush(10)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        found = reader.until(count)
+        sender.join()
+    _require_each_once(produced.keys(), reader.ids[1:])
+    return np.array([found[name][1] - at for name, at in list(produced.items())[RATE:]])
+
+
+def _sent(measured: Instance, bodies: Sequence[bytes]) -> list[str]:
+    """Produce by payer; the ids."""
+    producer = Producer({**measured.settings.kafka, "enable.idempotence": True, "linger.ms": 20})
+    ids = []
+    for body in bodies:
+        content = json.loads(body)
+        ids.append(content["end_to_end_id"])
+        while True:
+            try:
+                producer.produce(topics.TRANSACTIONS, value=body, key=content["payer_account"])
+                break
+            except BufferError:
+                producer.poll(0.1)
+    if producer.flush(60):
+        raise SystemExit("the broker did not take the payments; nothing is measured")
+    return ids
+
+
+class _Reader:
+    """Reads decisions from now on.
+
+    Attributes:
+        ids: Of every decision read, in order.
+    """
+
+    def __init__(self, measured: Instance) -> None:
+        self.ids: list[str] = []
+        self._consumer = Consumer({**measured.settings.kafka, "group.id": "benchmark", "fetch.wait.max.ms": 5})
+        partitions = self._consumer.list_topics(topics.DECISIONS).topics[topics.DECISIONS].partitions
+        places = [TopicPartition(topics.DECISIONS, number) for number in partitions]
+        ends = [self._consumer.get_watermark_offsets(place, timeout=10)[1] for place in places]
+        self._consumer.assign(
+            [TopicPartition(topics.DECISIONS, place.partition, end) for place, end in zip(places, ends, strict=True)]
+        )
+
+    def until(self, count: int) -> dict[str, tuple[float, float]]:
+        """So many more; id -> (its stamp, when it was read), both in seconds."""
+        found: dict[str, tuple[float, float]] = {}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(found) < count:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"only {len(found)} of {count} decisions came; nothing is measured")
+            for message in self._consumer.consume(1_000, 0.005):
+                name = json.loads(message.value() or b"{}")["end_to_end_id"]
+                self.ids.append(name)
+                found[name] = (message.timestamp()[1] / 1e3, time.perf_counter())
+        return found
+
+
+def _require_each_once(sent: Iterable[str], decided: Iterable[str]) -> None:
+    if sorted(sent) != sorted(decided):
+        raise SystemExit("not every payment has its decision, once; nothing is measured")
+
+
+def _cpu_seconds(measured: Instance, job: int) -> dict[str, float]:
+    parts = {
+        "service": [process.pid for process in processes.of_service(measured.home, services.SERVING)],
+        "broker": [process.pid for process in processes.of_service(measured.home, services.BROKER)],
+        "job": [job],
+    }
+    return {name: sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids) for name, pids in parts.items()}
