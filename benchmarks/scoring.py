@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import psutil
@@ -25,7 +26,7 @@ from pix import topics
 from sentinela.configuration import REPOSITORY
 from sentinela.runtime import processes, services
 
-WARM, BACKLOG, RATE, SECONDS = 10_000, 40_000, 200, 30
+WARM, BACKLOG, RATE, SECONDS, ROUNDS = 10_000, 40_000, 200, 30, 5
 PATIENCE_SECONDS = 180.0
 
 
@@ -35,8 +36,13 @@ def scoring_rows() -> list[dict[str, object]]:
         _backlog(measured, WARM)
         rate, shares = _backlog(measured, BACKLOG)
         at_rate = _latency(measured)
+        # In turn, because the machine gives twice as much at one moment as at another.
+        clean, poisoned = zip(
+            *((_backlog(measured, WARM)[0], _backlog(measured, WARM, poison_each=1_000)[0]) for _ in range(ROUNDS)),
+            strict=True,
+        )
     spent = ", ".join(f"{part} {share:.0f}" for part, share in shares.items())
-    median, high = np.percentile(at_rate, [50, 99])
+    middle, high = np.percentile(at_rate, [50, 99])
     return [
         {
             "name": f"scoring: Kafka to decision to Kafka, a backlog of {BACKLOG:,}, one worker / 3,000 payments/s",
@@ -47,12 +53,20 @@ def scoring_rows() -> list[dict[str, object]]:
         },
         {
             "name": f"scoring: event produced to decision readable at {RATE} payments/s, p50 / 10 ms",
-            "ours_us": median * 1e6,
+            "ours_us": middle * 1e6,
             "reference_us": 1e4,
-            "ratio": median / 0.01,
+            "ratio": middle / 0.01,
             "ours_p99_us": high * 1e6,
-            "note": f"p50 {1e3 * median:.1f}, p99 {1e3 * high:.1f} ms (targets 10 and 50); "
+            "note": f"p50 {1e3 * middle:.1f}, p99 {1e3 * high:.1f} ms (targets 10 and 50); "
             f"all {len(at_rate):,} payments decided once",
+        },
+        {
+            "name": "scoring: a backlog of clean payments / one with a message in 1,000 that is none, payments/s",
+            "ours_us": 1e6 / median(poisoned),
+            "reference_us": 1e6 / median(clean),
+            "ratio": median(clean) / median(poisoned),
+            "note": f"{median(poisoned):,.0f} / {median(clean):,.0f} payments/s, medians of {ROUNDS} rounds in turn "
+            f"(target 1.05); rounds {', '.join(f'{c / p:.2f}' for c, p in zip(clean, poisoned, strict=True))}",
         },
     ]
 
@@ -72,10 +86,11 @@ def _job(measured: Instance) -> Iterator[int]:
         job.wait(30)
 
 
-def _backlog(measured: Instance, count: int) -> tuple[float, dict[str, float]]:
+def _backlog(measured: Instance, count: int, poison_each: int = 0) -> tuple[float, dict[str, float]]:
     """Payments decided a second of so many that wait already; and what each part spends on one, CPU microseconds."""
     reader = _Reader(measured)
-    sent = _sent(measured, measured.bodies(count))
+    bodies = measured.bodies(count)
+    sent = _sent(measured, bodies, poison_each)
     with _job(measured) as job:
         found = reader.until(1)
         before = _cpu_seconds(measured, job)
@@ -116,11 +131,13 @@ def _latency(measured: Instance) -> "np.typing.NDArray[np.float64]":
     return np.array([found[name][1] - at for name, at in list(produced.items())[RATE:]])
 
 
-def _sent(measured: Instance, bodies: Sequence[bytes]) -> list[str]:
-    """Produce by payer; the ids."""
+def _sent(measured: Instance, bodies: Sequence[bytes], poison_each: int = 0) -> list[str]:
+    """Produce by payer, after each so many one message that is none; the ids."""
     producer = Producer({**measured.settings.kafka, "enable.idempotence": True, "linger.ms": 20})
     ids = []
-    for body in bodies:
+    for number, body in enumerate(bodies, 1):
+        if poison_each and number % poison_each == 0:
+            producer.produce(topics.TRANSACTIONS, value=b"not json", key=str(number))
         content = json.loads(body)
         ids.append(content["end_to_end_id"])
         while True:
