@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from fraud_streaming import bronze
+from fraud_streaming import bronze, bronze_checkpoint, bronze_tables
 from fraud_streaming.bronze_query import java_options
 from fraud_streaming.bronze_rows import ARROW_SCHEMA, COLUMNS, SOURCE, rows
 from fraud_streaming.lifetime import Cadence, Stop
@@ -78,12 +78,12 @@ def test_utf16_is_refused_at_this_door_as_at_the_other(keyring: Keyring) -> None
 def test_a_new_checkpoint_gets_a_new_application_id(tmp_path: Path) -> None:
     ids = iter(["first", "second", "third"])
     checkpoint = tmp_path / "bronze"
-    assert bronze.application_id(checkpoint, lambda: next(ids)) == "first"
+    assert bronze_checkpoint.application_id(checkpoint, lambda: next(ids)) == "first"
     (checkpoint / "offsets").mkdir(parents=True)
     (checkpoint / "offsets" / "0").touch()
-    assert bronze.application_id(checkpoint, lambda: next(ids)) == "first"
+    assert bronze_checkpoint.application_id(checkpoint, lambda: next(ids)) == "first"
     (checkpoint / "offsets" / "0").unlink()
-    assert bronze.application_id(checkpoint, lambda: next(ids)) == "second"
+    assert bronze_checkpoint.application_id(checkpoint, lambda: next(ids)) == "second"
 
 
 def test_librdkafka_options_become_java_options() -> None:
@@ -110,7 +110,7 @@ def test_librdkafka_options_become_java_options() -> None:
 
 
 def offsets(lake: Path, topic: str) -> list[tuple[int, int]]:
-    path = bronze.table_path(str(lake), topic)
+    path = bronze_tables.table_path(str(lake), topic)
     if not DeltaTable.is_deltatable(path):
         return []
     table = pa.table(DeltaTable(path).scan(columns=["partition", "offset"]).read_all())
@@ -182,7 +182,7 @@ def test_every_message_is_one_row_also_with_a_deleted_checkpoint(
     assert last["tables"][names.TRANSACTIONS]["rows"] == len(payments)  # type: ignore[index]
     assert last["tables"][names.TRANSACTIONS]["skipped"] == 0  # type: ignore[index]
     # Topics without messages have an empty table and cost no commit.
-    assert DeltaTable(bronze.table_path(str(lake), names.FOLDS)).version() == 0
+    assert DeltaTable(bronze_tables.table_path(str(lake), names.FOLDS)).version() == 0
 
     # A crash after the tables' commits and before the checkpoint's: the batch comes again.
     checkpoint = tmp_path / "streams" / "bronze"
@@ -211,9 +211,9 @@ def test_a_topic_created_anew_is_not_mixed_into_the_old_table(
     spark: "SparkSession", topics: str, tmp_path: Path, keyring: Keyring
 ) -> None:
     lake = tmp_path / "lake"
-    bronze.create_tables(spark, str(lake))
+    bronze_tables.create_tables(str(lake))
     old = next(rows([source_batch((names.DECISIONS, b"k", b"old"))], keyring, now_ms=5))
-    write_deltalake(bronze.table_path(str(lake), names.DECISIONS), pa.Table.from_batches([old]), mode="append")
+    write_deltalake(bronze_tables.table_path(str(lake), names.DECISIONS), pa.Table.from_batches([old]), mode="append")
     produce(topics, names.DECISIONS, [b"new", b"new"])
     running = Running(spark, topics, tmp_path, keyring)
     with pytest.raises(bronze.TopicRecreated, match="created anew"):
