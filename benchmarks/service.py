@@ -85,7 +85,7 @@ class _Instance:
     @contextmanager
     def serving(self) -> Iterator[float]:
         """The service, ready; how long that took, seconds."""
-        with _running(self.settings, self.home, services.SERVING) as seconds:
+        with running(self.settings, self.home, services.SERVING) as seconds:
             yield seconds
 
     @property
@@ -94,7 +94,7 @@ class _Instance:
 
     def bodies(self, count: int) -> list[bytes]:
         """New payments between known accounts, a part of them from a known device, as of now."""
-        return [_body(self.draw, next(self.numbers)) for _ in range(count)]
+        return [payment_body(self.draw, next(self.numbers)) for _ in range(count)]
 
     def resident_bytes(self) -> tuple[int, int]:
         """Resident memory of the worker, and how much of it is pages of the store's file, which the kernel may drop."""
@@ -105,7 +105,7 @@ class _Instance:
 
 @contextmanager
 def _instance(folder: Path) -> Iterator[_Instance]:
-    ports = _free_ports(4)
+    ports = free_ports(4)
     settings = Settings(
         home=folder / "home",
         kafka_port=ports[0],
@@ -118,13 +118,13 @@ def _instance(folder: Path) -> Iterator[_Instance]:
     homes.prepare(home)
     ensure_keys(settings.secrets)
     ensure_signing_keys(settings.secrets)
-    with _running(settings, home, services.BROKER), _running(settings, home, services.TRACKING):
+    with running(settings, home, services.BROKER), running(settings, home, services.TRACKING):
         register_champion(settings, folder / "artefacts")
         yield _Instance(settings, home, Random(4), iter(range(10**9)))  # noqa: S311 - a benchmark's payments
 
 
 @contextmanager
-def _running(settings: Settings, home: Home, name: str) -> Iterator[float]:
+def running(settings: Settings, home: Home, name: str) -> Iterator[float]:
     """One part of an instance, as ``sentinela up`` starts it; how long it took until it could be used, seconds."""
     service = next(part for part in services.local(settings, home) if part.name == name)
     service.prepare()
@@ -226,7 +226,8 @@ def _row(name: str, value: float, target: float, unit: str) -> dict[str, object]
     return {"name": name, "ours_us": value, "reference_us": target, "ratio": value / target, "note": note}
 
 
-def _body(draw: Random, number: int) -> bytes:
+def payment_body(draw: Random, number: int) -> bytes:
+    """A payment as of now between two of the known accounts."""
     payer, payee = draw.sample(range(1, ACCOUNTS), 2)
     now = datetime.now(UTC)
     return canonical_json(
@@ -243,7 +244,8 @@ def _body(draw: Random, number: int) -> bytes:
     )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
     import socket
 
     held = [socket.socket() for _ in range(count)]

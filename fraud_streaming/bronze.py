@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from fraud_streaming import bronze_checkpoint, bronze_tables
 from fraud_streaming.bronze_errors import BronzeError, CheckpointBehind, QueryFailed, TopicRecreated
-from fraud_streaming.bronze_query import JvmLock, cause, jvm_is_gone, latest_offsets, start
+from fraud_streaming.bronze_query import JvmLock, cause, jvm_is_gone, latest_offsets, source, start
 from fraud_streaming.bronze_rows import CHUNK_SCHEMA, SOURCE, chunks, unpacked
 from fraud_streaming.bronze_tables import table_path
 from fraud_streaming.kafka import require_topics
@@ -125,7 +125,7 @@ def run(
         writer = BronzeWriter(lake, application, keyring)
         writer.announce(checkpoint)
         try:
-            query = start(spark, kafka, checkpoint, trigger_seconds, writer.write)
+            query = start(source(spark, kafka), checkpoint, trigger_seconds, writer.write)
             _supervise(query, writer, stop, report, cadence or Cadence())
         except BronzeError:
             raise
@@ -204,7 +204,7 @@ class BronzeWriter:
 
     def _made(self, messages: "DataFrame", now_ms: int) -> dict[str, pa.Table]:
         translate = partial(chunks, keyring=self._keyring, now_ms=now_ms)
-        return unpacked(_source_columns(messages).coalesce(TASKS).mapInArrow(translate, CHUNK_SCHEMA).toArrow())
+        return unpacked(source_columns(messages).coalesce(TASKS).mapInArrow(translate, CHUNK_SCHEMA).toArrow())
 
     def _append(self, topic: str, rows: pa.Table, batch: int) -> None:
         table = bronze_tables.open_table(table_path(self._lake, topic))
@@ -250,12 +250,17 @@ class BronzeWriter:
             stats.offsets[part] = max(stats.offsets.get(part, 0), found.last + 1)
             stats.latency_ms_max = max(stats.latency_ms_max, now_ms - found.oldest_ms)
 
+    def batch_times(self) -> list[float]:
+        """Time of each batch since this was asked before, milliseconds."""
+        times, self._batch_ms = self._batch_ms, []
+        return times
+
     def told(self, query: "StreamingQuery") -> dict[str, object]:
         """``Stats`` as a dictionary; starts a new period."""
         for topic, latest in latest_offsets(query).items():
             table = self.stats.tables[topic]
             table.behind = sum(max(0, end - table.offsets.get(part, 0)) for part, end in latest.items())
-        times, self._batch_ms = self._batch_ms, []
+        times = self.batch_times()
         self.stats.batch_ms_mean = round(sum(times) / len(times), 1) if times else 0.0
         self.stats.batch_ms_max = round(max(times, default=0.0), 1)
         told = asdict(self.stats)
@@ -274,7 +279,8 @@ class _Part:
     oldest_ms: int
 
 
-def _source_columns(messages: "DataFrame") -> "DataFrame":
+def source_columns(messages: "DataFrame") -> "DataFrame":
+    """What ``rows`` takes, of Spark's Kafka source."""
     return messages.selectExpr(
         *(f"unix_millis(timestamp) AS {name}" if name == "timestamp_ms" else name for name in SOURCE)
     )

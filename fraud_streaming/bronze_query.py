@@ -50,26 +50,29 @@ class JvmLock:
             self._file.close()
 
 
-def start(
-    spark: "SparkSession",
-    kafka: Mapping[str, str],
-    checkpoint: Path,
-    trigger_seconds: float,
-    write: Callable[["DataFrame", int], None],
-) -> "StreamingQuery":
-    """Start the query."""
-    source = (
+def source(spark: "SparkSession", kafka: Mapping[str, str], starting: str = "earliest") -> "DataFrame":
+    """Every topic as a stream, from ``earliest`` or ``latest`` on where no checkpoint says otherwise."""
+    return (
         spark.readStream.format("kafka")
         .options(**java_options(kafka))
         .option("subscribe", ",".join(topics.ALL))
-        .option("startingOffsets", "earliest")
+        .option("startingOffsets", starting)
         .option("failOnDataLoss", "true")
         .option("kafka.fetch.max.wait.ms", FETCH_WAIT_MS)
         .option("maxOffsetsPerTrigger", MAX_MESSAGES_PER_BATCH)
         .load()
     )
+
+
+def start(
+    messages: "DataFrame",
+    checkpoint: Path,
+    trigger_seconds: float,
+    write: Callable[["DataFrame", int], None],
+) -> "StreamingQuery":
+    """Start the query over ``source``."""
     return (
-        source.writeStream.queryName("bronze")
+        messages.writeStream.queryName("bronze")
         .foreachBatch(write)
         .option("checkpointLocation", str(checkpoint))
         .trigger(processingTime=f"{round(trigger_seconds * 1000)} milliseconds")
