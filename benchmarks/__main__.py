@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.bronze import bronze_rows
 from benchmarks.contracts import parse_over_naive
 from benchmarks.decisions import decision_over_bare_store, decision_with_model
 from benchmarks.ensemble import ensemble_rows
@@ -29,7 +30,7 @@ from benchmarks.stores import store_rows
 from benchmarks.windows import windows_over_sql
 
 RESULTS = Path(__file__).parent / "results.json"
-LIBRARIES = ("catboost", "numba", "numpy", "pyarrow", "pyspark", "duckdb", "lmdb", "redis", "pydantic")
+LIBRARIES = ("catboost", "numba", "numpy", "pyarrow", "pyspark", "deltalake", "duckdb", "lmdb", "redis", "pydantic")
 Rows = list[dict[str, object]]
 GROUPS: dict[str, Callable[[], Rows]] = {
     "features": feature_rows,
@@ -43,6 +44,7 @@ GROUPS: dict[str, Callable[[], Rows]] = {
     "simulator": lambda: [lines_over_row_by_row()],
     "windows": windows_over_sql,
     "offline": offline_rows,
+    "bronze": bronze_rows,
 }
 
 

@@ -46,7 +46,7 @@ class Instance:
 
     def bodies(self, count: int) -> list[bytes]:
         """New payments between known accounts, a part of them from a known device, as of now."""
-        return [body(self.draw, next(self.numbers)) for _ in range(count)]
+        return [payment_body(self.draw, next(self.numbers)) for _ in range(count)]
 
     def resident_bytes(self) -> tuple[int, int]:
         """Resident memory of the worker, and how much of it is pages of the store's file, which the kernel may drop."""
@@ -106,7 +106,7 @@ def running(settings: Settings, home: Home, name: str) -> Iterator[float]:
         processes.end(home, name, services.ENDING[name])
 
 
-def body(draw: Random, number: int) -> bytes:
+def payment_body(draw: Random, number: int) -> bytes:
     """The smallest payment of a known payer and device, as of now."""
     payer, payee = draw.sample(range(1, ACCOUNTS), 2)
     now = datetime.now(UTC)

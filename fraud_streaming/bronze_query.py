@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
 from fraud_streaming.lifetime import Stop
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 # About two seconds of work on two cores, so that catching up goes in steps that can be stopped.
 MAX_MESSAGES_PER_BATCH = 20_000
 LOCK_POLL_SECONDS = 0.5
+# A connection may break a moment before its process has ended.
+JVM_END_SECONDS = 2.0
+# A consumer that has read to the end of a partition waits so long for more, per partition.
+FETCH_WAIT_MS = 20
 
 
 class JvmLock:
-    """A lock held by Spark's JVM, the process that writes.
+    """A lock held by Spark's JVM, the process that writes the checkpoint.
 
-    After a kill -9 of this Python process its JVM may live for a moment and finish a commit; Delta on
-    local disk is not made for two writers. Enter gives False when asked to stop while waiting.
+    After a kill -9 of this Python process its JVM may live for a moment and write to the checkpoint, which is not made
+    for two. Enter gives False when asked to stop while waiting.
     """
 
     def __init__(self, spark: "SparkSession", path: Path, stop: Stop) -> None:
@@ -40,28 +45,34 @@ class JvmLock:
         return True
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        # With the JVM went the lock.
+        if self._file is not None and not jvm_is_gone(0):
+            self._file.close()
+
+
+def source(spark: "SparkSession", kafka: Mapping[str, str], starting: str = "earliest") -> "DataFrame":
+    """Every topic as a stream, from ``earliest`` or ``latest`` on where no checkpoint says otherwise."""
+    return (
+        spark.readStream.format("kafka")
+        .options(**java_options(kafka))
+        .option("subscribe", ",".join(topics.ALL))
+        .option("startingOffsets", starting)
+        .option("failOnDataLoss", "true")
+        .option("kafka.fetch.max.wait.ms", FETCH_WAIT_MS)
+        .option("maxOffsetsPerTrigger", MAX_MESSAGES_PER_BATCH)
+        .load()
+    )
 
 
 def start(
-    spark: "SparkSession",
-    kafka: Mapping[str, str],
+    messages: "DataFrame",
     checkpoint: Path,
     trigger_seconds: float,
     write: Callable[["DataFrame", int], None],
 ) -> "StreamingQuery":
-    """Start the query."""
-    source = (
-        spark.readStream.format("kafka")
-        .options(**java_options(kafka))
-        .option("subscribe", ",".join(topics.ALL))
-        .option("startingOffsets", "earliest")
-        .option("failOnDataLoss", "true")
-        .option("maxOffsetsPerTrigger", MAX_MESSAGES_PER_BATCH)
-        .load()
-    )
+    """Start the query over ``source``."""
     return (
-        source.writeStream.queryName("bronze")
+        messages.writeStream.queryName("bronze")
         .foreachBatch(write)
         .option("checkpointLocation", str(checkpoint))
         .trigger(processingTime=f"{round(trigger_seconds * 1000)} milliseconds")
@@ -108,6 +119,20 @@ def latest_offsets(query: "StreamingQuery") -> dict[str, dict[int, int]]:
         for topic, parts in content.items()
         if topic in topics.ALL
     }
+
+
+def jvm_is_gone(wait_seconds: float = JVM_END_SECONDS) -> bool:
+    """Whether the JVM that this process started has ended."""
+    from pyspark import SparkContext
+
+    process: Any = getattr(SparkContext._gateway, "proc", None)  # noqa: SLF001 - PySpark has no public way to ask
+    if process is None:
+        return False
+    try:
+        process.wait(wait_seconds)
+    except TimeoutExpired:
+        return False
+    return True
 
 
 def cause(query: "StreamingQuery") -> str:

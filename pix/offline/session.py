@@ -110,10 +110,13 @@ def end_session(spark: "SparkSession") -> None:
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway  # noqa: SLF001 - PySpark has no public way to end its JVM
+    process = getattr(gateway, "proc", None)
+    if process is not None and process.poll() is not None:
+        # Nothing is left to stop, and asking would hide the error that this process ends by.
+        return
     spark.stop()
     if gateway is None:
         return
-    process = getattr(gateway, "proc", None)
     gateway.shutdown()
     SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
     if process is not None:

@@ -20,7 +20,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 
 @pytest.fixture
 def topics(broker: str) -> Iterator[str]:
-    """The broker with the five topics, empty."""
+    """The broker with every topic, empty."""
     create_topics(broker)
     yield broker
     delete_topics(broker)

@@ -1,7 +1,5 @@
 """The bronze query on a real broker, Spark and Delta."""
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +7,13 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from fraud_streaming import bronze
+from fraud_streaming import bronze, bronze_checkpoint, bronze_tables
 from fraud_streaming.bronze_query import java_options
 from fraud_streaming.bronze_rows import ARROW_SCHEMA, COLUMNS, SOURCE, rows
-from fraud_streaming.lifetime import Cadence, Stop
 from pix import topics as names
 from pix.tokens import Keyring, body_sha256
-from tests.streams.support import MALFORMED, label, payment, produce, wait_until
+from tests.streams.running_bronze import Running, newest_file, offsets
+from tests.streams.support import MALFORMED, label, payment, produce
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -78,12 +76,12 @@ def test_utf16_is_refused_at_this_door_as_at_the_other(keyring: Keyring) -> None
 def test_a_new_checkpoint_gets_a_new_application_id(tmp_path: Path) -> None:
     ids = iter(["first", "second", "third"])
     checkpoint = tmp_path / "bronze"
-    assert bronze.application_id(checkpoint, lambda: next(ids)) == "first"
+    assert bronze_checkpoint.application_id(checkpoint, lambda: next(ids)) == "first"
     (checkpoint / "offsets").mkdir(parents=True)
     (checkpoint / "offsets" / "0").touch()
-    assert bronze.application_id(checkpoint, lambda: next(ids)) == "first"
+    assert bronze_checkpoint.application_id(checkpoint, lambda: next(ids)) == "first"
     (checkpoint / "offsets" / "0").unlink()
-    assert bronze.application_id(checkpoint, lambda: next(ids)) == "second"
+    assert bronze_checkpoint.application_id(checkpoint, lambda: next(ids)) == "second"
 
 
 def test_librdkafka_options_become_java_options() -> None:
@@ -109,57 +107,6 @@ def test_librdkafka_options_become_java_options() -> None:
     }
 
 
-def offsets(lake: Path, topic: str) -> list[tuple[int, int]]:
-    path = bronze.table_path(str(lake), topic)
-    if not DeltaTable.is_deltatable(path):
-        return []
-    table = pa.table(DeltaTable(path).scan(columns=["partition", "offset"]).read_all())
-    return sorted((row["partition"], row["offset"]) for row in table.to_pylist())
-
-
-def newest_file(folder: Path) -> Path:
-    return max((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
-
-
-class Running:
-    """Bronze in a thread of this process; ``reports`` holds what it told."""
-
-    def __init__(self, spark: "SparkSession", bootstrap: str, home: Path, keyring: Keyring) -> None:
-        self.stop = Stop()
-        self.reports: list[dict[str, object]] = []
-        self.error: BaseException | None = None
-
-        def body() -> None:
-            try:
-                bronze.run(
-                    spark,
-                    kafka={"bootstrap.servers": bootstrap},
-                    lake=str(home / "lake"),
-                    checkpoint=home / "streams" / "bronze",
-                    lock=home / "locks" / "bronze.jvm",
-                    keyring=keyring,
-                    trigger_seconds=0.5,
-                    stop=self.stop,
-                    report=self.reports.append,
-                    cadence=Cadence(every_seconds=1, first_seconds=1),
-                )
-            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
-                self.error = error
-
-        self._thread = threading.Thread(target=body)
-        self._thread.start()
-
-    def end(self) -> None:
-        self.stop.ask("TEST")
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-
-    def until(self, true: Callable[[], bool]) -> None:
-        wait_until(lambda: self.error is not None or true(), seconds=60)
-        if self.error is not None:
-            raise self.error
-
-
 @pytest.mark.timeout(180)
 def test_every_message_is_one_row_also_with_a_deleted_checkpoint(
     spark: "SparkSession", topics: str, tmp_path: Path, keyring: Keyring
@@ -182,7 +129,7 @@ def test_every_message_is_one_row_also_with_a_deleted_checkpoint(
     assert last["tables"][names.TRANSACTIONS]["rows"] == len(payments)  # type: ignore[index]
     assert last["tables"][names.TRANSACTIONS]["skipped"] == 0  # type: ignore[index]
     # Topics without messages have an empty table and cost no commit.
-    assert DeltaTable(bronze.table_path(str(lake), names.FOLDS)).version() == 0
+    assert DeltaTable(bronze_tables.table_path(str(lake), names.FOLDS)).version() == 0
 
     # A crash after the tables' commits and before the checkpoint's: the batch comes again.
     checkpoint = tmp_path / "streams" / "bronze"
@@ -198,6 +145,7 @@ def test_every_message_is_one_row_also_with_a_deleted_checkpoint(
     second = Running(spark, topics, tmp_path, keyring)
     second.until(lambda: len(offsets(lake, names.TRANSACTIONS)) >= len(payments) + 20)
     second.end()
+    assert second.reports[-1]["tables"][names.TRANSACTIONS]["compared"] == len(payments)  # type: ignore[index]
     found = offsets(lake, names.TRANSACTIONS)
     assert len(found) == len(set(found)) == len(payments) + 20
     for part in (0, 1):
@@ -211,9 +159,9 @@ def test_a_topic_created_anew_is_not_mixed_into_the_old_table(
     spark: "SparkSession", topics: str, tmp_path: Path, keyring: Keyring
 ) -> None:
     lake = tmp_path / "lake"
-    bronze.create_tables(spark, str(lake))
+    bronze_tables.create_tables(str(lake))
     old = next(rows([source_batch((names.DECISIONS, b"k", b"old"))], keyring, now_ms=5))
-    write_deltalake(bronze.table_path(str(lake), names.DECISIONS), pa.Table.from_batches([old]), mode="append")
+    write_deltalake(bronze_tables.table_path(str(lake), names.DECISIONS), pa.Table.from_batches([old]), mode="append")
     produce(topics, names.DECISIONS, [b"new", b"new"])
     running = Running(spark, topics, tmp_path, keyring)
     with pytest.raises(bronze.TopicRecreated, match="created anew"):
