@@ -44,11 +44,11 @@ group.initial.rebalance.delay.ms=0
 FAULTS_PAGE = """\
 # Runs under faults
 
-Written by `make test-faults`, which runs every test marked `faults`: processes that die, meet or lag, for long.
-Commit {commit}.
+Written by `make test-faults`, which runs every test marked `faults`: processes that die, meet or lag, for long. A run
+of some of them renews their rows and leaves the others.
 
-| Test | Seed | Runs | Figures | Time | Outcome |
-|---|---|---|---|---|---|
+| Test | Seed | Runs | Figures | Time | Outcome | Commit |
+|---|---|---|---|---|---|---|
 {rows}"""
 LOGGING = """\
 status=error
@@ -76,7 +76,7 @@ class FaultsReport:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows: list[str] = []
+        self._rows: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One row per run that came to its end, good or bad."""
@@ -87,13 +87,24 @@ class FaultsReport:
             told.setdefault(name, []).append(str(value))
         cells = ["; ".join(told.get(name, ["-"])) for name in ("seed", "runs", "figures")]
         name = report.nodeid.rpartition("/")[2].replace("::", ": `") + "`"
-        self._rows.append(f"| {name} | {' | '.join(cells)} | {report.duration:.0f} s | {report.outcome} |\n")
+        self._rows[name] = f"| {name} | {' | '.join(cells)} | {report.duration:.0f} s | {report.outcome} |"
 
     def pytest_sessionfinish(self) -> None:
-        """Write the table."""
+        """Write the table: what was run now, and of the rest what was there before."""
         command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
         commit = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY).stdout.strip()
-        self._path.write_text(FAULTS_PAGE.format(commit=commit, rows="".join(self._rows)), encoding="utf-8")
+        before = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        rows = {line.split(" | ")[0].removeprefix("| "): line for line in before if line.startswith("| test_")}
+        rows |= {name: f"{row} {commit} |" for name, row in self._rows.items()}
+        told = "".join(f"{row}\n" for name, row in sorted(rows.items()) if _exists(name))
+        self._path.write_text(FAULTS_PAGE.format(rows=told), encoding="utf-8")
+
+
+def _exists(name: str) -> bool:
+    """Whether a test, as the table names it, is still there."""
+    file, _, function = name.rstrip("`").partition(": `")
+    found = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob(file)]
+    return any(f"def {function.partition('[')[0]}(" in text for text in found)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
