@@ -10,18 +10,20 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from statistics import median
 
 import numpy as np
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.instance import Instance, instance
+from benchmarks.instance import Instance, instance, payment_body
 from pix import topics
 from sentinela.configuration import REPOSITORY
 from sentinela.runtime import processes, services
@@ -104,31 +106,33 @@ def _backlog(measured: Instance, count: int, poison_each: int = 0) -> tuple[floa
 
 def _latency(measured: Instance) -> "np.typing.NDArray[np.float64]":
     """From produced to readable, seconds, at ``RATE`` a second; the first second, in which all begins, left out."""
-    reader, produced = _Reader(measured), dict[str, float]()
-    count = RATE * SECONDS
+    reader, count = _Reader(measured), RATE * SECONDS
     with _job(measured):
         _sent(measured, measured.bodies(1))
         reader.until(1)
-
-        def send() -> None:
-            producer = Producer({**measured.settings.kafka, "enable.idempotence": True, "linger.ms": 0})
-            begun = time.perf_counter()
-            for number in range(count):
-                while (left := begun + number / RATE - time.perf_counter()) > 0:
-                    producer.poll(min(left, 0.001))
-                # Made when it is due: its time is what the doors look at.
-                (body,) = measured.bodies(1)
-                content = json.loads(body)
-                produced[content["end_to_end_id"]] = time.perf_counter()
-                producer.produce(topics.TRANSACTIONS, value=body, key=content["payer_account"])
-            producer.flush(10)
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        found = reader.until(count)
-        sender.join()
+        # A process of its own: it must not wait for this one, which reads.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            sender = pool.submit(_paced, dict(measured.settings.kafka), count)
+            found = reader.until(count)
+            produced = sender.result()
     _require_each_once(produced.keys(), reader.ids[1:])
     return np.array([found[name][1] - at for name, at in list(produced.items())[RATE:]])
+
+
+def _paced(kafka: dict[str, str], count: int) -> dict[str, float]:
+    """Produce new payments at ``RATE`` a second; id -> when, epoch seconds."""
+    producer, draw = Producer({**kafka, "enable.idempotence": True, "linger.ms": 0}), Random(6)  # noqa: S311
+    begun, produced = time.perf_counter(), dict[str, float]()
+    for number in range(count):
+        while (left := begun + number / RATE - time.perf_counter()) > 0:
+            producer.poll(min(left, 0.001))
+        # Made when it is due: its time is what the doors look at.
+        body = payment_body(draw, 10**9 + number)
+        content = json.loads(body)
+        produced[content["end_to_end_id"]] = time.time()
+        producer.produce(topics.TRANSACTIONS, value=body, key=content["payer_account"])
+    producer.flush(10)
+    return produced
 
 
 def _sent(measured: Instance, bodies: Sequence[bytes], poison_each: int = 0) -> list[str]:
@@ -169,16 +173,18 @@ class _Reader:
         )
 
     def until(self, count: int) -> dict[str, tuple[float, float]]:
-        """So many more; id -> (its stamp, when it was read), both in seconds."""
+        """So many more; id -> (its stamp, when it was read), both in epoch seconds."""
         found: dict[str, tuple[float, float]] = {}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while len(found) < count:
             if time.monotonic() > deadline:
                 raise SystemExit(f"only {len(found)} of {count} decisions came; nothing is measured")
-            for message in self._consumer.consume(1_000, 0.005):
+            first = self._consumer.poll(0.1)
+            read_at = time.time()
+            for message in [] if first is None else [first, *self._consumer.consume(1_000, 0)]:
                 name = json.loads(message.value() or b"{}")["end_to_end_id"]
                 self.ids.append(name)
-                found[name] = (message.timestamp()[1] / 1e3, time.perf_counter())
+                found[name] = (message.timestamp()[1] / 1e3, read_at)
         return found
 
 

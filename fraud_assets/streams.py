@@ -1,4 +1,4 @@
-"""The continuous streams under Dagster: their assets, one long-lived run of each, and its keeper.
+"""The continuous streams under Dagster: one long-lived run of each, and its keeper.
 
 A keeper sensor keeps one run of a stream alive; the lock that the run's process holds makes it exactly
 one. What a stream does lives in ``fraud_streaming``; here it gets its values, and its reports become
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fraud_assets.external import ONLINE_STORE, bronze_key, external_assets, topic_key
 from fraud_streaming.lifetime import LIFETIME, Stop
 from pix import log_lines, topics
 from pix import streams as names
@@ -24,7 +25,6 @@ from pix.settings import Settings
 if TYPE_CHECKING:
     from fraud_streaming.meters import Meters
 
-OWNERS = ["team:streams"]
 KEEPER_SECONDS = 5
 # Time between the start of a run and its taking the lock; within it a free lock means nothing.
 GRACE_SECONDS = 15
@@ -36,90 +36,6 @@ MATERIALIZE_SECONDS = 60.0
 Status = dg.DagsterRunStatus
 ALIVE = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
 ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
-
-ONLINE_STORE = dg.AssetKey(["serving", "online_store"])
-
-
-def topic_key(topic: str) -> dg.AssetKey:
-    """Asset key of a topic."""
-    return dg.AssetKey(["kafka", topic.replace(".", "_")])
-
-
-def bronze_key(topic: str) -> dg.AssetKey:
-    """Asset key of a topic's bronze table."""
-    return dg.AssetKey(topics.bronze_table(topic).split("/"))
-
-
-TOPIC_TEXT: Mapping[str, tuple[str, list[dg.AssetKey]]] = {
-    topics.TRANSACTIONS: (
-        "One message is one Pix payment to be decided, as its sender wrote it; clear ids, kept 7 days.",
-        [],
-    ),
-    topics.DECISIONS: (
-        "One message is one decision with the tokenised payment and everything needed to run it again; "
-        "at least once, with identical bytes.",
-        # What the service read (states, champion) came out of earlier decisions: as edges they would be a circle.
-        [topic_key(topics.TRANSACTIONS)],
-    ),
-    topics.LABELS: ("One message is what became known about one payment, by the Pix MED or an analyst.", []),
-    topics.FOLDS: (
-        "One message is one change of states outside a decision, such as a label that was folded.",
-        [topic_key(topics.LABELS)],
-    ),
-    topics.DLQ: (
-        "One message is one message that no door let in: reason and origin readable, the payload sealed.",
-        [topic_key(topics.TRANSACTIONS), topic_key(topics.LABELS)],
-    ),
-    topics.SHADOW: (
-        "One message is the challenger's score of one decided payment; not every payment has one.",
-        [topic_key(topics.DECISIONS)],
-    ),
-}
-
-
-def stream_assets() -> list[dg.AssetSpec]:
-    """What streams and the service write: topics, bronze tables, store, policies; no run materialises them."""
-    from fraud_streaming.bronze_rows import COLUMNS
-    from serving.policy_archive import TABLE as POLICIES
-
-    schema = dg.TableSchema([dg.TableColumn(name, kind, description=text) for name, kind, text in COLUMNS])
-    topic_specs = [
-        dg.AssetSpec(
-            topic_key(topic), description=text, deps=deps, kinds={"kafka"}, owners=OWNERS, group_name="kafka",
-            metadata={"topic": topic},
-        )
-        for topic, (text, deps) in TOPIC_TEXT.items()
-    ]  # fmt: skip
-    bronze_specs = [
-        dg.AssetSpec(
-            bronze_key(topic),
-            description=f"One row is one message of {topic}, exactly once, append-only, without clear ids. "
-            "Written by the run of bronze_stream.",
-            deps=[topic_key(topic)], kinds={"delta", "spark"}, owners=OWNERS, group_name="bronze",
-            metadata={"dagster/column_schema": schema, "topic": topic},
-        )
-        for topic in topics.ALL
-    ]  # fmt: skip
-    store = dg.AssetSpec(
-        ONLINE_STORE,
-        description="One entry is the state of one account, pair, device or person, as the last decision left it. "
-        "Only the service writes it; it can be rebuilt from lake and logs.",
-        deps=[dg.AssetKey(["serving", "store_base"])], kinds={"lmdb"}, owners=OWNERS, group_name="serving",
-    )  # fmt: skip
-    policies = dg.AssetSpec(
-        dg.AssetKey(POLICIES.split("/")),
-        description="One row is one version of the policy, with its text, before anything was decided by it. "
-        "Only the service writes it, and nothing is ever taken away.",
-        kinds={"delta"}, owners=OWNERS, group_name="silver",
-    )  # fmt: skip
-    service = dg.AssetSpec(
-        dg.AssetKey(["serving", "decision_service"]),
-        description="The BentoML service that answers payments with the champion, from the states of the online store; "
-        "its decisions stand on pix.decisions.",
-        deps=[dg.AssetKey(["model", "champion"]), ONLINE_STORE, policies],
-        kinds={"bentoml", "catboost"}, owners=OWNERS, group_name="serving",
-    )  # fmt: skip
-    return [*topic_specs, *bronze_specs, store, policies, service]
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +352,7 @@ def stream_definitions(settings: Settings) -> dg.Definitions:
     all_streams = streams(settings.scoring_instances)
     jobs = {stream.name: stream_job(stream) for stream in all_streams}
     return dg.Definitions(
-        assets=stream_assets(),
+        assets=external_assets(),
         jobs=list(jobs.values()),
         sensors=[keeper(stream, jobs[stream.name]) for stream in all_streams],
     )

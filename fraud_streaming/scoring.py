@@ -64,7 +64,7 @@ class Stats:
     refused: int = 0
     retries: int = 0
     batches: int = 0
-    partitions: tuple[int, ...] = ()
+    partitions: list[int] = field(default_factory=list)
     paused: int = 0
     lag: int | None = None
     expired: int = 0
@@ -267,7 +267,7 @@ class Scoring:
         stats.lag = standing.lag if standing else None
         stats.expired = max(stats.expired, standing.expired if standing else 0)
         stats.offsets = dict(standing.committed) if standing else {}
-        stats.partitions = tuple(sorted(self._lanes))
+        stats.partitions = sorted(self._lanes)
         stats.paused = len(self._paused)
         stats.oldest_unscored_ms = self._oldest_unscored_ms()
         if stats.lag is not None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.test_utils import create_run_for_test
 
-from fraud_assets import streams
+from fraud_assets import external, streams
+from fraud_streaming import labels, scoring
+from fraud_streaming.bronze import TableStats
 from pix import topics
 from pix.settings import Settings
 
@@ -42,10 +45,10 @@ def run_of(
 
 
 def test_lineage_from_topics_to_bronze_is_whole() -> None:
-    specs = {spec.key: spec for spec in streams.stream_assets()}
+    specs = {spec.key: spec for spec in external.external_assets()}
     for topic in topics.ALL:
-        bronze = specs[streams.bronze_key(topic)]
-        assert [dep.asset_key for dep in bronze.deps] == [streams.topic_key(topic)]
+        bronze = specs[external.bronze_key(topic)]
+        assert [dep.asset_key for dep in bronze.deps] == [external.topic_key(topic)]
         assert bronze.metadata["dagster/column_schema"].columns
     assert all(spec.description and spec.owners and spec.group_name and spec.kinds for spec in specs.values())
     elsewhere = {dg.AssetKey(["serving", "store_base"]), dg.AssetKey(["model", "champion"])}
@@ -62,6 +65,15 @@ def test_definitions_load_with_a_running_keeper_for_each_stream(tmp_path: Path) 
         job = repository.get_job(stream.name)
         assert job.tags["stream"] == stream.name
         assert sensors[f"{stream.name}_keeper"].default_status == dg.DefaultSensorStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    "stats", [scoring.Stats(lag=3, offsets={0: 7}, partitions=[0, 2]), labels.Stats(), TableStats()]
+)
+def test_what_a_stream_tells_becomes_an_observation(stats: object) -> None:
+    told = asdict(stats)  # type: ignore[call-overload]
+    observed = dg.AssetObservation(external.topic_key(topics.TRANSACTIONS), metadata=streams.as_metadata(told))
+    assert observed.metadata.keys() == {name for name, value in told.items() if value is not None}
 
 
 def test_a_dead_worker_is_found_by_its_free_lock(instance: dg.DagsterInstance) -> None:

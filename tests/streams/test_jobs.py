@@ -113,7 +113,8 @@ def partitions_of(tmp_path: Path, member: int) -> list[int]:
     """What the newest job of this number said of its share."""
     logs = sorted(tmp_path.glob(f"scoring{member}-*.log"), key=lambda path: path.stat().st_mtime)
     told = [line for line in logs[-1].read_text().splitlines() if line.startswith("{")] if logs else []
-    return list(json.loads(told[-1])["partitions"]) if told else []
+    found: list[int] = json.loads(told[-1])["partitions"] if told else []
+    return found
 
 
 @pytest.mark.timeout(180)

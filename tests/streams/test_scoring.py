@@ -176,7 +176,7 @@ def test_each_partition_is_committed_up_to_what_is_finished(service: FakeService
     assert len(service.decided) == 300
     final = job.told[-1]
     assert final["final"]
-    assert (final["decided"], final["partitions"], final["oldest_unscored_ms"]) == (300, (), 0)
+    assert (final["decided"], final["partitions"], final["oldest_unscored_ms"]) == (300, [], 0)
     assert final["retries"]
     told = job.meters.registry.get_sample_value
     assert told("sentinela_stream_messages_total", {"outcome": "decided"}) == 300
@@ -221,7 +221,7 @@ def test_a_partition_that_goes_is_committed_and_one_that_is_lost_is_not(service:
     group.batches.append(late)
     wait_until(lambda: job.job.stats.retries > 0, seconds=10)
     group.next_call = lambda: (group.giving_up([0]), group.lost([1]))
-    wait_until(lambda: job.told[-1]["partitions"] == (2,), seconds=20)
+    wait_until(lambda: job.told[-1]["partitions"] == [2], seconds=20)
     # What comes of a partition that is another's is not taken on.
     before = service.requests
     group.batches.append([at(20, payment(500), partition=0)])
