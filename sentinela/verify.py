@@ -17,9 +17,11 @@ from pix import topics
 from pix.settings import Settings
 from pix.tokens import load_keyring
 from quality.reconciliation import Reconciliation, SentLine, read_sent_log, reconcile
+from sentinela.asking import never_started
 from sentinela.dagster_runs import launch
 from sentinela.errors import BadUse, NotRunning
 from sentinela.progress import Say
+from sentinela.runtime.home import Home
 
 POLL_SECONDS = 0.5
 SCORING_GROUP = "sentinela-scoring"
@@ -63,9 +65,12 @@ def verify(
         refresh_job: The Dagster job that brings gold up to date.
 
     Raises:
-        NotRunning: Kafka, the service or Dagster does not answer.
+        NotRunning: Kafka, the service or Dagster does not answer, or nothing was ever started.
         BadUse: A log cannot be read.
     """
+    if not (settings.secrets / "api-key").exists():
+        # Another home's broker may answer on this one's port.
+        raise NotRunning(never_started(Home(settings.root)))
     deadline = time.monotonic() + wait_seconds
     behind = _wait_for_scoring(settings, deadline, say)
     behind |= _wait_for_bronze(settings, end_offsets(settings), deadline, say)

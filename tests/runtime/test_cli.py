@@ -198,3 +198,10 @@ def test_a_service_that_does_not_answer_is_named_with_its_address(environment: d
     assert done.returncode == 3
     assert f"127.0.0.1:{port} does not answer" in done.stderr
     assert "`sentinela up`" in done.stderr
+
+
+def test_verify_of_a_home_never_started_says_so(environment: dict[str, str]) -> None:
+    done = run(environment, "verify")
+    assert done.returncode == 3
+    assert "nothing was ever started in" in done.stderr
+    assert "sentinela up" in done.stderr
