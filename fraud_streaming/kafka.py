@@ -161,22 +161,18 @@ class Group:
             lost: These are another's already; nothing can be committed any more.
         """
 
-        def numbers(partitions: Sequence[TopicPartition]) -> list[int]:
-            found = [partition.partition for partition in partitions]
-            for number in found:
+        def told(partitions: Sequence[TopicPartition], callback: Partitions) -> None:
+            numbers = [partition.partition for partition in partitions]
+            callback(numbers)
+            for number in numbers:
                 # While it is another's, that one commits.
                 self._committed.pop(number, None)
-            return found
-
-        def revoked(_: Consumer, partitions: Sequence[TopicPartition]) -> None:
-            giving_up([partition.partition for partition in partitions])
-            numbers(partitions)
 
         self._consumer.subscribe(
             [self.topic],
-            on_assign=lambda _, partitions: got(numbers(partitions)),
-            on_revoke=revoked,
-            on_lost=lambda _, partitions: lost(numbers(partitions)),
+            on_assign=lambda _, partitions: told(partitions, got),
+            on_revoke=lambda _, partitions: told(partitions, giving_up),
+            on_lost=lambda _, partitions: told(partitions, lost),
         )
 
     def take(self, limit: int, timeout_seconds: float) -> list[Taken]:

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 BATCH = 200
 # Keeps a request under a megabyte when every message is as large as it may be.
 BATCH_BYTES = 512 * 1024
+# What a message takes beside its value, so that tombstones, too, have an end.
+MESSAGE_BYTES = 500
 LOOK_SECONDS = 0.2
 
 
@@ -63,7 +65,7 @@ class Lane:
 
     Attributes:
         error: What ended the work before anybody asked for its end.
-        held_bytes: Size of the messages that are not finished.
+        held_bytes: What the messages that are not finished take in memory, about.
     """
 
     def __init__(self, name: str, work: Work, stop: Stop, turns: AbstractContextManager[object]) -> None:
@@ -90,7 +92,7 @@ class Lane:
         """Add the next message of the partition."""
         with self._changed:
             self._messages.append(message)
-            self.held_bytes += _size(message)
+            self.held_bytes += _size(message) + MESSAGE_BYTES
             self._changed.notify()
 
     def finished(self) -> list[Finished]:
@@ -136,7 +138,7 @@ class Lane:
         waited_ms = time.time_ns() // 1_000_000 - min(message.received_at_ms for message in batch)
         with self._changed:
             while self._messages and self._messages[0].origin.offset < done.reached:
-                self.held_bytes -= _size(self._messages.popleft())
+                self.held_bytes -= _size(self._messages.popleft()) + MESSAGE_BYTES
         self._finished.append(Finished(done, seconds, waited_ms))
 
 

@@ -207,12 +207,10 @@ class Scoring:
             self._group.resume(caught_up)
         self._paused = (self._paused | ahead) - caught_up
 
-    def _commit(self) -> bool:
-        is_committed = self._group.commit(self._reached)
-        self._commit_at = time.monotonic() + COMMIT_SECONDS
-        if is_committed:
+    def _commit(self) -> None:
+        if self._group.commit(self._reached):
             self._reached = {}
-        return is_committed
+        self._commit_at = time.monotonic() + COMMIT_SECONDS
 
     def _begin(self, partitions: Sequence[int]) -> None:
         for partition in partitions:

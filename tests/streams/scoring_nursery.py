@@ -97,6 +97,7 @@ def mortal(death: Death) -> None:
             death.at("committed", len(offsets))
             return done
 
+    # The job makes its parts by these names; a type checker sees a class that is assigned to.
     scoring.Deciding = MortalDeciding  # type: ignore[misc]
     scoring.ServiceClient = MortalClient  # type: ignore[misc]
     scoring.DeadLetters = MortalLetters  # type: ignore[misc]

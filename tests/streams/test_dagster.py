@@ -70,8 +70,8 @@ def test_definitions_load_with_a_running_keeper_for_each_stream(tmp_path: Path) 
 @pytest.mark.parametrize(
     "stats", [scoring.Stats(lag=3, offsets={0: 7}, partitions=[0, 2]), labels.Stats(), TableStats()]
 )
-def test_what_a_stream_tells_becomes_an_observation(stats: object) -> None:
-    told = asdict(stats)  # type: ignore[call-overload]
+def test_what_a_stream_tells_becomes_an_observation(stats: scoring.Stats | labels.Stats | TableStats) -> None:
+    told = asdict(stats)
     observed = dg.AssetObservation(external.topic_key(topics.TRANSACTIONS), metadata=streams.as_metadata(told))
     assert observed.metadata.keys() == {name for name, value in told.items() if value is not None}
 

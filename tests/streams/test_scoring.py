@@ -121,7 +121,8 @@ def test_a_lane_that_is_let_go_begins_nothing_more() -> None:
     lane = Lane("test", work, stop, nullcontext())
     lane.put(at(0))
     assert begun.wait(5)
-    lane.put(at(1))
+    lane.put(at(1, None))
+    assert lane.held_bytes > lanes.MESSAGE_BYTES * 2
     lane.ask_to_end()
     assert not lane.has_ended(0.01)
     may_end.set()

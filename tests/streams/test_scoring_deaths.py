@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -134,8 +135,7 @@ def lives(parts: Parts, jobs: Jobs, seed: int, count: int) -> str:
         jobs.bear(Order(gap, draw.randrange(3)))
         for _ in range(MOST_WAVES):
             traffic.wave()
-            waited = Waiting(jobs)
-            if waited.for_death():
+            if died(jobs):
                 break
     deaths = jobs.deaths()
     assert [death["gap"] for death in deaths] == [GAPS[life % len(GAPS)] for life in range(count)]
@@ -151,18 +151,12 @@ def lives(parts: Parts, jobs: Jobs, seed: int, count: int) -> str:
     )
 
 
-class Waiting:
-    """A moment for the job to die in."""
-
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
-
-    def for_death(self) -> bool:
-        try:
-            wait_until(lambda: not self._jobs.is_alive(), seconds=1.0)
-        except AssertionError:
-            return False
-        return True
+def died(jobs: Jobs) -> bool:
+    """Whether the job dies within a second."""
+    deadline = time.monotonic() + 1.0
+    while jobs.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not jobs.is_alive()
 
 
 def recovered(bootstrap: str, deaths: list[float]) -> list[float]:
