@@ -25,7 +25,7 @@ from confluent_kafka import Producer
 from benchmarks.decisions import recorded_work
 from benchmarks.instance import free_ports, payment_body, running
 from fraud_streaming import bronze, bronze_query, bronze_tables
-from fraud_streaming.bronze_rows import ARROW_SCHEMA, SPARK_SCHEMA, rows
+from fraud_streaming.bronze_rows import ARROW_SCHEMA, COLUMNS, rows
 from pix import topics
 from pix.settings import Settings
 from pix.tokens import Keyring
@@ -46,6 +46,7 @@ TRIGGER_SECONDS = 2.0
 SETTLE_SECONDS = 3.0
 FRESH_SECONDS = 20
 FRESH_A_SECOND = 50
+SPARK_SCHEMA = ", ".join(f"`{name}` {kind}" for name, kind, _ in COLUMNS)
 KEYRING = Keyring(1, {1: b"k" * 32})
 
 

@@ -43,7 +43,6 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 _ARROW = {"string": pa.string(), "int": pa.int32(), "long": pa.int64()}
 ARROW_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind, _ in COLUMNS])
-SPARK_SCHEMA = ", ".join(f"`{name}` {kind}" for name, kind, _ in COLUMNS)
 # What the query selects from the Kafka source for ``rows``, in this order.
 SOURCE = ("topic", "partition", "offset", "timestamp_ms", "key", "value")
 CHUNK_SCHEMA = "topic string, `rows` binary"

@@ -23,7 +23,7 @@ from pix.contracts import (
 from pix.contracts.fields import MINUTE_MS, validated
 from pix.tokens import body_sha256
 from pix.tracecontext import trace_id_of, usable
-from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
+from serving.bodies import JSON, MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.callers import ADMIN, Call, call_of, require_scope, require_tenant, rest_origin
 from serving.items import REFUSALS, refused
 from serving.limits import FAILED_LOOKUP
@@ -40,7 +40,6 @@ YIELD_EVERY = 16
 MINIMAL = "return=minimal"
 APPLIED = {"Preference-Applied": MINIMAL}
 DECIDED = {"status": 200}
-JSON = "application/json"
 Refused = dict[str, object]
 _BEHIND = "an earlier payment of the batch by the same payer could not be decided now; send both again, in order"
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from pix.contracts import MAX_BODY_BYTES, FieldError, InvalidFields
 
+JSON = "application/json"
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = MAX_BATCH * MAX_BODY_BYTES
 BODY_SECONDS = 10.0
@@ -46,7 +47,7 @@ async def body_of(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """
     kind, _, parameters = request.headers.get("content-type", "").partition(";")
     name, _, charset = parameters.strip().partition("=")
-    is_json = kind.strip().lower() == "application/json"
+    is_json = kind.strip().lower() == JSON
     if not is_json or (name.strip().lower() == "charset" and charset.strip(' "').lower() not in ("utf-8", "utf8")):
         raise WrongMediaType("send the body as application/json in UTF-8")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":

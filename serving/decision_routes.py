@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from pix.contracts import InvalidMessage, PaymentMessage, check_live, parse_payment
 from pix.tokens import body_sha256
-from serving.bodies import body_of
+from serving.bodies import JSON, body_of
 from serving.callers import call_of, require_tenant, rest_origin
 from serving.identity import named_decision
 from serving.limits import FAILED_LOOKUP
@@ -17,8 +17,6 @@ from serving.records import answer
 from serving.running import DEFERRED, Running, running_of
 from serving.stopwatch import Stopwatch
 from serving.trial_accounts import forced_action
-
-JSON = "application/json"
 
 
 async def decide(request: Request) -> Response:

@@ -23,7 +23,7 @@ from pix.contracts.fields import validated
 from pix.contracts.label import MAX_AHEAD_MS
 from pix.store.interface import Message
 from pix.tracecontext import usable
-from serving.bodies import MAX_BATCH_BYTES, body_of, list_of_objects
+from serving.bodies import JSON, MAX_BATCH_BYTES, body_of, list_of_objects
 from serving.callers import Caller, call_of, require_tenant
 from serving.identity import named_decision
 from serving.items import REFUSALS, refused
@@ -41,7 +41,6 @@ from serving.problems import (
 from serving.running import Running, running_of
 
 ANALYST = "analyst"
-JSON = "application/json"
 
 
 async def give_feedback(request: Request) -> Response:

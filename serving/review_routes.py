@@ -14,7 +14,7 @@ from pix.contracts.fields import TENANT_SHAPE, validated
 from pix.identifiers import END_TO_END_SHAPE
 from pix.labels import reference_key, unpack_reference
 from pix.store.interface import Store
-from serving.bodies import body_of
+from serving.bodies import JSON, body_of
 from serving.callers import call_of, require_tenant
 from serving.identity import named_decision
 from serving.limits import FAILED_LOOKUP
@@ -37,7 +37,6 @@ from serving.reviews import (
 )
 from serving.running import DEFERRED, running_of
 
-JSON = "application/json"
 MOST_LISTED, LISTED = 200, 50
 _CURSOR = re.compile(rf"(open|closed|expired)\|(deadline|expected_loss)\|([0-9]{{14,28}}\|{END_TO_END_SHAPE})")
 _CHOICES = {"status": (OPEN, CLOSED, EXPIRED), "sort": (DEADLINE, EXPECTED_LOSS)}
