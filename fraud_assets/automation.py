@@ -1,10 +1,13 @@
 """Jobs, the retraining sensor and the daily schedule. Sensors look; ``quality.drift`` judges.
 
+Jobs with daily tables follow the news (``fraud_assets.daily``): launch one by hand under today's partition.
+
 All runs use the in-process executor: with a process per step each one would start its own JVM.
 """
 
 import dagster as dg
 
+from fraud_assets.daily import FOLLOWS_NEWS, partition_of
 from fraud_assets.declared import key_of
 from fraud_assets.folding import TABLES as FOLDED_TABLES
 from fraud_assets.models import CHALLENGER, CHAMPION, EVALUATION
@@ -49,16 +52,19 @@ MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION, CHAMPION)
 refresh_lake_job = dg.define_asset_job(
     "refresh_lake_job",
     selection(*LAKE),
+    tags=FOLLOWS_NEWS,
     description="Bring silver and gold up to date with bronze; `sentinela verify` runs it.",
 )
 import_history_job = dg.define_asset_job(
     "import_history_job",
     selection(*IMPORTED, *LAKE, *FEATURES, "serving/store_base"),
+    tags=FOLLOWS_NEWS,
     description="Import what waits in the inbox, up to the online store's base; `sentinela import` of live runs it.",
 )
 import_to_lake_job = dg.define_asset_job(
     "import_to_lake_job",
     selection(*IMPORTED, *LAKE),
+    tags=FOLLOWS_NEWS,
     description="Import what waits in the inbox into the lake; `sentinela import` of other histories runs it.",
 )
 features_job = dg.define_asset_job(
@@ -75,11 +81,13 @@ retrain_job = dg.define_asset_job(
 daily_refresh_job = dg.define_asset_job(
     "daily_refresh_job",
     selection(*LAKE, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
+    tags=FOLLOWS_NEWS,
     description="Bring silver, gold and features up to date, and look for drift.",
 )
 everything_job = dg.define_asset_job(
     "everything_job",
     selection(*IMPORTED, *LAKE, SHADOW_SILVER.name, *FEATURES, "serving/store_base", *MODELS, DRIFT_REPORT),
+    tags=FOLLOWS_NEWS,
     description="From the inbox to the champion and its drift report; `make demo` runs it.",
     hooks={end_mlflow_on_run_finished},
 )
@@ -120,7 +128,7 @@ def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     """Half past midnight in Brasília, when the day that the KPIs count is over."""
     if context.instance.get_latest_materialization_event(key_of(TRAINING_SET.name)) is None:
         return dg.SkipReason("nothing was ever trained on this home, so there is nothing to compare with")
-    return dg.RunRequest()
+    return dg.RunRequest(partition_key=partition_of(context.scheduled_execution_time))
 
 
 JOBS = (

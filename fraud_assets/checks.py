@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from fraud_assets import notes
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.feature_checks import FEATURE_CHECKS
@@ -19,6 +20,7 @@ from fraud_assets.resources import OnlineStoreResource
 from fraud_assets.silver import BRONZE_DECISIONS
 from pix.contracts import LIVE_HISTORY
 from pix.offline import silver
+from pix.offline.runs import beyond
 from pix.offline.tables import DECISIONS_SILVER, QUARANTINE_SILVER, TRAINING_SET
 
 if TYPE_CHECKING:
@@ -99,26 +101,25 @@ def every_bronze_decision_is_in_silver_or_quarantine(lake: LakeResource) -> dg.A
     """Each record that bronze held when silver was made is the decision, a copy of it, or quarantined."""
     from pyspark.sql import functions as f
 
+    from pix.offline.quarantine import elsewhere
+
     # Bronze grows meanwhile: only what silver/decisions saw can be asked for.
-    version = lake.note(DECISIONS_SILVER.name).get(BRONZE_DECISIONS)
-    if version is None:
+    seen = notes.ends_of(lake.note(DECISIONS_SILVER.name), BRONZE_DECISIONS)
+    if not seen:
         return dg.AssetCheckResult(passed=True, description="silver/decisions was made before bronze began")
-    bronze = lake.read(BRONZE_DECISIONS, version=version).withColumn("record", f.from_json("value", silver.RECORD))
-    ids = ["tenant", "end_to_end_id"]
-    places = ["topic", "partition", "offset"]
-    decided = lake.read(DECISIONS_SILVER.name).select(*ids, f.col("record").alias("kept"))
-    quarantined = lake.read(QUARANTINE_SILVER.name).select(*places)
-    rest = (
-        bronze.select(*places, "value", "record.tenant", "record.end_to_end_id")
-        .join(decided, ids, "left")
-        .where("kept is null or kept <> value")
-    )
-    missing = rest.join(quarantined, places, "left_anti").select(*places).limit(MAX_EXAMPLES).collect()
+    records = lake.read(BRONZE_DECISIONS).where(f"not {beyond(seen, 'partition', 'offset')}")
+    decided = lake.read(DECISIONS_SILVER.name)
+    quarantined = lake.read(QUARANTINE_SILVER.name).select(*silver.PLACE)
+    kept = decided.select(*silver.IDENTITY, f.col("record").alias("kept"))
+    rest = silver.parsed_records(elsewhere(records, decided)).select("*", "parsed.tenant", "parsed.end_to_end_id")
+    others = rest.join(kept, [*silver.IDENTITY], "left").where("kept is null or kept <> value")
+    places = others.join(quarantined, [*silver.PLACE], "left_anti").select(*silver.PLACE)
+    missing = places.limit(MAX_EXAMPLES).collect()
     return dg.AssetCheckResult(
         passed=not missing,
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{len(missing)} records are nowhere" if missing else "all records are accounted for",
-        metadata={"bronze_version": version, "examples": ["/".join(str(part) for part in row) for row in missing]},
+        metadata={"bronze_ends": dict(seen), "examples": ["/".join(str(part) for part in row) for row in missing]},
     )
 
 
@@ -137,7 +138,7 @@ def payments_are_learnt_from_once(lake: LakeResource) -> dg.AssetCheckResult:
 @told
 def both_classes_are_present(lake: LakeResource) -> dg.AssetCheckResult:
     """There are frauds and honest payments to learn from in the history whose set was written last."""
-    history = lake.note(TRAINING_SET.name).get("history", LIVE_HISTORY)
+    history = (lake.note(TRAINING_SET.name) or {}).get("history", LIVE_HISTORY)
     rows = lake.read(TRAINING_SET.name).where(of_history(history))
     counts = {row.is_fraud: row["count"] for row in rows.groupBy("is_fraud").count().collect()}
     frauds, others = counts.get(True, 0), counts.get(False, 0)

@@ -1,23 +1,63 @@
 """Silver to gold: what people and reports read."""
 
-from typing import Any
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fraud_assets import notes
+from fraud_assets.daily import Daily, News, daily_asset, keep
 from fraud_assets.declared import ARROW_KINDS, keys_of, table_asset
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from pix.offline import gold
+from pix.offline.days import Days, widened, within
 from pix.offline.tables import DAILY_KPIS, DECISIONS_GOLD, DECISIONS_SILVER, LABELS_SILVER
 
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
-@dg.asset(**table_asset(DECISIONS_GOLD), deps=keys_of(DECISIONS_SILVER, LABELS_SILVER))
+
+@dg.asset(**daily_asset(DECISIONS_GOLD), deps=keys_of(DECISIONS_SILVER, LABELS_SILVER))
 @told
-def decisions(lake: LakeResource) -> dg.MaterializeResult[Any]:
-    """One decided payment with what became known about it."""
-    read = lake.versions(DECISIONS_SILVER.name, LABELS_SILVER.name)
-    frame = gold.decisions(lake.read(DECISIONS_SILVER.name), lake.read(LABELS_SILVER.name))
-    return lake.overwrite(DECISIONS_GOLD, frame, note=read).result()
+def decisions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
+    """One decided payment with what became known about it.
+
+    A day is made again when a decision or a label of its payments came, and when a review of it ran out.
+    """
+    versions = {table.name: lake.version(table.name) for table in (DECISIONS_SILVER, LABELS_SILVER)}
+    decided, labels = (lake.read(name, version=version) for name, version in versions.items())
+    as_of_ms = _newest_ms(lake)
+
+    def news(note: notes.Note | None) -> News:
+        said = {"made_from": versions}
+        if note is None:
+            return News(None, said)
+        of_decisions, of_labels = (notes.changes(lake.log(name), note["made_from"][name]).days for name in versions)
+        if of_decisions is None or of_labels is None:
+            return News(None, said)
+        there = {day for (day,) in lake.distinct(DECISIONS_SILVER.name, "event_day")}
+        labelled = widened(of_labels, 1) & there
+        ended = f"review_status = 'open' and hold_expires_at_ms <= {as_of_ms}"
+        expired = {day for (day,) in lake.distinct(DECISIONS_GOLD.name, "event_day", where=ended)}
+        return News(of_decisions | labelled | frozenset[date](expired), said)
+
+    def anew(days: Days) -> "DataFrame":
+        near = None if days is None else widened(days, 1)
+        return gold.decisions(
+            decided.where(within("event_day", days)), labels.where(within("payment_day", near)), as_of_ms
+        )
+
+    return keep(context, lake, Daily(DECISIONS_GOLD, news, anew))
+
+
+def _newest_ms(lake: LakeResource) -> int:
+    """Up to when the lake knows what happened, epoch milliseconds; 0 if it knows nothing."""
+    newest = (
+        *lake.ask(DECISIONS_SILVER.name, "select max(decided_at_ms) as at_ms from asked"),
+        *lake.ask(LABELS_SILVER.name, "select max(recorded_at_ms) as at_ms from asked"),
+    )
+    return max(row["at_ms"] or 0 for row in newest)
 
 
 @dg.asset(

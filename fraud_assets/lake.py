@@ -10,6 +10,7 @@ LakeError
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import PrivateAttr
 
+from fraud_assets import notes
 from pix import locks
 from pix.offline.session import TABLE_PROPERTIES, end_session, spark_config
 from pix.offline.tables import Table
@@ -201,15 +203,18 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def rows(self, table: str) -> int:
         """How many rows a table has; 0 if it does not exist."""
-        return self._log(table).count() if self.exists(table) else 0
+        return self.log(table).count() if self.exists(table) else 0
 
-    def ask(self, table: str, query: str) -> list[dict[str, Any]]:
+    def ask(self, table: str, query: str, *, version: int | None = None) -> list[dict[str, Any]]:
         """The few rows that SQL over ``asked`` says of a table, without Spark; none if the table does not exist."""
         from deltalake import QueryBuilder
 
         if not self.exists(table):
             return []
-        rows = QueryBuilder().register("asked", self._log(table)).execute(query).read_all()
+        log = self.log(table)
+        if version is not None:
+            log.load_as_version(version)
+        rows = QueryBuilder().register("asked", log).execute(query).read_all()
         found: list[dict[str, Any]] = pa.table(rows).to_pylist()
         return found
 
@@ -224,7 +229,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             MissingTable: Nothing was written there yet.
         """
-        fields = json.loads(self._log(table).schema().to_json())["fields"]
+        fields = json.loads(self.log(table).schema().to_json())["fields"]
         return {field["name"]: _spark_type(field["type"]) for field in fields}
 
     def version(self, table: str) -> int:
@@ -233,20 +238,27 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             MissingTable: Nothing was written there yet.
         """
-        return self._log(table).version()
+        return self.log(table).version()
 
     def versions(self, *tables: str) -> dict[str, int | None]:
         """Newest version of each table, None where there is none; asked before reading, to note what was read."""
         return {table: self.version(table) if self.exists(table) else None for table in tables}
 
-    def note(self, table: str) -> dict[str, Any]:
-        """What the newest write left beside its rows.
+    def note(self, table: str) -> notes.Note | None:
+        """What the newest noted write left beside its rows; None if there was none.
 
         Raises:
             MissingTable: Nothing was written there yet.
         """
-        found: dict[str, Any] = json.loads(self._log(table).history(1)[0].get("userMetadata") or "{}")
-        return found
+        return notes.newest(self.log(table))
+
+    def fits(self, table: Table) -> bool:
+        """Whether a table is there, and in the shape of this build: rows of two shapes cannot stand together."""
+        if not self.exists(table.name):
+            return False
+        declared = {column.name: column.type for column in table.columns}
+        is_apart = tuple(self.log(table.name).metadata().partition_columns) == table.partitions
+        return is_apart and self.types(table.name) == declared
 
     def overwrite(self, table: Table, frame: "DataFrame", *, note: Mapping[str, Any] | None = None) -> Written:
         """Replace a table, its columns too, in one commit.
@@ -276,7 +288,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             TableBusy: Another process writes the table.
         """
         if not self.exists(table.name):
-            with self._only_writer(table.name):
+            with self.only_writer(table.name):
                 self._create(table)
         return self._written(table)
 
@@ -300,7 +312,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _write(self, table: Table, frame: "DataFrame", options: Mapping[str, str]) -> Written:
         _require_schema(table, frame)
-        with self._only_writer(table.name):
+        with self.only_writer(table.name):
             ordered = frame.select(*table.names)
             size = {"maxRecordsPerFile": str(table.rows_a_file)} if table.rows_a_file else {}
             writer = ordered.write.format("delta").mode("overwrite").options(**options, **size)
@@ -310,7 +322,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _written(self, table: Table) -> Written:
         return Written(table, self.path(table.name), self.rows(table.name), self.version(table.name))
 
-    def _log(self, table: str) -> "DeltaTable":
+    def log(self, table: str) -> "DeltaTable":
         """A table by its transaction log alone: what it says takes milliseconds, and Spark a second to ask."""
         from deltalake import DeltaTable
 
@@ -326,8 +338,17 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise MissingTable(f"{table} does not exist in {self.root}: {_how_to_get(table)}")
 
     @contextmanager
-    def _only_writer(self, table: str) -> Iterator[None]:
+    def only_writer(self, table: str) -> Iterator[None]:
+        """Keep other processes from writing a table meanwhile.
+
+        Raises:
+            TableBusy: Another process is still writing when the patience is over.
+        """
         path = Path(self.locks) / f"lake-{table.replace('/', '-')}"
+        if locks.holder(path) == os.getpid():
+            # Who plans a write holds it from the plan on.
+            yield
+            return
         try:
             with locks.held(path, patience_seconds=self.patience_seconds):
                 yield

@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx
 
+from pix.offline.days import day_at
 from sentinela.errors import NotRunning, SentinelaError
 from sentinela.progress import Say
 
 LOCATION = "sentinela"
 REPOSITORY = "__repository__"
+AT = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 POLL_SECONDS = 0.7
 FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
@@ -22,6 +24,9 @@ mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } }
 } }"""
+PARTITION_SETS = """
+query ($at: RepositorySelector!, $job: String!) { partitionSetsOrError(repositorySelector: $at, pipelineName: $job) {
+  ... on PartitionSets { results { name } } } }"""
 STATE = """
 query ($id: ID!) { runOrError(runId: $id) { ... on Run {
   status stepStats { stepKey status startTime endTime } } } }"""
@@ -68,8 +73,9 @@ def launch(
     """
     start = time.monotonic()
     params = {
-        "selector": {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY, "jobName": job},
+        "selector": {**AT, "jobName": job},
         "runConfigData": dict(run_config or {}),
+        "executionMetadata": {"tags": _tags(dagster, job)},
     }
     launched = _ask(dagster, LAUNCH, {"params": params})["launchRun"]
     if "run" not in launched:
@@ -87,6 +93,13 @@ def launch(
     if run["status"] != "SUCCESS":
         raise RunFailed(f"{job} ended as {run['status']}: {_cause(dagster, run_id)} ({dagster}/runs/{run_id})")
     return FinishedRun(run_id, time.monotonic() - start)
+
+
+def _tags(dagster: str, job: str) -> list[dict[str, str]]:
+    """A job with daily tables runs under the partition of today, in Brasília."""
+    found = _ask(dagster, PARTITION_SETS, {"at": AT, "job": job})["partitionSetsOrError"]
+    today = str(day_at(time.time_ns() // 1_000_000))
+    return [{"key": "dagster/partition", "value": today}] if found.get("results") else []
 
 
 def _tell_steps(steps: list[dict[str, Any]], told: set[str], say: Say) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from sentinela.configuration import REPOSITORY
@@ -76,12 +77,14 @@ def run(job: str, run_id: str) -> bool:
     """The child: run the job here, then print its steps and at last why it failed, or null."""
     import dagster as dg
 
+    from fraud_assets.daily import partition_of
     from fraud_assets.definitions import defs
 
     loaded = defs().resolve_job_def(job)
     with dg.DagsterInstance.get() as instance:
         result = loaded.execute_in_process(
             run_id=run_id,
+            partition_key=partition_of(datetime.now(UTC)) if loaded.partitions_def else None,
             instance=instance,
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},

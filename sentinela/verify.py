@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from fraud_assets import notes
 from pix import topics
 from pix.settings import Settings
 from pix.tokens import load_keyring
@@ -27,9 +28,6 @@ POLL_SECONDS = 0.5
 SCORING_GROUP = "sentinela-scoring"
 REFRESH_JOB = "refresh_lake_job"
 SENT_FOLDER = "sent"
-NOTING_SOURCES = ("silver/decisions", "silver/labels")
-# Operations of Delta's log after which a table has the rows that it had before.
-KEEPS_ROWS = {"CREATE TABLE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"}
 
 Offsets = dict[tuple[str, int], int]
 
@@ -167,41 +165,38 @@ def _not_in_bronze(lake: str, ends: Offsets) -> dict[str, int]:
 
 
 def _bronze_offsets(lake: str, topic: str) -> dict[int, int]:
-    table = read_table(lake, topics.bronze_table(topic), ["partition", "offset"])
-    if table is None or not len(table):
-        return {}
-    return {int(p): int(o) + 1 for p, o in table.groupby("partition")["offset"].max().items()}
+    return {partition: last + 1 for partition, last in _max_offsets(lake, topics.bronze_table(topic)).items()}
 
 
 def gold_is_behind(lake: str) -> bool:
     """Whether gold or the quarantine was written from older inputs than there are now.
 
-    Each of these tables notes with its rows which versions it was made from. What was changed behind the
-    platform's back carries no note: such a table is counted as it is and never silently written anew.
+    Each of these tables notes with its rows what it was made from. What was changed behind the platform's back
+    carries no note: such a table is counted as it is and never silently written anew.
     """
     return any(_is_behind(lake, table) for table in ("gold/decisions", "silver/quarantine"))
 
 
 def _is_behind(lake: str, name: str) -> bool:
-    written = _last_write(lake, name)
-    if written is None:
-        return True
-    made_from: dict[str, int | None] = json.loads(written.get("userMetadata") or "{}")
-    if any(_version(lake, source) != version for source, version in made_from.items()):
-        return True
-    return any(_is_behind(lake, source) for source in made_from if source in NOTING_SOURCES)
-
-
-def _last_write(lake: str, name: str) -> Mapping[str, Any] | None:
-    """The newest commit that changed rows, None if none ever did."""
     table = _open(lake, name)
-    commits = table.history() if table else []
-    return next((commit for commit in commits if commit.get("operation") not in KEEPS_ROWS), None)
+    note = notes.newest(table) if table is not None else None
+    if note is None:
+        return True
+    if any(_max_offsets(lake, source) != notes.ends_of(note, source) for source in note.get("read", {})):
+        return True
+    return any(_has_changed(lake, source, version) for source, version in note.get("made_from", {}).items())
 
 
-def _version(lake: str, name: str) -> int | None:
-    table = _open(lake, name)
-    return table.version() if table else None
+def _has_changed(lake: str, source: str, version: int) -> bool:
+    table = _open(lake, source)
+    return table is None or notes.changes(table, version).days != frozenset() or _is_behind(lake, source)
+
+
+def _max_offsets(lake: str, name: str) -> dict[int, int]:
+    table = read_table(lake, name, ["partition", "offset"])
+    if table is None or not len(table):
+        return {}
+    return {int(partition): int(last) for partition, last in table.groupby("partition")["offset"].max().items()}
 
 
 def _open(lake: str, name: str) -> Any:

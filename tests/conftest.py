@@ -195,8 +195,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
 
     from pix.offline.session import end_session, spark_config
 
+    # Thousands of small queries once each: compiling every one took a third of the time. Whatever runs in processes of
+    # its own, as the end-to-end test does, has Spark's own setting.
+    few_rows = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
     builder = SparkSession.builder
-    for name, value in spark_config(tmp_dir=tmp_path_factory.mktemp("spark"), memory="1g").items():
+    folder = tmp_path_factory.mktemp("spark")
+    for name, value in spark_config(tmp_dir=folder, memory="1g", extra=few_rows).items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     yield session

@@ -36,18 +36,18 @@ def newest_labels(labels: "DataFrame") -> "DataFrame":
     )
 
 
-def decisions(decided: "DataFrame", labels: "DataFrame") -> "DataFrame":
+def decisions(decided: "DataFrame", labels: "DataFrame", as_of_ms: int) -> "DataFrame":
     """Decisions with their outcome, and what became of their reviews as far as the lake knows.
 
     Args:
-        decided: silver/decisions.
-        labels: silver/labels.
+        decided: silver/decisions, or some days of it.
+        labels: silver/labels, of the same days and one more on either side.
+        as_of_ms: Up to when the lake knows what happened (``newest_ms``). No clock: the same lake gives the same table.
     """
     identity = ["tenant", "end_to_end_id"]
     joined = decided.drop("record").join(newest_labels(labels), identity, "left")
-    return DECISIONS_GOLD.shape(
-        _with_reviews(joined.join(_closings(labels), identity, "left"), _newest(joined, labels))
-    )
+    rows = _with_reviews(joined.join(_closings(labels), identity, "left"), as_of_ms)
+    return DECISIONS_GOLD.shape(rows).sortWithinPartitions("event_day", "event_time_ms")
 
 
 def _closings(labels: "DataFrame") -> "DataFrame":
@@ -58,25 +58,15 @@ def _closings(labels: "DataFrame") -> "DataFrame":
     return labels.where("closed_by is not null").groupBy("tenant", "end_to_end_id").agg(first)
 
 
-def _newest(decided: "DataFrame", labels: "DataFrame") -> "DataFrame":
-    """One row: up to when the lake knows what happened. No clock: the same lake gives the same table."""
-    from pyspark.sql import functions as f
-
-    times = decided.agg(f.max("decided_at_ms").alias("at")).union(labels.agg(f.max("recorded_at_ms").alias("at")))
-    return times.agg(f.max("at").alias("as_of_ms"))
-
-
-def _with_reviews(decided: "DataFrame", newest: "DataFrame") -> "DataFrame":
+def _with_reviews(decided: "DataFrame", as_of_ms: int) -> "DataFrame":
     """A review is closed by a verdict, else over when its hold is; as ``serving.reviews`` has it."""
     from pyspark.sql import functions as f
 
     is_held = f.col("action") == "BLOCK_AND_REVIEW"
-    is_closed, is_expired = f.col("closing").isNotNull(), f.col("hold_expires_at_ms") <= f.col("as_of_ms")
+    is_closed, is_expired = f.col("closing").isNotNull(), f.col("hold_expires_at_ms") <= f.lit(as_of_ms)
     status = f.when(is_closed, "closed").when(is_expired, "expired").otherwise("open")
     by_verdict = f.when(f.col("closing.kind") == "confirmed", "BLOCK").otherwise("ALLOW")
-    reviewed = decided.crossJoin(f.broadcast(newest)).withColumn(
-        "review_status", f.when(is_held | (f.col("action") == "REVIEW"), status)
-    )
+    reviewed = decided.withColumn("review_status", f.when(is_held | (f.col("action") == "REVIEW"), status))
     is_over, was_closed = f.col("review_status") == "expired", f.col("review_status") == "closed"
     return reviewed.withColumns(
         {

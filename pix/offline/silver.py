@@ -1,19 +1,20 @@
 """Bronze to silver: records become typed rows, once each; what cannot is quarantined with its reason.
 
-Pure: frames in, a lazy frame out. Whole tables; the storage and the order of runs live in
-``fraud_assets``.
+Pure: frames in, a lazy frame out. Whole tables or some days of them; which days, the storage and the order of
+runs live in ``fraud_assets``.
 """
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from pix import topics
 from pix.contracts import FRAUD_KINDS
 from pix.labels import CLEARING_KINDS
+from pix.offline.days import Days, day_in_id, day_of, within
 from pix.offline.tables import (
     DECISIONS_SILVER,
     LABELS_SILVER,
     PAYMENTS_SILVER,
-    QUARANTINE_SILVER,
     SHADOW_SILVER,
     payment_columns,
 )
@@ -46,18 +47,22 @@ SHADOW = (
     "raw_score double, fraud_probability double, scored_at_ms bigint"
 )
 LIVE, HISTORY = "live", "history"
+IDENTITY = ("tenant", "end_to_end_id")
+PLACE = ("topic", "partition", "offset")
+Found = dict[date, int]
+"""Days, and how many rows each has."""
 PAYMENT_UNKNOWN = "payment_unknown"
 
 
-def decisions(bronze: "DataFrame") -> "DataFrame":
-    """The first record of each id on ``pix.decisions``.
+def decision_records(bronze: "DataFrame") -> "DataFrame":
+    """Every readable record of ``pix.decisions`` as a row of silver/decisions; copies and superseded ones, too.
 
     Args:
-        bronze: bronze/pix_decisions.
+        bronze: bronze/pix_decisions, or some of its rows.
     """
     from pyspark.sql import functions as f
 
-    record = f.col("record")
+    record = f.col("parsed")
     named = {
         "model_name": record["model"]["name"],
         "model_version": record["model"]["version"],
@@ -71,30 +76,36 @@ def decisions(bronze: "DataFrame") -> "DataFrame":
         **{f"origin_{part}": record["origin"][part] for part in ("kind", "topic", "partition", "offset")},
         "decision_partition": f.col("partition"),
         "decision_offset": f.col("offset"),
+        "published_at_ms": f.col("timestamp_ms"),
         "record": f.col("value"),
+        "event_day": day_of(record["event_time_ms"]),
     }
-    first = _ranked(bronze).where("place = 1")
     others = {c.name: record[c.name] for c in DECISIONS_SILVER.columns if c.name not in named}
-    shaped = DECISIONS_SILVER.shape(first.select(*[value.alias(name) for name, value in (named | others).items()]))
-    # So whoever wants a day of them, as the features do, skips the files of the others.
-    return shaped.sortWithinPartitions("decision_partition", "decision_offset")
+    readable = parsed_records(bronze).where("parsed.end_to_end_id is not null")
+    return DECISIONS_SILVER.shape(readable.select(*[value.alias(name) for name, value in (named | others).items()]))
 
 
-def superseded(bronze: "DataFrame") -> "DataFrame":
-    """Later records of a decided id that differ from the first; identical ones are redeliveries.
+def decisions(records: "DataFrame") -> "DataFrame":
+    """The first record of each id, in whatever order the records came to be known.
 
     Args:
-        bronze: bronze/pix_decisions.
+        records: Rows of ``decision_records``; rows of silver/decisions may stand for the records they came from.
     """
-    return _ranked(bronze).where("place > 1 and value <> first_value")
+    from pyspark.sql import Window
+    from pyspark.sql import functions as f
+
+    by_id = Window.partitionBy("tenant", "end_to_end_id").orderBy("decision_partition", "decision_offset")
+    first = records.withColumn("place", f.row_number().over(by_id)).where("place = 1").select(*DECISIONS_SILVER.names)
+    # So whoever wants a range of offsets, as the features do, skips the files of the others.
+    return first.sortWithinPartitions("event_day", "decision_partition", "decision_offset")
 
 
 def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
     """Live and imported payments in one shape.
 
     Args:
-        decided: silver/decisions.
-        history: silver/history_payments.
+        decided: silver/decisions, or some days of it.
+        history: silver/history_payments without the ids that have a decision, or the same days of it.
     """
     from pyspark.sql import functions as f
 
@@ -106,9 +117,7 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         "outcome",
         f.lit(True).alias("silence_is_honest"),
     )
-    # An id that has a decision is not history.
-    undecided = history.join(decided.select("tenant", "end_to_end_id"), ["tenant", "end_to_end_id"], "left_anti")
-    past = undecided.select(
+    past = history.select(
         f.from_json("payment", PAYMENT_STRUCT).alias("payment"),
         "event_time_ms",
         f.lit(HISTORY).alias("source"),
@@ -116,61 +125,70 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         f.lit("allowed").alias("outcome"),
         f.coalesce("silence_is_honest", f.lit(True)).alias("silence_is_honest"),
     )
-    return PAYMENTS_SILVER.shape(live.unionByName(past).select("payment.*", "*"))
+    both = live.unionByName(past).select("payment.*", "*").withColumn("event_day", day_of("event_time_ms"))
+    return PAYMENTS_SILVER.shape(both).sortWithinPartitions("event_day", "event_time_ms")
 
 
-def shadow_scores(bronze: "DataFrame", decisions: "DataFrame") -> "DataFrame":
+def undecided(history: "DataFrame", decided: "DataFrame") -> "DataFrame":
+    """Imported payments whose id has no decision: one that has is not history.
+
+    Args:
+        history: silver/history_payments, or some of its rows.
+        decided: silver/decisions, all days.
+    """
+    return history.join(decided.select(*IDENTITY), [*IDENTITY], "left_anti")
+
+
+def shadow_scores(bronze: "DataFrame", decisions: "DataFrame", days: Days = None) -> "DataFrame":
     """Scores of challengers, each model's first one of a payment, beside the score that decided.
 
     Args:
         bronze: bronze/pix_shadow.
-        decisions: silver/decisions.
+        decisions: silver/decisions, at least a day more on either side of ``days``.
+        days: Payment days that are wanted; None for all.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
-    identity = ["tenant", "end_to_end_id"]
     read = (
         bronze.where("value is not null")
         .select(f.from_json("value", SHADOW).alias("score"), "partition", "offset")
         .select("score.*", "partition", "offset")
         .where("end_to_end_id is not null")
+        .withColumn("payment_day", day_in_id("end_to_end_id"))
+        .where(within("payment_day", days))
     )
-    first = Window.partitionBy(*identity, "model.sha256").orderBy("scored_at_ms", "partition", "offset")
+    first = Window.partitionBy(*IDENTITY, "model.sha256").orderBy("scored_at_ms", "partition", "offset")
     once = read.withColumn("place", f.row_number().over(first)).where("place = 1")
     named = {"model_name": "model.name", "model_version": "model.version", "model_sha256": "model.sha256"}
     decided = decisions.select(
-        *identity,
+        *IDENTITY,
         f.col("model_version").alias("champion_version"),
         f.col("raw_score").alias("champion_raw_score"),
         f.col("fraud_probability").alias("champion_probability"),
     )
     scored = once.withColumns({name: f.col(path) for name, path in named.items()})
-    return SHADOW_SILVER.shape(scored.join(decided, identity, "left"))
+    return SHADOW_SILVER.shape(scored.join(decided, [*IDENTITY], "left"))
 
 
-def labels(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame") -> "DataFrame":
+def labels(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame", days: Days = None) -> "DataFrame":
     """Live and imported labels, each once, with what they make of their payment.
+
+    Bitemporal: ``effective_at_ms`` is when it is true from, ``known_at_ms`` to ``known_until_ms`` is while it was the
+    newest thing known. All labels of a payment are of one day, so days can be made one by one.
 
     Args:
         bronze: bronze/pix_labels.
         history: silver/history_labels.
         dead_letters: bronze/pix_dlq.
+        days: Payment days that are wanted; None for all.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
-    place = ["topic", "partition", "offset"]
-    # What the label job refused was never folded. A label without its payment is one all the same.
-    refused = (
-        dead_letters.select(f.from_json("value", DEAD_LETTER).alias("letter"))
-        .where(f"letter.origin.topic = '{topics.LABELS}' and letter.reason <> '{PAYMENT_UNKNOWN}'")
-        .select("letter.origin.*")
-        .distinct()
-    )
     read = (
         bronze.where("value is not null")
-        .join(f.broadcast(refused), place, "left_anti")
+        .join(f.broadcast(_refused_labels(dead_letters)), list(PLACE), "left_anti")
         .select(f.from_json("value", LABEL).alias("label"), "timestamp_ms", "ingested_at_ms")
     )
     live = read.where("label.label_id is not null").select(
@@ -183,128 +201,71 @@ def labels(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame")
         "label.review.note",
     )
     past = history.drop("history", "import_number").withColumn("recorded_at_ms", f.col("known_at_ms"))
+    both = live.unionByName(past, allowMissingColumns=True).withColumn("payment_day", day_in_id("end_to_end_id"))
     by_id = Window.partitionBy("tenant", "label_id").orderBy("known_at_ms", "recorded_at_ms")
-    once = (
-        live.unionByName(past, allowMissingColumns=True)
-        .withColumn("place", f.row_number().over(by_id))
-        .where("place = 1")
-    )
-    by_payment = Window.partitionBy("tenant", "end_to_end_id").orderBy("known_at_ms", "label_id")
+    once = both.where(within("payment_day", days)).withColumn("place", f.row_number().over(by_id)).where("place = 1")
+    by_payment = Window.partitionBy(*IDENTITY).orderBy("known_at_ms", "label_id")
     says = (
         f.when(f.col("kind").isin(*FRAUD_KINDS), True).when(f.col("kind").isin(*CLEARING_KINDS), False).otherwise(None)
     )
     state = f.coalesce(f.last(says, ignorenulls=True).over(by_payment), f.lit(False))
-    return LABELS_SILVER.shape(once.withColumn("is_fraud_after", state))
+    until = f.lead("known_at_ms").over(by_payment)
+    return LABELS_SILVER.shape(once.withColumns({"is_fraud_after": state, "known_until_ms": until}))
 
 
-def quarantine(dead_letters: "DataFrame", decided: "DataFrame", refused: "DataFrame") -> "DataFrame":
-    """Everything that went another way, with its reason.
+def label_days(bronze: "DataFrame", history: "DataFrame", dead_letters: "DataFrame", all_labels: "DataFrame") -> Found:
+    """Payment days whose labels these rows may change.
 
     Args:
-        dead_letters: bronze/pix_dlq.
-        decided: bronze/pix_decisions.
-        refused: silver/history_refused.
+        bronze: New rows of bronze/pix_labels.
+        history: New rows of silver/history_labels.
+        dead_letters: New rows of bronze/pix_dlq; one may take back a label that came before.
+        all_labels: bronze/pix_labels.
     """
-    from functools import reduce
-
-    parts = [
-        _dead_letters(dead_letters),
-        _unreadable(dead_letters, DEAD_LETTER, "origin.topic"),
-        _superseded_rows(decided),
-        _unreadable(decided, RECORD, "end_to_end_id"),
-        _refused_rows(refused),
-    ]
-    return reduce(lambda left, right: left.unionByName(right), parts)
-
-
-def _dead_letters(bronze: "DataFrame") -> "DataFrame":
-    """One row per refused message, however often it was refused."""
-    from pyspark.sql import Window
     from pyspark.sql import functions as f
 
-    read = bronze.withColumn("letter", f.from_json("value", DEAD_LETTER)).where("letter.origin.topic is not null")
-    by_origin = Window.partitionBy("letter.origin").orderBy("partition", "offset")
-    once = read.withColumn("place", f.row_number().over(by_origin)).where("place = 1")
-    return _quarantined(
-        once.select("letter.*").select("*", "origin.*").withColumn("errors", f.to_json("errors")), "dead_letter"
-    )
+    taken_back = all_labels.join(f.broadcast(_refused_labels(dead_letters)), list(PLACE), "left_semi")
+    live = bronze.union(taken_back).where("value is not null")
+    ids = live.select(f.get_json_object("value", "$.end_to_end_id").alias("id")).where("id is not null")
+    return days_of(payment_days(ids.union(history.select("end_to_end_id"))))
 
 
-def _superseded_rows(bronze: "DataFrame") -> "DataFrame":
+def arrival_days(dead_letters: "DataFrame") -> "DataFrame":
+    """Column ``day``: when Kafka got the messages that these rows of bronze/pix_dlq are about, or them themselves."""
     from pyspark.sql import functions as f
 
-    rows = superseded(bronze).select(
-        "topic",
-        "partition",
-        "offset",
-        f.col("record.end_to_end_id").alias("end_to_end_id"),
-        f.col("record.body_token").alias("body_token"),
-        f.lit("superseded").alias("reason"),
-        f.lit("[]").alias("errors"),
-        f.col("timestamp_ms").alias("received_at_ms"),
-        f.lit(None).alias("payload"),
-    )
-    return _quarantined(rows, "superseded")
+    letter = f.from_json("value", DEAD_LETTER)
+    of_letter = f.when(letter["origin"]["topic"].isNotNull(), letter["received_at_ms"])
+    return dead_letters.select(day_of(f.coalesce(of_letter, "timestamp_ms")).alias("day"))
 
 
-def _unreadable(bronze: "DataFrame", schema: str, needed: str) -> "DataFrame":
-    """Records of our own topics that nobody of ours wrote."""
+def payment_days(ids: "DataFrame") -> "DataFrame":
+    """Column ``day``: the day in the EndToEndIds of the column ``id``."""
+    return ids.select(day_in_id("id").alias("day"))
+
+
+def days_of(days: "DataFrame") -> Found:
+    """Distinct days of the column ``day``, with how many rows each has."""
+    return {row["day"]: row["count"] for row in days.groupBy("day").count().collect() if row["day"] is not None}
+
+
+def _refused_labels(dead_letters: "DataFrame") -> "DataFrame":
+    """Places of labels that the label job refused and never folded; one without its payment is a label all the same."""
     from pyspark.sql import functions as f
 
-    rows = bronze.withColumn("parsed", f.from_json("value", schema)).where(f"parsed.{needed} is null")
-    return _quarantined(
-        rows.select(
-            "topic",
-            "partition",
-            "offset",
-            f.lit(None).alias("end_to_end_id"),
-            "body_token",
-            f.coalesce("reason", f.lit("unreadable_record")).alias("reason"),
-            f.lit("[]").alias("errors"),
-            f.col("timestamp_ms").alias("received_at_ms"),
-            f.lit(None).alias("payload"),
-        ),
-        "unreadable",
-    )
-
-
-def _refused_rows(refused: "DataFrame") -> "DataFrame":
-    from pyspark.sql import functions as f
-
-    rows = refused.select(
-        f.lit(None).alias("topic"),
-        f.lit(None).alias("partition"),
-        f.col("row_number").alias("offset"),
-        "end_to_end_id",
-        "body_token",
-        "reason",
-        "errors",
-        f.lit(None).alias("received_at_ms"),
-        "payload",
-        "history",
-    )
-    return _quarantined(rows, HISTORY)
-
-
-def _quarantined(rows: "DataFrame", kind: str) -> "DataFrame":
-    from pyspark.sql import functions as f
-
-    named = rows if "history" in rows.columns else rows.withColumn("history", f.lit(None))
-    return QUARANTINE_SILVER.shape(named.withColumn("kind", f.lit(kind)))
-
-
-def _ranked(bronze: "DataFrame") -> "DataFrame":
-    """Readable decision records with their place among the records of their id."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as f
-
-    by_id = Window.partitionBy("record.tenant", "record.end_to_end_id").orderBy("partition", "offset")
     return (
-        bronze.withColumn("record", f.from_json("value", RECORD))
-        .where("record.end_to_end_id is not null")
-        .withColumn("place", f.row_number().over(by_id))
-        .withColumn("first_value", f.first("value").over(by_id))
+        dead_letters.select(f.from_json("value", DEAD_LETTER).alias("letter"))
+        .where(f"letter.origin.topic = '{topics.LABELS}' and letter.reason <> '{PAYMENT_UNKNOWN}'")
+        .select("letter.origin.*")
+        .distinct()
     )
+
+
+def parsed_records(bronze: "DataFrame") -> "DataFrame":
+    """Records with what this module reads of them, in ``parsed``."""
+    from pyspark.sql import functions as f
+
+    return bronze.withColumn("parsed", f.from_json("value", RECORD))
 
 
 def _epoch_ms(name: "str | Column") -> "Column":

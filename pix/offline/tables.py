@@ -76,6 +76,8 @@ def _python_type(annotation: object) -> str:
 ID = Column("end_to_end_id", "string", "The payment's EndToEndId; with the tenant its identity.")
 TENANT = Column("tenant", "string", "Tenant of the message.")
 EVENT_TIME = Column("event_time_ms", "bigint", "The earlier of initiation and receipt.")
+EVENT_DAY = Column("event_day", "date", "Day of the event time in Brasília.")
+PAYMENT_DAY = Column("payment_day", "date", "Day, in Brasília, of the minute in the payment's EndToEndId.")
 HISTORY_NAME = Column("history", "string", "Name the import was given.")
 IMPORT_NUMBER = Column("import_number", "int", "1, 2, … for each import into this home.")
 FILE_SHA256 = Column("file_sha256", "string", "SHA-256 of the imported file; a history takes it once.")
@@ -194,10 +196,13 @@ DECISIONS_SILVER = Table(
         Column("origin_offset", "bigint", "Its offset."),
         Column("decision_partition", "int", "Partition of the record on pix.decisions."),
         Column("decision_offset", "bigint", "Its offset."),
+        Column("published_at_ms", "bigint", "Kafka's time of that record."),
         Column("trace_id", "string", "Trace of the request."),
         Column("build", "string", "Build of the service."),
         Column("record", "string", "The whole record, byte for byte."),
+        EVENT_DAY,
     ),
+    partitions=("event_day",),
     rows_a_file=20_000,
 )
 PAYMENTS_SILVER = Table(
@@ -210,7 +215,9 @@ PAYMENTS_SILVER = Table(
         Column("history", "string", "Name of the import; null for live payments."),
         Column("outcome", "string", "allowed, or attempted if it was held or blocked; imports are allowed."),
         SILENCE,
+        EVENT_DAY,
     ),
+    partitions=("event_day",),
 )
 LABELS_SILVER = Table(
     "silver/labels",
@@ -223,7 +230,10 @@ LABELS_SILVER = Table(
         Column("is_fraud_after", "boolean", "Whether the payment counts as fraud once this label is known."),
         Column("closed_by", "string", "Who closed the payment's review with it; null if it closed none."),
         Column("note", "string", "What that analyst wrote."),
+        Column("known_until_ms", "bigint", "When the payment's next label became known; null for its newest one."),
+        PAYMENT_DAY,
     ),
+    partitions=("payment_day",),
 )
 SHADOW_SILVER = Table(
     "silver/shadow_scores",
@@ -240,7 +250,9 @@ SHADOW_SILVER = Table(
         Column("champion_version", "string", "Version that decided; null while its decision is not in silver."),
         Column("champion_raw_score", "double", "The champion's log-odds."),
         Column("champion_probability", "double", "The champion's probability."),
+        PAYMENT_DAY,
     ),
+    partitions=("payment_day",),
 )
 QUARANTINE_SILVER = Table(
     "silver/quarantine",
@@ -257,7 +269,9 @@ QUARANTINE_SILVER = Table(
         Column("payload", "string", "The message, sealed."),
         Column("kind", "string", "dead_letter, superseded, unreadable or history."),
         Column("history", "string", "Name of the import; null for live messages."),
+        Column("arrival_day", "date", "Day, in Brasília, on which Kafka got the message or the file was imported."),
     ),
+    partitions=("arrival_day",),
 )
 DECISIONS_GOLD = Table(
     "gold/decisions",
@@ -276,6 +290,7 @@ DECISIONS_GOLD = Table(
             "review_outcome", "string", "ALLOW or BLOCK: by the verdict on a held payment, or by the policy at its end."
         ),
     ),
+    partitions=("event_day",),
 )
 DAILY_KPIS = Table(
     "gold/daily_kpis",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import dagster as dg
 import pytest
 
 from fraud_assets import definitions
+from fraud_assets.daily import partition_of
 from fraud_assets.lake import LakeResource
 from pix.offline import inbox
 from pix.settings import Settings
@@ -41,6 +43,7 @@ class Place:
             run_config=config,
             instance=self.instance,
             raise_on_error=False,
+            partition_key=partition_of(datetime.now(UTC)) if loaded.partitions_def else None,
             asset_selection=[key(name) for name in assets] or None,
         )
 

@@ -4,9 +4,11 @@ import json
 
 from pix import topics
 from pix.offline import gold, silver
+from pix.offline.quarantine import quarantine
 from pix.offline.tables import (
     DECISIONS_GOLD,
     DECISIONS_SILVER,
+    HISTORY_IMPORTS,
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
     HISTORY_REFUSED,
@@ -25,9 +27,17 @@ def decisions_topic(bronze, messages, *values, **place):
     return bronze(*[messages.bronze_row(topics.DECISIONS, n, value, **place) for n, value in enumerate(values)])
 
 
+def decided_from(bronze, messages, *values):
+    return silver.decisions(silver.decision_records(decisions_topic(bronze, messages, *values)))
+
+
+def no_imports(spark):
+    return [spark.createDataFrame([], table.ddl) for table in (HISTORY_REFUSED, HISTORY_IMPORTS)]
+
+
 def test_the_first_record_of_an_id_is_the_decision(bronze, messages):
     first, other = messages.record(1), messages.record(1, action="BLOCK")
-    frame = silver.decisions(decisions_topic(bronze, messages, first, first, other, messages.record(2)))
+    frame = decided_from(bronze, messages, first, first, other, messages.record(2))
     found = rows(frame, "end_to_end_id")
     assert frame.columns == DECISIONS_SILVER.names
     assert [(row["end_to_end_id"], row["action"], row["decision_offset"]) for row in found] == [
@@ -58,7 +68,7 @@ def test_a_challengers_score_stands_beside_the_champions(bronze, messages):
 
     sent = [score(1, 0.125), score(1, 0.125), score(1, 2.5, "5"), score(2, 1.0), "not json", {}]
     scores = bronze(*[messages.bronze_row(topics.SHADOW, n, value) for n, value in enumerate(sent)])
-    decided = silver.decisions(decisions_topic(bronze, messages, messages.record(1)))
+    decided = decided_from(bronze, messages, messages.record(1))
     frame = silver.shadow_scores(scores, decided)
     assert frame.columns == SHADOW_SILVER.names
     found = [
@@ -80,14 +90,15 @@ def test_a_challengers_score_stands_beside_the_champions(bronze, messages):
 
 def test_a_degraded_record_has_no_model_and_no_probability(bronze, messages):
     degraded = messages.record(1, mode="degraded:model", model=None, fraud_probability=None, raw_score=None)
-    (row,) = rows(silver.decisions(decisions_topic(bronze, messages, degraded)), "end_to_end_id")
+    (row,) = rows(decided_from(bronze, messages, degraded), "end_to_end_id")
     assert (row["mode"], row["model_version"], row["fraud_probability"]) == ("degraded:model", None, None)
 
 
 def test_later_different_records_are_superseded_and_identical_ones_collapse(spark, bronze, messages):
     first, other = messages.record(1), messages.record(1, action="BLOCK")
-    decided = decisions_topic(bronze, messages, first, first, other, "not json")
-    found = rows(silver.quarantine(bronze(), decided, spark.createDataFrame([], HISTORY_REFUSED.ddl)), "offset")
+    records = decisions_topic(bronze, messages, first, first, other, "not json")
+    decided = silver.decisions(silver.decision_records(records))
+    found = rows(quarantine(bronze(), records, decided, *no_imports(spark)), "offset")
     assert [(row["kind"], row["reason"], row["offset"]) for row in found] == [
         ("superseded", "superseded", 2),
         ("unreadable", "unreadable_record", 3),
@@ -108,7 +119,10 @@ def test_a_dead_letter_counts_once_per_origin(spark, bronze, messages):
     }
     dlq = bronze(*[messages.bronze_row(topics.DLQ, offset, letter) for offset in (0, 1)])
     refused = spark.createDataFrame([("jan", 1, "sha", 7, None, "not_json", "[]", "k1:y", "k1:z")], HISTORY_REFUSED.ddl)
-    frame = silver.quarantine(dlq, bronze(), refused)
+    imported = [("jan", 1, "sha", None, None, 0, 0, 1, 0, messages.NOON_MS)]
+    imports = spark.createDataFrame(imported, HISTORY_IMPORTS.ddl)
+    decided = silver.decisions(silver.decision_records(bronze()))
+    frame = quarantine(dlq, bronze(), decided, refused, imports)
     found = rows(frame, "kind")
     assert frame.columns == QUARANTINE_SILVER.names
     assert [(row["kind"], row["topic"], row["partition"], row["offset"]) for row in found] == [
@@ -137,8 +151,8 @@ def history_frame(spark, messages, *numbers):
 
 
 def test_an_id_that_has_a_decision_is_not_history(spark, bronze, messages):
-    decided = silver.decisions(decisions_topic(bronze, messages, messages.record(1, action="BLOCK")))
-    frame = silver.payments(decided, history_frame(spark, messages, 1, 2))
+    decided = decided_from(bronze, messages, messages.record(1, action="BLOCK"))
+    frame = silver.payments(decided, silver.undecided(history_frame(spark, messages, 1, 2), decided))
     assert frame.columns == PAYMENTS_SILVER.names
     found = rows(frame, "end_to_end_id")
     assert [(row["source"], row["history"], row["outcome"], row["amount_cents"]) for row in found] == [
@@ -196,11 +210,11 @@ def test_contested_changes_nothing(spark, bronze, messages):
 
 
 def test_gold_has_one_row_per_decision_with_its_outcome(spark, bronze, messages):
-    decided = silver.decisions(decisions_topic(bronze, messages, *(messages.record(n) for n in (1, 2, 3))))
+    decided = decided_from(bronze, messages, *(messages.record(n) for n in (1, 2, 3)))
     labels = labels_frame(
         spark, bronze, messages, messages.label(1, "accepted", messages.NOON_MS), messages.label(2, "dismissed", 0)
     )
-    frame = gold.decisions(decided, labels)
+    frame = gold.decisions(decided, labels, messages.NOON_MS)
     assert frame.columns == DECISIONS_GOLD.names
     assert [(row["is_fraud"], row["label_kind"]) for row in rows(frame, "end_to_end_id")] == [
         (True, "accepted"),
@@ -222,16 +236,15 @@ def test_gold_says_what_became_of_reviews(spark, bronze, messages):
         return messages.label(number, kind, messages.NOON_MS + minutes * minute, **said)
 
     sent = [messages.record(1), held(2), held(3), held(4, "REVIEW", 40), held(5, minutes=90)]
-    decided = silver.decisions(
-        decisions_topic(
-            bronze, messages, *sent, messages.record(6, "REVIEW", messages.NOON_MS + 60 * minute, hold=None)
-        )
+    decided = decided_from(
+        bronze, messages, *sent, messages.record(6, "REVIEW", messages.NOON_MS + 60 * minute, hold=None)
     )
     later = messages.label(3, "confirmed", messages.NOON_MS + 50 * minute, source="analyst")
     labels = labels_frame(spark, bronze, messages, closing(2, "dismissed", 29), closing(4, "confirmed", 39), later)
     columns = ("status", "verdict", "closed_by", "ended_at_ms", "outcome")
     found = [
-        [row[f"review_{name}"] for name in columns] for row in rows(gold.decisions(decided, labels), "end_to_end_id")
+        [row[f"review_{name}"] for name in columns]
+        for row in rows(gold.decisions(decided, labels, messages.NOON_MS + 60 * minute + 5), "end_to_end_id")
     ]
     assert found == [
         [None] * 5,
@@ -247,18 +260,16 @@ def test_gold_says_what_became_of_reviews(spark, bronze, messages):
 
 def test_daily_kpis_count_by_the_day_in_brasilia(spark, bronze, messages):
     night = messages.NOON_MS + 14 * 3_600_000  # 02:00Z of the next day is still the same day in Brasília
-    decided = silver.decisions(
-        decisions_topic(
-            bronze,
-            messages,
-            messages.record(1),
-            messages.record(2, "REVIEW"),
-            messages.record(3, "BLOCK", at_ms=night),
-            messages.record(4, "BLOCK_AND_REVIEW", at_ms=night),
-        )
+    decided = decided_from(
+        bronze,
+        messages,
+        messages.record(1),
+        messages.record(2, "REVIEW"),
+        messages.record(3, "BLOCK", at_ms=night),
+        messages.record(4, "BLOCK_AND_REVIEW", at_ms=night),
     )
     labels = labels_frame(spark, bronze, messages, *(messages.label(n, "accepted", night) for n in (1, 3)))
-    (day,) = rows(gold.daily_kpis(gold.decisions(decided, labels)), "day")
+    (day,) = rows(gold.daily_kpis(gold.decisions(decided, labels, messages.NOON_MS)), "day")
     assert str(day["day"]) == "2026-06-01"
     assert (day["payments"], day["allowed"], day["reviewed"], day["held"], day["blocked"]) == (4, 1, 1, 1, 1)
     assert (day["review_rate"], day["block_rate"]) == (0.5, 0.5)
@@ -267,8 +278,8 @@ def test_daily_kpis_count_by_the_day_in_brasilia(spark, bronze, messages):
 
 
 def test_an_empty_lake_gives_empty_tables(spark, bronze):
-    decided = silver.decisions(bronze())
+    decided = silver.decisions(silver.decision_records(bronze()))
     history = spark.createDataFrame([], HISTORY_PAYMENTS.ddl)
     labels = silver.labels(bronze(), spark.createDataFrame([], HISTORY_LABELS.ddl), bronze())
     assert silver.payments(decided, history).count() == 0
-    assert gold.daily_kpis(gold.decisions(decided, labels)).count() == 0
+    assert gold.daily_kpis(gold.decisions(decided, labels, 0)).count() == 0
