@@ -25,8 +25,9 @@ from confluent_kafka import Producer
 from benchmarks.decisions import recorded_work
 from benchmarks.instance import free_ports, payment_body, running
 from fraud_streaming import bronze, bronze_query, bronze_tables
-from fraud_streaming.bronze_rows import ARROW_SCHEMA, COLUMNS, rows
+from fraud_streaming.bronze_rows import ARROW_SCHEMA, rows
 from pix import topics
+from pix.offline.tables import BRONZE_COLUMNS
 from pix.settings import Settings
 from pix.tokens import Keyring
 from sentinela.runtime import home as homes
@@ -46,7 +47,7 @@ TRIGGER_SECONDS = 2.0
 SETTLE_SECONDS = 3.0
 FRESH_SECONDS = 20
 FRESH_A_SECOND = 50
-SPARK_SCHEMA = ", ".join(f"`{name}` {kind}" for name, kind, _ in COLUMNS)
+SPARK_SCHEMA = ", ".join(f"`{column.name}` {column.type}" for column in BRONZE_COLUMNS)
 KEYRING = Keyring(1, {1: b"k" * 32})
 
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from fraud_assets.lake import column_schema
 from pix import topics
+from pix.offline.dictionary import bronze_tables
+from pix.offline.tables import Column, Table
 
 OWNERS = ["team:streams"]
 ONLINE_STORE = dg.AssetKey(["serving", "online_store"])
@@ -47,12 +50,23 @@ TOPIC_TEXT: Mapping[str, tuple[str, list[dg.AssetKey]]] = {
 }
 
 
+def policies_table() -> Table:
+    """The table that ``serving.policy_archive`` writes, declared as the lake's others are."""
+    from serving.policy_archive import TABLE
+
+    return Table(
+        TABLE,
+        "One version of the policy, before anything was decided by it.",
+        (
+            Column("version", "string", "First 16 hex digits of the SHA-256 of its text."),
+            Column("text", "string", "The policy file as it was: thresholds, rules, lists with their authors."),
+            Column("first_loaded_at_ms", "bigint", "When a service first loaded it."),
+        ),
+    )
+
+
 def external_assets() -> list[dg.AssetSpec]:
     """All of them, so that lineage is whole from the topics on."""
-    from fraud_streaming.bronze_rows import COLUMNS
-    from serving.policy_archive import TABLE as POLICIES
-
-    schema = dg.TableSchema([dg.TableColumn(name, kind, description=text) for name, kind, text in COLUMNS])
     topic_specs = [
         dg.AssetSpec(
             topic_key(topic), description=text, deps=deps, kinds={"kafka"}, owners=OWNERS, group_name="kafka",
@@ -66,9 +80,9 @@ def external_assets() -> list[dg.AssetSpec]:
             description=f"One row is one message of {topic}, exactly once, append-only, without clear ids. "
             "Written by the run of bronze_stream.",
             deps=[topic_key(topic)], kinds={"delta", "spark"}, owners=OWNERS, group_name="bronze",
-            metadata={"dagster/column_schema": schema, "topic": topic},
+            metadata={"dagster/column_schema": column_schema(table), "topic": topic},
         )
-        for topic in topics.ALL
+        for topic, table in bronze_tables().items()
     ]  # fmt: skip
     store = dg.AssetSpec(
         ONLINE_STORE,
@@ -76,11 +90,12 @@ def external_assets() -> list[dg.AssetSpec]:
         "Only the service writes it; it can be rebuilt from lake and logs.",
         deps=[dg.AssetKey(["serving", "store_base"])], kinds={"lmdb"}, owners=OWNERS, group_name="serving",
     )  # fmt: skip
+    archive = policies_table()
     policies = dg.AssetSpec(
-        dg.AssetKey(POLICIES.split("/")),
-        description="One row is one version of the policy, with its text, before anything was decided by it. "
-        "Only the service writes it, and nothing is ever taken away.",
+        dg.AssetKey(archive.name.split("/")),
+        description=f"{archive.row} Only the service writes it, and nothing is ever taken away.",
         kinds={"delta"}, owners=OWNERS, group_name="silver",
+        metadata={"dagster/column_schema": column_schema(archive)},
     )  # fmt: skip
     service = dg.AssetSpec(
         dg.AssetKey(["serving", "decision_service"]),

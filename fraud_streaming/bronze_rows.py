@@ -19,30 +19,11 @@ from pix.contracts import (
     parse_payment,
     readable_id,
 )
+from pix.offline.tables import BRONZE_COLUMNS
 from pix.tokens import Keyring, body_sha256
 
-# Name, Spark type and meaning; the order is the order of the columns, which bind by position.
-COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("topic", "string", "Kafka topic."),
-    ("partition", "int", "Kafka partition."),
-    ("offset", "long", "Offset in the partition; (partition, offset) is unique."),
-    ("timestamp_ms", "long", "Kafka's timestamp, epoch milliseconds."),
-    (
-        "key",
-        "string",
-        "Key of the message; null for pix.transactions, where it is clear, and where unreadable.",
-    ),
-    (
-        "value",
-        "string",
-        "The message as text; of pix.transactions the tokenised payment; null if unreadable.",
-    ),
-    ("body_token", "string", "Token of the message's SHA-256; pix.transactions and pix.labels only."),
-    ("reason", "string", "Why the message is unreadable; null if it is fine."),
-    ("ingested_at_ms", "long", "When the row was made, epoch milliseconds."),
-)
-_ARROW = {"string": pa.string(), "int": pa.int32(), "long": pa.int64()}
-ARROW_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind, _ in COLUMNS])
+_ARROW = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
+ARROW_SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in BRONZE_COLUMNS])
 # What the query selects from the Kafka source for ``rows``, in this order.
 SOURCE = ("topic", "partition", "offset", "timestamp_ms", "key", "value")
 CHUNK_SCHEMA = "topic string, `rows` binary"

@@ -99,14 +99,17 @@ LABEL_SOURCE = Column("source", "string", "Who said so.")
 BRONZE_COLUMNS = (
     Column("topic", "string", "Kafka topic."),
     Column("partition", "int", "Kafka partition."),
-    Column("offset", "bigint", "Kafka offset."),
-    Column("timestamp_ms", "bigint", "Kafka's time of the message."),
-    Column("key", "string", "Kafka key; null where it would be clear."),
-    Column("value", "string", "The message behind the door; null if it cannot be read."),
-    BODY_TOKEN,
-    Column("reason", "string", "Why the message cannot be read."),
-    Column("ingested_at_ms", "bigint", "When it was written here."),
+    Column("offset", "bigint", "Offset in the partition; (partition, offset) is unique."),
+    Column("timestamp_ms", "bigint", "Kafka's timestamp of the message."),
+    Column("key", "string", "Key of the message; null for pix.transactions, where it is clear, and where unreadable."),
+    Column("value", "string", "The message as text; of pix.transactions the tokenised payment; null if unreadable."),
+    Column(
+        "body_token", "string", "Token of the message's bytes as they were sent; pix.transactions and pix.labels only."
+    ),
+    Column("reason", "string", "Why the message is unreadable; null if it is fine."),
+    Column("ingested_at_ms", "bigint", "When the row was made."),
 )
+"""Columns of every bronze table, in the order in which they are stored: they bind by position."""
 
 HISTORY_PAYMENTS = Table(
     "silver/history_payments",

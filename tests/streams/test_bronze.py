@@ -9,8 +9,9 @@ from deltalake import DeltaTable, write_deltalake
 
 from fraud_streaming import bronze, bronze_checkpoint, bronze_tables
 from fraud_streaming.bronze_query import java_options
-from fraud_streaming.bronze_rows import ARROW_SCHEMA, COLUMNS, SOURCE, rows
+from fraud_streaming.bronze_rows import ARROW_SCHEMA, SOURCE, rows
 from pix import topics as names
+from pix.offline.tables import BRONZE_COLUMNS
 from pix.tokens import Keyring, body_sha256
 from tests.streams.running_bronze import Running, newest_file, offsets
 from tests.streams.support import MALFORMED, label, payment, produce
@@ -39,7 +40,7 @@ def one_row(keyring: Keyring, topic: str, key: bytes | None, value: bytes | None
 def test_columns_stand_in_the_declared_order(keyring: Keyring) -> None:
     (batch,) = rows([source_batch((names.DECISIONS, b"k", b"v"))], keyring, now_ms=5)
     assert batch.schema == ARROW_SCHEMA
-    assert batch.schema.names == [name for name, _, _ in COLUMNS]
+    assert batch.schema.names == [column.name for column in BRONZE_COLUMNS]
     assert batch.to_pylist() == [
         {
             "topic": names.DECISIONS, "partition": 1, "offset": 0, "timestamp_ms": 1_795_000_000_000, "key": "k",

@@ -1,0 +1,305 @@
+"""What the lake's columns are beyond name, type and meaning: unit, class of personal data, how long rows are kept.
+
+One sheet per column name, because one name means one thing everywhere; a name that means something else in one table
+has a second sheet, under ``table.column``. ``RETENTION`` is the one place that says when rows have to go. The page made
+of this is ``docs/data-dictionary.md`` (``pix.offline.dictionary_page``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pix import topics
+from pix.contracts import PaymentMessage
+from pix.contracts.payment import INSTANT_FIELDS
+from pix.contracts.tokenised import TOKEN_KINDS
+from pix.features import FEATURES
+from pix.offline.tables import BRONZE_COLUMNS, DAILY_KPIS, RAW_PREFIX, TABLES, TRAINING_SET, Column, Table
+
+SEALED, PSEUDONYM, ANALYST, ATTRIBUTE, NONE = "sealed", "pseudonym", "analyst", "attribute", "none"
+CLASSES: Mapping[str, str] = {
+    SEALED: "Clear content, encrypted (AES-256-GCM); who has the key reads it. LGPD art. 46: measures that protect "
+    "personal data from access by those who have no right to it.",
+    PSEUDONYM: "Stands for a person, an account, a device or a payment: a token under a key that is kept elsewhere, or "
+    "the payment's id. LGPD art. 13 § 4: without that key it leads to nobody; it is personal data all the same.",
+    ANALYST: "Who of the staff did what, or wrote what. LGPD art. 5 I: personal data, of employees; kept "
+    "because art. 20 gives a right to review of automated decisions, and audits ask who reviewed.",
+    ATTRIBUTE: "A fact about a person or what they did, joined to them by the row's pseudonym: age, municipality, "
+    "amount, score. LGPD art. 5 I, and art. 20 for what the decision said of them.",
+    NONE: "Says nothing about a person: the platform's own times, places in logs, versions, and counts over many.",
+}
+"""Classes of personal data; of a column that holds several, the first in this order counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What is known about a column by its name.
+
+    Attributes:
+        unit: What its values are measured in, or what they are.
+        personal: One of ``CLASSES``.
+    """
+
+    unit: str
+    personal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long rows of a table are kept.
+
+    Attributes:
+        days: Least age at which they have to go; None if age is no reason.
+        since: Column that their age is counted from, a date or epoch milliseconds; None if ``days`` is. Tables without
+            a time of their own give ``IMPORTED_AT``, which ``silver/history_imports`` has by ``import_number``.
+        reason: Why then, and not before.
+        emptied: The columns that are emptied then while the row stays; none of them: the row goes.
+    """
+
+    days: int | None
+    since: str | None
+    reason: str
+    emptied: tuple[str, ...] = ()
+
+
+class NoSheet(Exception):
+    """The dictionary lacks a column or a table, or has a column twice."""
+
+
+def sheets(*groups: tuple[str, str, str]) -> dict[str, Sheet]:
+    """Columns by name, from (class, unit, names) each.
+
+    Raises:
+        NoSheet: A name is in two groups.
+    """
+    found: dict[str, Sheet] = {}
+    for personal, unit, names in groups:
+        for name in names.split():
+            if name in found:
+                raise NoSheet(f"column `{name}` has two fact sheets in pix/offline/dictionary.py")
+            found[name] = Sheet(unit, personal)
+    return found
+
+
+MS, SPAN_MS = "ms since 1970 UTC", "ms"
+SHEETS: Mapping[str, Sheet] = sheets(
+    (SEALED, "AES-256-GCM, base64", "payload"),
+    (SEALED, "JSON, its payload AES-256-GCM", "bronze/pix_dlq.value"),
+    (PSEUDONYM, "id", "end_to_end_id"),
+    (PSEUDONYM, "token", "payer_account payee_account txid pix_key payer_tax_id payee_tax_id device_id device_ip"),
+    (PSEUDONYM, "token", "remittance_text body_token"),
+    (PSEUDONYM, "hash", "label_id payment_digest"),
+    (PSEUDONYM, "key of a message or a state, with a token", "key"),
+    (PSEUDONYM, "JSON", "value record payment"),
+    (PSEUDONYM, "packed state", "blob"),
+    (PSEUDONYM, "YAML", "silver/policies.text"),
+    (ANALYST, "name", "closed_by review_closed_by"),
+    (ANALYST, "text", "note"),
+    # The payment and who made it.
+    (ATTRIBUTE, MS, "event_time_ms initiated_at_ms key_created_at_ms key_owned_since_ms payer_account_opened_at_ms"),
+    (ATTRIBUTE, MS, "payee_account_opened_at_ms fraud_markers_watermark_ms device_registered_at_ms"),
+    (ATTRIBUTE, MS, "credentials_changed_at_ms limit_raised_at_ms funds_raised_at_ms effective_at_ms"),
+    (ATTRIBUTE, "centavos", "amount_cents payer_balance_cents payer_limit_cents"),
+    (ATTRIBUTE, "code", "initiation purpose priority pix_key_type payer_person_type payee_person_type"),
+    (ATTRIBUTE, "code", "payer_account_type payee_account_type authentication kind fraud_type label_kind"),
+    (ATTRIBUTE, "IBGE code", "payer_municipality device_municipality"),
+    (ATTRIBUTE, "years", "payer_age_years"),
+    (ATTRIBUTE, "count", "payee_settlements_d90 payee_fraud_markers_d90 payee_mule_markers_d90 payee_open_reports"),
+    (ATTRIBUTE, "count", "payee_fraud_reporters_d90 payee_rejected_reports_d90"),
+    (ATTRIBUTE, "yes or no", "payee_is_preregistered device_remote_access device_rooted active_call is_fraud"),
+    (ATTRIBUTE, "yes or no", "is_fraud_after"),
+    (ATTRIBUTE, SPAN_MS, "login_age_ms typing_interval_ms fraud_markers_lag_ms"),
+    (ATTRIBUTE, "hour of the day", "event_hour raw_hour"),
+    (ATTRIBUTE, "day of the week, 1 Monday to 7 Sunday", "event_weekday"),
+    (ATTRIBUTE, "name, pt-BR", "holiday state_holiday"),
+    (ATTRIBUTE, "yes or no", "is_business_day"),
+    (ATTRIBUTE, "letters of the state", "payer_state device_state"),
+    (ATTRIBUTE, "name", "payer_region device_region initiator_psp"),
+    (ATTRIBUTE, "ISPB", "initiator_ispb"),
+    (ATTRIBUTE, "days", "key_age_days key_ownership_days payer_account_age_days payee_account_age_days"),
+    # What was decided, and what became known.
+    (ATTRIBUTE, "code", "action outcome hold_outcome rule_hits reason_codes review_status review_verdict"),
+    (ATTRIBUTE, "code", "review_outcome"),
+    (ATTRIBUTE, "probability", "fraud_probability champion_probability"),
+    (ATTRIBUTE, "log-odds", "raw_score champion_raw_score"),
+    (ATTRIBUTE, MS, "hold_expires_at_ms review_ended_at_ms"),
+    (ATTRIBUTE, "float64 values", "features logged"),
+    (ATTRIBUTE, "flags", "carried logged_carried"),
+    # The platform.
+    (NONE, "name", "tenant history topic origin_topic model_name feature"),
+    (NONE, "code", "source mode origin_kind reason silver/quarantine.kind"),
+    (NONE, "version", "model_version champion_version policy_version build layout version"),
+    (NONE, "hash", "model_sha256 feature_fingerprint file_sha256 labels_sha256 fingerprint logged_fingerprint"),
+    (NONE, "id", "trace_id"),
+    (NONE, MS, "timestamp_ms ingested_at_ms decided_at_ms received_at_ms known_at_ms recorded_at_ms scored_at_ms"),
+    (NONE, MS, "folded_at_ms imported_at_ms at_ms label_known_at_ms first_loaded_at_ms"),
+    (NONE, "date", "fold_day day"),
+    (NONE, "place in a log", "partition offset origin_partition origin_offset decision_partition decision_offset"),
+    (NONE, "place in a file", "row_number"),
+    (NONE, "number", "import_number generation batch base number states_from"),
+    (NONE, "yes or no", "silence_is_honest is_read is_whole"),
+    (NONE, "JSON", "errors mapping decisions_to folds_to"),
+    (NONE, "count", "payments labels refused repeated answered unanswered reopened nulls zeros allowed reviewed held"),
+    (NONE, "count", "blocked frauds_known frauds_caught frauds_missed"),
+    (NONE, "centavos", "caught_cents missed_cents gold/daily_kpis.amount_cents"),
+    (NONE, "ratio", "review_rate block_rate"),
+    (NONE, "unit of the feature", "min p05 median p95 max mean"),
+)
+"""By column name, or ``table.column`` where a table means something else by it."""
+
+TEN_YEARS, FIVE_YEARS, SEASON, CORRECTION = 3_653, 1_827, 400, 90
+IMPORTED_AT = "imported_at_ms"
+_OPERATION = (
+    "A record of the operation: 10 years, as for operations and alerts (Circular 3.978); LGPD art. 16 permits it."
+)
+_EVIDENCE = "Any decision is run again from it (I5), for as long as decisions are kept."
+_RAW = "Raw features: 5 years, as for procedures and reports against money laundering."
+_CLEAR = (
+    "It holds what no door let in, clear once opened: 90 days suffice to see it, correct the sender and send again."
+)
+_REFUSED = "That and why a payment was refused is all that is known of it (I1): kept as decisions are."
+_SEASON = "A year and a month, so that a season can be compared with the last; what was decided stands in the decision."
+_NOBODY = "It tells of no person, and is small."
+RETENTION: Mapping[str, tuple[Retention, ...]] = {
+    topics.bronze_table(topics.TRANSACTIONS): (Retention(SEASON, "timestamp_ms", _SEASON),),
+    topics.bronze_table(topics.DECISIONS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
+    topics.bronze_table(topics.LABELS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
+    topics.bronze_table(topics.FOLDS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
+    topics.bronze_table(topics.DLQ): (Retention(CORRECTION, "timestamp_ms", _CLEAR),),
+    topics.bronze_table(topics.SHADOW): (Retention(SEASON, "timestamp_ms", _SEASON),),
+    "silver/history_payments": (Retention(TEN_YEARS, "event_time_ms", _OPERATION),),
+    "silver/history_labels": (Retention(TEN_YEARS, "known_at_ms", _OPERATION),),
+    "silver/history_refused": (
+        Retention(CORRECTION, IMPORTED_AT, _CLEAR, emptied=("payload",)),
+        Retention(TEN_YEARS, IMPORTED_AT, _REFUSED),
+    ),
+    "silver/history_imports": (Retention(None, None, _NOBODY),),
+    "silver/decisions": (Retention(TEN_YEARS, "decided_at_ms", _OPERATION),),
+    "silver/payments": (Retention(TEN_YEARS, "event_time_ms", _OPERATION),),
+    "silver/labels": (Retention(TEN_YEARS, "recorded_at_ms", _OPERATION),),
+    "silver/shadow_scores": (Retention(SEASON, "scored_at_ms", _SEASON),),
+    "silver/quarantine": (
+        Retention(CORRECTION, "received_at_ms", _CLEAR, emptied=("payload",)),
+        Retention(TEN_YEARS, "received_at_ms", f"{_REFUSED} Imported lines go with silver/history_refused."),
+    ),
+    "silver/policies": (Retention(None, None, "Decisions are run again by it (I5); Delta itself refuses to delete."),),
+    "gold/decisions": (Retention(TEN_YEARS, "decided_at_ms", _OPERATION),),
+    "gold/daily_kpis": (Retention(None, None, _NOBODY),),
+    "features/payment_features": (Retention(FIVE_YEARS, "fold_day", _RAW),),
+    "features/training_set": (Retention(FIVE_YEARS, "event_time_ms", _RAW),),
+    "features/base_states": (Retention(None, None, "Replaced whole; a state counts 90 days at most."),),
+    "features/live_states": (
+        Retention(None, None, "Runs before the newest are compacted away; a state counts 90 days at most."),
+    ),
+    "features/unanswered": (Retention(None, None, "A row goes when its read is answered."),),
+    "features/runs": (Retention(None, None, _NOBODY),),
+    "features/histories": (Retention(None, None, _NOBODY),),
+    "features/statistics": (Retention(None, None, _NOBODY),),
+}
+"""By table: what has to go, and when. Whoever deletes, deletes by this; nothing is deleted for another reason."""
+
+_IMPORT, _ENGINE = "Spark: asset `imported_history`", "Spark: asset `offline_features`"
+WRITERS: Mapping[str, str] = {
+    **{topics.bronze_table(topic): "delta-rs: run of `bronze_stream`" for topic in topics.ALL},
+    "silver/history_payments": _IMPORT,
+    "silver/history_labels": _IMPORT,
+    "silver/history_refused": _IMPORT,
+    "silver/history_imports": _IMPORT,
+    "silver/policies": "delta-rs: the service, before it decides by a policy",
+    "gold/daily_kpis": "delta-rs: asset `gold/daily_kpis`",
+    "features/payment_features": _ENGINE,
+    "features/base_states": _ENGINE,
+    "features/live_states": _ENGINE,
+    "features/unanswered": _ENGINE,
+    "features/runs": _ENGINE,
+    "features/histories": _ENGINE,
+}
+"""By table: its one writer, where that is not Spark in the asset of the table's name."""
+
+_FEATURES = frozenset(feature.name for feature in FEATURES)
+
+
+def bronze_tables() -> dict[str, Table]:
+    """Topic -> its bronze table."""
+    return {
+        topic: Table(
+            topics.bronze_table(topic),
+            f"One message of {topic}, exactly once, without clear identifiers.",
+            BRONZE_COLUMNS,
+        )
+        for topic in topics.ALL
+    }
+
+
+def tables() -> tuple[Table, ...]:
+    """The lake's tables that this package declares, bronze first."""
+    return (*bronze_tables().values(), *{**TABLES, DAILY_KPIS.name: DAILY_KPIS}.values())
+
+
+def columns(table: Table) -> tuple[Column, ...]:
+    """The columns that need a sheet: all but the training set's features, which their own catalogue describes."""
+    if table.name != TRAINING_SET.name:
+        return table.columns
+    return tuple(column for column in table.columns if column.name not in _FEATURES)
+
+
+def sheet_name(table: Table, column: Column) -> str:
+    """Under which name a column's sheet stands.
+
+    Raises:
+        NoSheet: Under none.
+    """
+    raw = column.name.removeprefix(RAW_PREFIX) if table.name == TRAINING_SET.name else column.name
+    for name in (f"{table.name}.{column.name}", column.name, raw):
+        if name in SHEETS:
+            return name
+    raise NoSheet(
+        f"column `{column.name}` of {table.name} has no fact sheet; add its name to a group of SHEETS in "
+        "pix/offline/dictionary.py (unit and class of personal data)"
+    )
+
+
+def meaning(table: Table, column: Column) -> str:
+    """What a column means: by its declaration, or by the payment's field of that name.
+
+    Raises:
+        NoSheet: Neither says anything.
+    """
+    if column.description:
+        return column.description
+    name = column.name.removeprefix(RAW_PREFIX)
+    field = _FIELDS.get(name)
+    if field is None or not field.description:
+        raise NoSheet(f"column `{column.name}` of {table.name} has no description; write one where it is declared")
+    return f"Token of: {field.description}" if name in TOKEN_KINDS else field.description
+
+
+_FIELDS = {INSTANT_FIELDS.get(name, name): field for name, field in PaymentMessage.model_fields.items()}
+
+
+def kept(table: Table) -> tuple[Retention, ...]:
+    """How long a table's rows are kept.
+
+    Raises:
+        NoSheet: Nobody has said.
+    """
+    if table.name not in RETENTION:
+        raise NoSheet(f"table {table.name} has no retention; add it to RETENTION in pix/offline/dictionary.py")
+    return RETENTION[table.name]
+
+
+def writer(table: Table) -> str:
+    """Who writes a table, alone."""
+    return WRITERS.get(table.name, f"Spark: asset `{table.name}`")
+
+
+def unused(declared: Iterable[Table], others: Iterable[Column] = ()) -> set[str]:
+    """Sheets, retentions and writers that no table needs.
+
+    Args:
+        declared: The tables.
+        others: Columns that are declared outside a table.
+    """
+    declared = tuple(declared)
+    names = {table.name for table in declared}
+    asked = {sheet_name(table, column) for table in declared for column in columns(table)}
+    return (SHEETS.keys() - asked - {column.name for column in others}) | ((RETENTION.keys() | WRITERS.keys()) - names)
