@@ -28,6 +28,8 @@ from fraud_assets.silver import BRONZE_FOLDS
 from pix.contracts import behind_the_door, canonical_json, parse_payment
 from pix.features import FEATURES
 from pix.offline import assembling, eventing, replaying
+from pix.offline.days import day_at
+from pix.offline.declaration import Table
 from pix.offline.tables import (
     BRONZE_COLUMNS,
     DECISIONS_SILVER,
@@ -35,7 +37,6 @@ from pix.offline.tables import (
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
     PAYMENT_FEATURES,
-    Table,
 )
 from pix.simulator.lines import lines
 from pix.simulator.simulation import SimulationPlan, parts
@@ -177,7 +178,7 @@ def _lake(folder: Path) -> LakeResource:
 
 def _write(lake: LakeResource, table: Table, rows: "Iterator[dict[str, Any]] | list[dict[str, Any]]") -> None:
     """Rows by way of Parquet, a file each so many, so that neither side holds them twice."""
-    kinds = {"string": pa.string(), "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_()}
+    kinds = {"string": pa.string(), "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_(), "date": pa.date32()}
     columns = [column for column in table.columns if column.type in kinds]
     shape = pa.schema([(column.name, kinds[column.type]) for column in columns])
     folder = Path(lake.tmp) / "rows"
@@ -241,7 +242,8 @@ def _silver(days: list[list[bytes]]) -> Iterator[dict[str, Any]]:
         record = json.loads(text)
         names = ("end_to_end_id", "tenant", "decided_at_ms", "generation")
         row = {name: record[name] for name in names} | {"record": text.decode()}
-        yield row | {"decision_partition": place % 2, "decision_offset": place // 2}
+        day = day_at(record["event_time_ms"])
+        yield row | {"decision_partition": place % 2, "decision_offset": place // 2, "event_day": day}
 
 
 if __name__ == "__main__":

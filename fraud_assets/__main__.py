@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from fraud_assets.external import policies_table
+from pix.offline.declaration import Table
 from pix.offline.dictionary import tables
 from pix.offline.dictionary_page import page
-from pix.offline.tables import Table
 
 PAGE = Path(__file__).parents[1] / "docs" / "data-dictionary.md"
 

@@ -14,6 +14,7 @@ from fraud_assets.models import CHALLENGER, CHAMPION, EVALUATION
 from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
 from pix.offline.tables import (
+    DAILY_KPIS,
     DECISIONS_GOLD,
     DECISIONS_SILVER,
     FEATURE_STATISTICS,
@@ -21,7 +22,10 @@ from pix.offline.tables import (
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
     HISTORY_REFUSED,
+    HOURLY_KPIS,
     LABELS_SILVER,
+    PAYEE_PROFILES,
+    PAYER_PROFILES,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
     SHADOW_SILVER,
@@ -44,8 +48,10 @@ LAKE = (
     LABELS_SILVER.name,
     QUARANTINE_SILVER.name,
     DECISIONS_GOLD.name,
-    "gold/daily_kpis",
+    HOURLY_KPIS.name,
+    DAILY_KPIS.name,
 )
+PROFILES = (PAYER_PROFILES.name, PAYEE_PROFILES.name)
 FEATURES = (*(table.name for table in FOLDED_TABLES), FEATURE_STATISTICS.name)
 MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION, CHAMPION)
 
@@ -80,13 +86,13 @@ retrain_job = dg.define_asset_job(
 )
 daily_refresh_job = dg.define_asset_job(
     "daily_refresh_job",
-    selection(*LAKE, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
+    selection(*LAKE, *PROFILES, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
     tags=FOLLOWS_NEWS,
     description="Bring silver, gold and features up to date, and look for drift.",
 )
 everything_job = dg.define_asset_job(
     "everything_job",
-    selection(*IMPORTED, *LAKE, SHADOW_SILVER.name, *FEATURES, "serving/store_base", *MODELS, DRIFT_REPORT),
+    selection(*IMPORTED, *LAKE, *PROFILES, SHADOW_SILVER.name, *FEATURES, "serving/store_base", *MODELS, DRIFT_REPORT),
     tags=FOLLOWS_NEWS,
     description="From the inbox to the champion and its drift report; `make demo` runs it.",
     hooks={end_mlflow_on_run_finished},

@@ -23,7 +23,7 @@ from fraud_assets import notes
 from fraud_assets.declared import key_of, table_asset
 from fraud_assets.lake import LakeResource, Written
 from pix.offline.days import FIRST_DAY, TIMEZONE, Days, day_at, listed
-from pix.offline.tables import Table
+from pix.offline.declaration import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -84,10 +84,10 @@ def partition_of(at: datetime) -> str:
     return day_at(int(at.timestamp() * 1000)).isoformat()
 
 
-def daily_asset(table: Table, *, pii: str = "tokens") -> dict[str, Any]:
+def daily_asset(table: Table) -> dict[str, Any]:
     """Arguments of ``@dg.asset`` for a daily table; a backfill of many days is one run."""
     return {
-        **table_asset(table, pii=pii),
+        **table_asset(table),
         "partitions_def": DAYS,
         "backfill_policy": dg.BackfillPolicy.single_run(),
     }

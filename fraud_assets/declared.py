@@ -5,7 +5,8 @@ from typing import Any
 import dagster as dg
 
 from fraud_assets.lake import column_schema
-from pix.offline.tables import Table
+from pix.offline.declaration import Table
+from pix.offline.dictionary import PSEUDONYM, strongest
 
 OWNERS = {
     "bronze": "team:streams",
@@ -30,7 +31,7 @@ def keys_of(*tables: Table | str) -> list[dg.AssetKey]:
     return [key_of(table if isinstance(table, str) else table.name) for table in tables]
 
 
-def named(name: str, kinds: frozenset[str], *, pii: str = "tokens") -> dict[str, Any]:
+def named(name: str, kinds: frozenset[str], *, pii: str = PSEUDONYM) -> dict[str, Any]:
     """Arguments of ``@dg.asset`` for ``layer/name``."""
     layer, _, _ = name.partition("/")
     return {
@@ -43,13 +44,16 @@ def named(name: str, kinds: frozenset[str], *, pii: str = "tokens") -> dict[str,
     }
 
 
-def table_asset(table: Table, kinds: frozenset[str] = SPARK_KINDS, *, pii: str = "tokens") -> dict[str, Any]:
-    """Arguments of ``@dg.asset`` for a declared table."""
-    return {**named(table.name, kinds, pii=pii), "metadata": {"dagster/column_schema": column_schema(table)}}
+def table_asset(table: Table, kinds: frozenset[str] = SPARK_KINDS) -> dict[str, Any]:
+    """Arguments of ``@dg.asset`` for a declared table; its tag ``pii`` is its class in the data dictionary."""
+    return {
+        **named(table.name, kinds, pii=strongest(table)),
+        "metadata": {"dagster/column_schema": column_schema(table)},
+    }
 
 
-def table_spec(table: Table, *deps: Table | str, pii: str = "tokens") -> dg.AssetSpec:
+def table_spec(table: Table, *deps: Table | str) -> dg.AssetSpec:
     """One table of a multi-asset; its description is what one row is."""
-    arguments = table_asset(table, pii=pii)
+    arguments = table_asset(table)
     arguments.pop("pool")
     return dg.AssetSpec(**arguments, description=table.row, deps=keys_of(*deps), skippable=False)

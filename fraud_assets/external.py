@@ -6,8 +6,8 @@ import dagster as dg
 
 from fraud_assets.lake import column_schema
 from pix import topics
+from pix.offline.declaration import Column, Table
 from pix.offline.dictionary import bronze_tables
-from pix.offline.tables import Column, Table
 
 OWNERS = ["team:streams"]
 ONLINE_STORE = dg.AssetKey(["serving", "online_store"])

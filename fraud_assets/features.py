@@ -18,13 +18,11 @@ from pix.offline.tables import (
     BASE_STATES,
     DECISIONS_SILVER,
     FEATURE_STATISTICS,
-    HISTORIES,
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
     LABELS_SILVER,
     PAYMENT_FEATURES,
     PAYMENTS_SILVER,
-    RUNS,
     TRAINING_SET,
 )
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 Result = dg.MaterializeResult[Any]
-WITHOUT_TOKENS = (PAYMENT_FEATURES, HISTORIES, RUNS)
 LEARNT_FROM = (PAYMENT_FEATURES, PAYMENTS_SILVER, LABELS_SILVER, DECISIONS_SILVER)
 FOLDED = (HISTORY_PAYMENTS, HISTORY_LABELS, DECISIONS_SILVER, BRONZE_FOLDS)
 
@@ -50,7 +47,7 @@ class TrainingSetConfig(dg.Config):
 
 @dg.multi_asset(
     name="offline_features",
-    specs=[table_spec(table, *FOLDED, pii="none" if table in WITHOUT_TOKENS else "tokens") for table in folding.TABLES],
+    specs=[table_spec(table, *FOLDED) for table in folding.TABLES],
     pool="features_payment_features",
 )
 @told
@@ -69,7 +66,7 @@ def offline_features(lake: LakeResource) -> tuple[Result, Result, Result, Result
     return features, base, folded, states, unanswered, log
 
 
-@dg.asset(**table_asset(FEATURE_STATISTICS, pii="none"), deps=keys_of(PAYMENT_FEATURES))
+@dg.asset(**table_asset(FEATURE_STATISTICS), deps=keys_of(PAYMENT_FEATURES))
 @told
 def feature_statistics(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One feature's values on one fold day: how many are missing or zero, and where the others lie.
@@ -93,7 +90,7 @@ def store_base(
     return dg.MaterializeResult(metadata={**used, "base_states_version": version})
 
 
-@dg.asset(**table_asset(TRAINING_SET, pii="none"), deps=keys_of(*LEARNT_FROM))
+@dg.asset(**table_asset(TRAINING_SET), deps=keys_of(*LEARNT_FROM))
 @told
 def training_set(config: TrainingSetConfig, lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One payment whose label has matured, as a model may learn from it; each history's rows apart."""

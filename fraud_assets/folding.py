@@ -12,6 +12,7 @@ from pix.contracts import LIVE_HISTORY
 from pix.engines.layout import STATE_LAYOUT
 from pix.features import FINGERPRINT
 from pix.offline import runs
+from pix.offline.declaration import Table
 from pix.offline.tables import (
     BASE_STATES,
     DECISIONS_SILVER,
@@ -23,7 +24,6 @@ from pix.offline.tables import (
     PAYMENT_FEATURES,
     RUNS,
     UNANSWERED,
-    Table,
 )
 
 if TYPE_CHECKING:

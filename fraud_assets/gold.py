@@ -12,9 +12,21 @@ from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from pix.offline import gold
 from pix.offline.days import Days, widened, within
-from pix.offline.tables import DAILY_KPIS, DECISIONS_GOLD, DECISIONS_SILVER, LABELS_SILVER
+from pix.offline.tables import (
+    DAILY_KPIS,
+    DECISIONS_GOLD,
+    DECISIONS_SILVER,
+    HOURLY_KPIS,
+    LABELS_SILVER,
+    PAYEE_PROFILES,
+    PAYER_PROFILES,
+    PAYMENTS_SILVER,
+)
+
+SHOWN_DAYS = 14
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
 
@@ -60,11 +72,50 @@ def _newest_ms(lake: LakeResource) -> int:
     return max(row["at_ms"] or 0 for row in newest)
 
 
-@dg.asset(
-    **table_asset(DAILY_KPIS, ARROW_KINDS, pii="none"), deps=keys_of(DECISIONS_GOLD), io_manager_key="small_tables"
-)
+@dg.asset(**table_asset(HOURLY_KPIS, ARROW_KINDS), deps=keys_of(DECISIONS_GOLD), io_manager_key="small_tables")
+@told
+def hourly_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
+    """One hour of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
+    table = gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow()
+    return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows})
+
+
+@dg.asset(**table_asset(DAILY_KPIS, ARROW_KINDS), deps=keys_of(HOURLY_KPIS), io_manager_key="small_tables")
 @told
 def daily_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
-    """One day of decisions in Brasília: how many, what was done, what was caught and missed."""
-    table = gold.daily_kpis(lake.read(DECISIONS_GOLD.name)).toArrow()
-    return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows})
+    """One day of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
+    table = gold.daily_kpis(lake.read(HOURLY_KPIS.name)).toArrow()
+    return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows, **_shown(table)})
+
+
+def _shown(table: "pa.Table") -> dict[str, Any]:
+    """The newest days as a person reads them."""
+    columns = ("day", "payments", "alerts", "alert_precision", "frauds_known", "missed_cents", "friction_rate")
+    newest = table.sort_by([("day", "descending")]).slice(0, SHOWN_DAYS).to_pylist()
+    lines = [
+        "| day | payments | alerts | alert precision | frauds | missed, R$ | friction |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in newest:
+        day, payments, alerts, precision, frauds, missed, friction = (row[name] for name in columns)
+        judged = "" if precision is None else f"{precision:.1%}"
+        lines.append(
+            f"| {day} | {payments:,} | {alerts:,} | {judged} | {frauds:,} | {missed / 100:,.2f} | {friction:.2%} |"
+        )
+    return {"newest_days": dg.MetadataValue.md("\n".join(lines))}
+
+
+@dg.asset(**table_asset(PAYER_PROFILES), deps=keys_of(PAYMENTS_SILVER, LABELS_SILVER))
+@told
+def payer_profiles(lake: LakeResource) -> dg.MaterializeResult[Any]:
+    """One account that pays, by all its payments in the lake: how much, to how many, what was stopped or fraud."""
+    payments, labels = lake.read(PAYMENTS_SILVER.name), lake.read(LABELS_SILVER.name)
+    return lake.overwrite(PAYER_PROFILES, gold.profiles(payments, labels, "payer")).result()
+
+
+@dg.asset(**table_asset(PAYEE_PROFILES), deps=keys_of(PAYMENTS_SILVER, LABELS_SILVER))
+@told
+def payee_profiles(lake: LakeResource) -> dg.MaterializeResult[Any]:
+    """One account that is paid, by all its payments in the lake: how much, from how many, what was stopped or fraud."""
+    payments, labels = lake.read(PAYMENTS_SILVER.name), lake.read(LABELS_SILVER.name)
+    return lake.overwrite(PAYEE_PROFILES, gold.profiles(payments, labels, "payee")).result()

@@ -49,8 +49,8 @@ class ImportConfig(dg.Config):
     specs=[
         table_spec(HISTORY_PAYMENTS),
         table_spec(HISTORY_LABELS),
-        table_spec(HISTORY_REFUSED, pii="sealed"),
-        table_spec(HISTORY_IMPORTS, pii="none"),
+        table_spec(HISTORY_REFUSED),
+        table_spec(HISTORY_IMPORTS),
     ],
     pool="silver_history",
 )

@@ -23,8 +23,8 @@ from pydantic import PrivateAttr
 
 from fraud_assets import notes
 from pix import locks
+from pix.offline.declaration import Table
 from pix.offline.session import TABLE_PROPERTIES, end_session, spark_config
-from pix.offline.tables import Table
 from pix.settings import Settings
 
 if TYPE_CHECKING:

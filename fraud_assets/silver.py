@@ -14,6 +14,7 @@ from pix import topics
 from pix.contracts import DAY_MS
 from pix.offline import silver
 from pix.offline.days import ALLOWED_LATENESS_MS, Days, begin_ms, day_at, day_of, widened, within, within_ms
+from pix.offline.declaration import Table
 from pix.offline.runs import beyond
 from pix.offline.tables import (
     BRONZE_COLUMNS,
@@ -26,7 +27,6 @@ from pix.offline.tables import (
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
     SHADOW_SILVER,
-    Table,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def newest_import(lake: LakeResource, table: Table) -> int:
     return int(found[0]["newest"] or 0) if found else 0
 
 
-@dg.asset(**daily_asset(LABELS_SILVER, pii="none"), deps=keys_of(BRONZE_LABELS, BRONZE_DLQ, HISTORY_LABELS))
+@dg.asset(**daily_asset(LABELS_SILVER), deps=keys_of(BRONZE_LABELS, BRONZE_DLQ, HISTORY_LABELS))
 @told
 def labels(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One label of a payment, live or imported: what it says, since when that is true, while it was the newest known.
@@ -207,7 +207,7 @@ def labels(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Material
 
 
 @dg.asset(
-    **daily_asset(QUARANTINE_SILVER, pii="sealed"),
+    **daily_asset(QUARANTINE_SILVER),
     # After silver/decisions, so that it covers at least the bronze that those came from.
     deps=keys_of(BRONZE_DLQ, BRONZE_DECISIONS, HISTORY_REFUSED, HISTORY_IMPORTS, DECISIONS_SILVER),
 )
@@ -257,7 +257,7 @@ def quarantine(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mate
     return keep(context, lake, Daily(QUARANTINE_SILVER, news, anew))
 
 
-@dg.asset(**daily_asset(SHADOW_SILVER, pii="none"), deps=keys_of(BRONZE_SHADOW, DECISIONS_SILVER))
+@dg.asset(**daily_asset(SHADOW_SILVER), deps=keys_of(BRONZE_SHADOW, DECISIONS_SILVER))
 @told
 def shadow_scores(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One challenger's score of one decided payment, beside the champion's."""

@@ -13,7 +13,8 @@ from pix.contracts import PaymentMessage
 from pix.contracts.payment import INSTANT_FIELDS
 from pix.contracts.tokenised import TOKEN_KINDS
 from pix.features import FEATURES
-from pix.offline.tables import BRONZE_COLUMNS, DAILY_KPIS, RAW_PREFIX, TABLES, TRAINING_SET, Column, Table
+from pix.offline.declaration import Column, Table
+from pix.offline.tables import BRONZE_COLUMNS, DAILY_KPIS, HOURLY_KPIS, RAW_PREFIX, TABLES, TRAINING_SET
 
 SEALED, PSEUDONYM, ANALYST, ATTRIBUTE, NONE = "sealed", "pseudonym", "analyst", "attribute", "none"
 CLASSES: Mapping[str, str] = {
@@ -101,6 +102,12 @@ SHEETS: Mapping[str, Sheet] = sheets(
     (ATTRIBUTE, "centavos", "amount_cents payer_balance_cents payer_limit_cents"),
     (ATTRIBUTE, "code", "initiation purpose priority pix_key_type payer_person_type payee_person_type"),
     (ATTRIBUTE, "code", "payer_account_type payee_account_type authentication kind fraud_type label_kind"),
+    (PSEUDONYM, "token", "account"),
+    (ATTRIBUTE, MS, "first_payment_ms last_payment_ms"),
+    (ATTRIBUTE, "count", "gold/payer_profiles.payments gold/payee_profiles.payments payments_d30 active_days"),
+    (ATTRIBUTE, "count", "counterparties stopped frauds"),
+    (ATTRIBUTE, "centavos", "largest_cents amount_d30_cents fraud_cents"),
+    (ATTRIBUTE, "code", "person_type account_type"),
     (ATTRIBUTE, "IBGE code", "payer_municipality device_municipality"),
     (ATTRIBUTE, "years", "payer_age_years"),
     (ATTRIBUTE, "count", "payee_settlements_d90 payee_fraud_markers_d90 payee_mule_markers_d90 payee_open_reports"),
@@ -131,17 +138,20 @@ SHEETS: Mapping[str, Sheet] = sheets(
     (NONE, "hash", "model_sha256 feature_fingerprint file_sha256 labels_sha256 fingerprint logged_fingerprint"),
     (NONE, "id", "trace_id"),
     (NONE, MS, "timestamp_ms ingested_at_ms decided_at_ms received_at_ms known_at_ms recorded_at_ms scored_at_ms"),
-    (NONE, MS, "folded_at_ms imported_at_ms at_ms label_known_at_ms first_loaded_at_ms"),
-    (NONE, "date", "fold_day day"),
+    (NONE, MS, "folded_at_ms imported_at_ms at_ms published_at_ms known_until_ms label_known_at_ms first_loaded_at_ms"),
+    (ATTRIBUTE, "date", "event_day payment_day"),
+    (NONE, "date", "fold_day day arrival_day"),
     (NONE, "place in a log", "partition offset origin_partition origin_offset decision_partition decision_offset"),
     (NONE, "place in a file", "row_number"),
     (NONE, "number", "import_number generation batch base number states_from"),
     (NONE, "yes or no", "silence_is_honest is_read is_whole"),
     (NONE, "JSON", "errors mapping decisions_to folds_to"),
     (NONE, "count", "payments labels refused repeated answered unanswered reopened nulls zeros allowed reviewed held"),
-    (NONE, "count", "blocked frauds_known frauds_caught frauds_missed"),
-    (NONE, "centavos", "caught_cents missed_cents gold/daily_kpis.amount_cents"),
-    (NONE, "ratio", "review_rate block_rate"),
+    (NONE, "count", "blocked frauds_known frauds_caught frauds_missed alerts alerts_judged stopped_honest"),
+    (NONE, "centavos", "caught_cents missed_cents stopped_honest_cents"),
+    (NONE, "centavos", "gold/daily_kpis.amount_cents gold/hourly_kpis.amount_cents"),
+    (NONE, "ratio", "review_rate block_rate alert_precision friction_rate"),
+    (NONE, "hour of the day", "hour"),
     (NONE, "unit of the feature", "min p05 median p95 max mean"),
 )
 """By column name, or ``table.column`` where a table means something else by it."""
@@ -178,12 +188,15 @@ RETENTION: Mapping[str, tuple[Retention, ...]] = {
     "silver/labels": (Retention(TEN_YEARS, "recorded_at_ms", _OPERATION),),
     "silver/shadow_scores": (Retention(SEASON, "scored_at_ms", _SEASON),),
     "silver/quarantine": (
-        Retention(CORRECTION, "received_at_ms", _CLEAR, emptied=("payload",)),
-        Retention(TEN_YEARS, "received_at_ms", f"{_REFUSED} Imported lines go with silver/history_refused."),
+        Retention(CORRECTION, "arrival_day", _CLEAR, emptied=("payload",)),
+        Retention(TEN_YEARS, "arrival_day", _REFUSED),
     ),
     "silver/policies": (Retention(None, None, "Decisions are run again by it (I5); Delta itself refuses to delete."),),
     "gold/decisions": (Retention(TEN_YEARS, "decided_at_ms", _OPERATION),),
     "gold/daily_kpis": (Retention(None, None, _NOBODY),),
+    "gold/hourly_kpis": (Retention(None, None, _NOBODY),),
+    "gold/payer_profiles": (Retention(None, None, "Replaced whole, from the payments that are kept."),),
+    "gold/payee_profiles": (Retention(None, None, "Replaced whole, from the payments that are kept."),),
     "features/payment_features": (Retention(FIVE_YEARS, "fold_day", _RAW),),
     "features/training_set": (Retention(FIVE_YEARS, "event_time_ms", _RAW),),
     "features/base_states": (Retention(None, None, "Replaced whole; a state counts 90 days at most."),),
@@ -206,6 +219,7 @@ WRITERS: Mapping[str, str] = {
     "silver/history_imports": _IMPORT,
     "silver/policies": "delta-rs: the service, before it decides by a policy",
     "gold/daily_kpis": "delta-rs: asset `gold/daily_kpis`",
+    "gold/hourly_kpis": "delta-rs: asset `gold/hourly_kpis`",
     "features/payment_features": _ENGINE,
     "features/base_states": _ENGINE,
     "features/live_states": _ENGINE,
@@ -232,7 +246,7 @@ def bronze_tables() -> dict[str, Table]:
 
 def tables() -> tuple[Table, ...]:
     """The lake's tables that this package declares, bronze first."""
-    return (*bronze_tables().values(), *{**TABLES, DAILY_KPIS.name: DAILY_KPIS}.values())
+    return (*bronze_tables().values(), *TABLES.values(), HOURLY_KPIS, DAILY_KPIS)
 
 
 def columns(table: Table) -> tuple[Column, ...]:
@@ -285,6 +299,16 @@ def kept(table: Table) -> tuple[Retention, ...]:
     if table.name not in RETENTION:
         raise NoSheet(f"table {table.name} has no retention; add it to RETENTION in pix/offline/dictionary.py")
     return RETENTION[table.name]
+
+
+def strongest(table: Table) -> str:
+    """The class of personal data of a whole table: its columns' first one in the order of ``CLASSES``.
+
+    Raises:
+        NoSheet: A column has no sheet.
+    """
+    found = {SHEETS[sheet_name(table, column)].personal for column in columns(table)}
+    return next(name for name in CLASSES if name in found)
 
 
 def writer(table: Table) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from pix.features import FEATURES
+from pix.offline.declaration import Table
 from pix.offline.dictionary import CLASSES, SHEETS, Retention, columns, kept, meaning, sheet_name, writer
-from pix.offline.tables import Table
 
 HEAD = """# Data dictionary
 

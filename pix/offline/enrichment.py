@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pix.contracts import DAY_MS, HOUR_MS
 from pix.features import BRASILIA_OFFSET_MS
-from pix.offline.tables import Column
+from pix.offline.declaration import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,11 +7,13 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from pix.offline.days import Days, day_of, within, within_ms
-from pix.offline.silver import DEAD_LETTER, HISTORY, IDENTITY, PLACE, parsed_records
+from pix.offline.silver import DEAD_LETTER, HISTORY, IDENTITY, IS_RECORD, PLACE, parsed_records
 from pix.offline.tables import QUARANTINE_SILVER
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+IS_LETTER = "parsed.origin.topic is not null"
 
 
 def quarantine(
@@ -39,9 +41,9 @@ def quarantine(
     rest = elsewhere(of_days, decided.where(within_ms("published_at_ms", days)))
     parts = [
         _dead_letters(letters),
-        _unreadable(letters, "parsed.origin.topic"),
+        _unreadable(letters, IS_LETTER),
         _superseded_rows(rest, decided),
-        _unreadable(parsed_records(rest), "parsed.end_to_end_id"),
+        _unreadable(parsed_records(rest), IS_RECORD),
         _refused_rows(refused, imports),
     ]
     return reduce(lambda left, right: left.unionByName(right), parts).where(within("arrival_day", days))
@@ -68,7 +70,7 @@ def _dead_letters(letters: "DataFrame") -> "DataFrame":
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
-    read = letters.where("parsed.origin.topic is not null")
+    read = letters.where(IS_LETTER)
     by_origin = Window.partitionBy("parsed.origin").orderBy("partition", "offset")
     once = read.withColumn("place", f.row_number().over(by_origin)).where("place = 1")
     rows = once.select("parsed.*", "timestamp_ms").select("*", "origin.*").withColumn("errors", f.to_json("errors"))
@@ -79,11 +81,7 @@ def _superseded_rows(rest: "DataFrame", decided: "DataFrame") -> "DataFrame":
     """Records of a decided id that differ from its decision; identical ones are redeliveries."""
     from pyspark.sql import functions as f
 
-    records = (
-        parsed_records(rest)
-        .where("parsed.end_to_end_id is not null")
-        .select("*", "parsed.tenant", "parsed.end_to_end_id")
-    )
+    records = parsed_records(rest).where(IS_RECORD).select("*", "parsed.tenant", "parsed.end_to_end_id")
     kept = decided.select(*IDENTITY, "record")
     rows = (
         records.join(kept, [*IDENTITY])
@@ -101,11 +99,11 @@ def _superseded_rows(rest: "DataFrame", decided: "DataFrame") -> "DataFrame":
     return _quarantined(rows, "superseded")
 
 
-def _unreadable(bronze: "DataFrame", needed: str) -> "DataFrame":
+def _unreadable(parsed: "DataFrame", is_readable: str) -> "DataFrame":
     """Records of our own topics that nobody of ours wrote."""
     from pyspark.sql import functions as f
 
-    rows = bronze.where(f"{needed} is null").select(
+    rows = parsed.where(f"not ({is_readable})").select(
         *PLACE,
         f.lit(None).alias("end_to_end_id"),
         "body_token",

@@ -11,6 +11,7 @@ from pix import topics
 from pix.contracts import FRAUD_KINDS
 from pix.labels import CLEARING_KINDS
 from pix.offline.days import Days, day_in_id, day_of, within
+from pix.offline.enrichment import enriched
 from pix.offline.tables import (
     DECISIONS_SILVER,
     LABELS_SILVER,
@@ -51,6 +52,7 @@ IDENTITY = ("tenant", "end_to_end_id")
 PLACE = ("topic", "partition", "offset")
 Found = dict[date, int]
 """Days, and how many rows each has."""
+IS_RECORD = "parsed.end_to_end_id is not null and parsed.event_time_ms is not null"
 PAYMENT_UNKNOWN = "payment_unknown"
 
 
@@ -81,7 +83,7 @@ def decision_records(bronze: "DataFrame") -> "DataFrame":
         "event_day": day_of(record["event_time_ms"]),
     }
     others = {c.name: record[c.name] for c in DECISIONS_SILVER.columns if c.name not in named}
-    readable = parsed_records(bronze).where("parsed.end_to_end_id is not null")
+    readable = parsed_records(bronze).where(IS_RECORD)
     return DECISIONS_SILVER.shape(readable.select(*[value.alias(name) for name, value in (named | others).items()]))
 
 
@@ -101,7 +103,7 @@ def decisions(records: "DataFrame") -> "DataFrame":
 
 
 def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
-    """Live and imported payments in one shape.
+    """Live and imported payments in one shape, with what their own facts say when read.
 
     Args:
         decided: silver/decisions, or some days of it.
@@ -126,7 +128,7 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
         f.coalesce("silence_is_honest", f.lit(True)).alias("silence_is_honest"),
     )
     both = live.unionByName(past).select("payment.*", "*").withColumn("event_day", day_of("event_time_ms"))
-    return PAYMENTS_SILVER.shape(both).sortWithinPartitions("event_day", "event_time_ms")
+    return PAYMENTS_SILVER.shape(enriched(both)).sortWithinPartitions("event_day", "event_time_ms")
 
 
 def undecided(history: "DataFrame", decided: "DataFrame") -> "DataFrame":

@@ -4,60 +4,14 @@ Transforms shape their results by these declarations, the lake refuses frames th
 the assets show them. Types are Spark's short names; times are epoch milliseconds in UTC.
 """
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import fields
 
 from pix.contracts import Payment
 from pix.features import FEATURES
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+from pix.offline import enrichment
+from pix.offline.declaration import Column, Table
 
 RAW_PREFIX = "raw_"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Name, Spark type and meaning of one column."""
-
-    name: str
-    type: str
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One lake table.
-
-    Attributes:
-        name: Layer and table, such as ``silver/payments``; also its folder under the lake's root.
-        row: What one row is, as a sentence.
-        columns: In the order they are stored.
-        partitions: Columns by whose values the files are kept apart.
-        rows_a_file: At most so many, in the order of the frame: whoever wants a range of a sorted table skips files.
-    """
-
-    name: str
-    row: str
-    columns: tuple[Column, ...]
-    partitions: tuple[str, ...] = ()
-    rows_a_file: int | None = None
-
-    @property
-    def ddl(self) -> str:
-        """The columns as Spark takes a schema."""
-        return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)
-
-    @property
-    def names(self) -> list[str]:
-        """The columns' names, in order."""
-        return [column.name for column in self.columns]
-
-    def shape(self, frame: "DataFrame") -> "DataFrame":
-        """The frame's columns in this table's order and types; a missing column is an error of Spark's."""
-        from pyspark.sql import functions as f
-
-        return frame.select(*[f.col(column.name).cast(column.type) for column in self.columns])
 
 
 SPARK_TYPES = {"str": "string", "int": "bigint", "bool": "boolean"}
@@ -218,6 +172,7 @@ PAYMENTS_SILVER = Table(
         Column("history", "string", "Name of the import; null for live payments."),
         Column("outcome", "string", "allowed, or attempted if it was held or blocked; imports are allowed."),
         SILENCE,
+        *enrichment.COLUMNS,
         EVENT_DAY,
     ),
     partitions=("event_day",),
@@ -295,26 +250,62 @@ DECISIONS_GOLD = Table(
     ),
     partitions=("event_day",),
 )
-DAILY_KPIS = Table(
-    "gold/daily_kpis",
-    "One day of decisions in Brasília: how many, what was done, what was caught and missed.",
-    (
-        Column("day", "date", "Day of the event time in Brasília."),
-        Column("payments", "bigint", "Decided payments."),
-        Column("amount_cents", "bigint", "Their sum."),
-        Column("allowed", "bigint", "Action ALLOW."),
-        Column("reviewed", "bigint", "Action REVIEW."),
-        Column("held", "bigint", "Action BLOCK_AND_REVIEW."),
-        Column("blocked", "bigint", "Action BLOCK."),
-        Column("review_rate", "double", "(REVIEW + BLOCK_AND_REVIEW) ÷ payments."),
-        Column("block_rate", "double", "(BLOCK_AND_REVIEW + BLOCK) ÷ payments."),
-        Column("frauds_known", "bigint", "Payments known as fraud by now."),
-        Column("frauds_caught", "bigint", "Known frauds that were not simply allowed."),
-        Column("frauds_missed", "bigint", "Known frauds that were allowed."),
-        Column("caught_cents", "bigint", "Sum of the caught frauds."),
-        Column("missed_cents", "bigint", "Sum of the missed frauds."),
+KPIS = (
+    Column("payments", "bigint", "Decided payments."),
+    Column("amount_cents", "bigint", "Their sum."),
+    Column("allowed", "bigint", "Action ALLOW."),
+    Column("reviewed", "bigint", "Action REVIEW."),
+    Column("held", "bigint", "Action BLOCK_AND_REVIEW."),
+    Column("blocked", "bigint", "Action BLOCK."),
+    Column("frauds_known", "bigint", "Payments known as fraud by now."),
+    Column("frauds_caught", "bigint", "Known frauds that were not simply allowed."),
+    Column("frauds_missed", "bigint", "Known frauds that were allowed."),
+    Column("caught_cents", "bigint", "Sum of the caught frauds."),
+    Column("missed_cents", "bigint", "Sum of the missed frauds: what the platform let go."),
+    Column("alerts", "bigint", "Payments that were not simply allowed."),
+    Column("alerts_judged", "bigint", "Of these, known by now to be fraud or not."),
+    Column("stopped_honest", "bigint", "Payments that were held or blocked and are not known as fraud."),
+    Column("stopped_honest_cents", "bigint", "Their sum."),
+)
+KPI_RATES = (
+    Column("review_rate", "double", "(REVIEW + BLOCK_AND_REVIEW) ÷ payments."),
+    Column("block_rate", "double", "(BLOCK_AND_REVIEW + BLOCK) ÷ payments."),
+    Column("alert_precision", "double", "Caught frauds ÷ judged alerts; null while none is judged."),
+    Column(
+        "friction_rate", "double", "Payments stopped without known fraud ÷ payments: how often a payer is bothered."
     ),
 )
+KPI_DAY = Column("day", "date", "Day of the event time in Brasília.")
+HOURLY_KPIS = Table(
+    "gold/hourly_kpis",
+    "One hour of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain.",
+    (KPI_DAY, Column("hour", "int", "Hour of that day, 0 to 23."), *KPIS, *KPI_RATES),
+)
+DAILY_KPIS = Table(
+    "gold/daily_kpis",
+    "One day of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain.",
+    (KPI_DAY, *KPIS, *KPI_RATES),
+)
+PROFILE = (
+    Column("account", "string", "Token of the account."),
+    TENANT,
+    Column("person_type", "string", "PF or PJ, as the newest payment that says so."),
+    Column("account_type", "string", "Type of the account, likewise."),
+    Column("payments", "bigint", "Payments, imported ones too."),
+    Column("amount_cents", "bigint", "Their sum."),
+    Column("largest_cents", "bigint", "The largest of them."),
+    Column("first_payment_ms", "bigint", "Event time of the first."),
+    Column("last_payment_ms", "bigint", "Event time of the newest."),
+    Column("active_days", "bigint", "Days in Brasília with a payment."),
+    Column("counterparties", "bigint", "Different accounts at the other end."),
+    Column("payments_d30", "bigint", "Payments of the 30 days before the newest event in the lake."),
+    Column("amount_d30_cents", "bigint", "Their sum."),
+    Column("stopped", "bigint", "Payments that were held or blocked."),
+    Column("frauds", "bigint", "Payments known as fraud by now."),
+    Column("fraud_cents", "bigint", "Their sum."),
+)
+PAYER_PROFILES = Table("gold/payer_profiles", "One account that pays, by all its payments in the lake.", PROFILE)
+PAYEE_PROFILES = Table("gold/payee_profiles", "One account that is paid, by all its payments in the lake.", PROFILE)
 
 LAYOUT = Column("layout", "string", "Version of the packed states; another build's states are rebuilt, never read.")
 BATCH = Column("batch", "int", "The run of the offline engine that wrote the row (features/runs); 0 for history.")
@@ -485,6 +476,8 @@ TABLES: dict[str, Table] = {
         SHADOW_SILVER,
         QUARANTINE_SILVER,
         DECISIONS_GOLD,
+        PAYER_PROFILES,
+        PAYEE_PROFILES,
         PAYMENT_FEATURES,
         BASE_STATES,
         LIVE_STATES,

@@ -8,22 +8,17 @@ import pytest
 
 from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_DLQ
 from pix.features import FEATURE_NAMES, FINGERPRINT
-from pix.offline.tables import (
-    BRONZE_COLUMNS,
-    DECISIONS_SILVER,
-    HISTORY_PAYMENTS,
-    PAYMENT_FEATURES,
-    PAYMENTS_SILVER,
-    Table,
-)
+from pix.offline.declaration import Table
+from pix.offline.tables import BRONZE_COLUMNS, DECISIONS_SILVER, HISTORY_PAYMENTS, PAYMENT_FEATURES, PAYMENTS_SILVER
 
 BRONZE = Table(BRONZE_DECISIONS, "One message.", BRONZE_COLUMNS)
 
 
 def record(number: int, action: str = "ALLOW") -> str:
-    payment = {"end_to_end_id": f"E{number}", "tenant": "default", "amount_cents": 5}
+    identity = {"end_to_end_id": f"E{number}", "tenant": "default"}
+    payment = {**identity, "amount_cents": 5}
     return json.dumps(
-        {"end_to_end_id": f"E{number}", "tenant": "default", "action": action, "outcome": "allowed", "payment": payment}
+        {**identity, "event_time_ms": 1_790_000_000_000, "action": action, "outcome": "allowed", "payment": payment}
     )
 
 

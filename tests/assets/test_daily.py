@@ -14,7 +14,8 @@ from fraud_assets import definitions, notes
 from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_DLQ, BRONZE_LABELS
 from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from pix import topics
-from pix.offline.tables import BRONZE_COLUMNS, DECISIONS_GOLD, DECISIONS_SILVER, QUARANTINE_SILVER, Table
+from pix.offline.declaration import Table
+from pix.offline.tables import BRONZE_COLUMNS, DECISIONS_GOLD, DECISIONS_SILVER, QUARANTINE_SILVER
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -88,6 +89,7 @@ LATE = (
     decision(0, 2, record(4, NOON_MS + DAY_MS)),
     decision(0, 3, record(7, NOON_MS + 2 * DAY_MS)),
     message(topics.DECISIONS, 0, 4, NOON_MS + 3 * DAY_MS, "not a record"),
+    message(topics.DECISIONS, 0, 5, NOON_MS + 3 * DAY_MS, '{"end_to_end_id": "E1"}'),
     message(topics.LABELS, 1, 0, NOON_MS + 3 * DAY_MS, label(1, NOON_MS, "accepted", NOON_MS + 3 * DAY_MS)),
     message(topics.LABELS, 1, 1, NOON_MS + 3 * DAY_MS, label(6, NOON_MS, "accepted", NOON_MS + 3 * DAY_MS)),
     message(topics.DLQ, 1, 0, NOON_MS + 3 * DAY_MS, letter(8, NOON_MS + DAY_MS)),
@@ -141,6 +143,7 @@ def test_the_first_record_is_the_decision_though_it_came_last_and_on_another_day
         ("dead_letter", 0, 8),
         ("superseded", 1, 2),
         ("unreadable", 0, 4),
+        ("unreadable", 0, 5),
     ]
 
 
@@ -202,6 +205,6 @@ def test_a_day_that_was_opened_again_makes_what_is_downstream_stale(in_two_parts
 
     assert made.run(*SILVER_AND_GOLD).success
     assert status(FOURTH) == status(THIRD) == StaleStatus.FRESH
-    arrive(made, decision(0, 5, record(8, NOON_MS + 2 * DAY_MS)))
+    arrive(made, decision(0, 6, record(8, NOON_MS + 2 * DAY_MS)))
     assert made.run("silver/decisions").success
     assert (status(THIRD), status(FOURTH)) == (StaleStatus.STALE, StaleStatus.FRESH)

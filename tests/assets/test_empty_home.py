@@ -3,7 +3,8 @@
 import pytest
 
 from fraud_assets.silver import BRONZE_DECISIONS
-from pix.offline.tables import BRONZE_COLUMNS, DECISIONS_SILVER, Table
+from pix.offline.declaration import Table
+from pix.offline.tables import BRONZE_COLUMNS, DECISIONS_SILVER
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from fraud_assets import imports
 from fraud_assets.lake import LakeResource, MissingTable, TableBusy, WrongSchema
 from fraud_assets.resources import HomeResource
 from pix.offline import history, inbox
-from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED, Column, Table
+from pix.offline.declaration import Column, Table
+from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
 
 PLACES = Table("silver/places", "One place.", (Column("name", "string"), Column("number", "int")))
 IMPORTED = (HISTORY_PAYMENTS.name, HISTORY_LABELS.name, HISTORY_REFUSED.name, HISTORY_IMPORTS.name)

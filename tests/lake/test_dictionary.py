@@ -12,6 +12,7 @@ from fraud_streaming.bronze_tables import create_tables
 from pix.contracts.tokenised import TOKEN_KINDS
 from pix.features import FEATURE_NAMES
 from pix.offline import enrichment
+from pix.offline.declaration import Column, Table
 from pix.offline.dictionary import (
     CLASSES,
     IMPORTED_AT,
@@ -29,7 +30,7 @@ from pix.offline.dictionary import (
     writer,
 )
 from pix.offline.dictionary_page import page
-from pix.offline.tables import DECISIONS_SILVER, PAYMENTS_SILVER, TRAINING_SET, Column, Table
+from pix.offline.tables import DECISIONS_SILVER, PAYMENTS_SILVER, TRAINING_SET
 from serving import policy_archive
 
 TABLES = {table.name: table for table in lake_tables()}

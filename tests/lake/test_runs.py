@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fraud_assets.lake import LakeResource
 from pix.offline import runs
-from pix.offline.tables import Column, Table
+from pix.offline.declaration import Column, Table
 
 PARTITIONS = st.integers(0, 6)
 OFFSETS = st.dictionaries(PARTITIONS, st.integers(0, 9), max_size=5)

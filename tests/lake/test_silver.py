@@ -269,12 +269,46 @@ def test_daily_kpis_count_by_the_day_in_brasilia(spark, bronze, messages):
         messages.record(4, "BLOCK_AND_REVIEW", at_ms=night),
     )
     labels = labels_frame(spark, bronze, messages, *(messages.label(n, "accepted", night) for n in (1, 3)))
-    (day,) = rows(gold.daily_kpis(gold.decisions(decided, labels, messages.NOON_MS)), "day")
+    (day,) = rows(gold.daily_kpis(gold.hourly_kpis(gold.decisions(decided, labels, messages.NOON_MS))), "day")
     assert str(day["day"]) == "2026-06-01"
     assert (day["payments"], day["allowed"], day["reviewed"], day["held"], day["blocked"]) == (4, 1, 1, 1, 1)
     assert (day["review_rate"], day["block_rate"]) == (0.5, 0.5)
     assert (day["frauds_known"], day["frauds_caught"], day["frauds_missed"]) == (2, 1, 1)
     assert (day["caught_cents"], day["missed_cents"]) == (1_003, 1_001)
+    assert (day["alerts"], day["alerts_judged"], day["alert_precision"]) == (3, 1, 1.0)
+    assert (day["stopped_honest"], day["stopped_honest_cents"], day["friction_rate"]) == (1, 1_004, 0.25)
+
+
+def test_a_profile_sums_up_one_side_of_an_account(spark, bronze, messages):
+    day = messages.DAY_MS
+    sent = [messages.record(1, at_ms=messages.NOON_MS - 40 * day), messages.record(2, "BLOCK"), messages.record(3)]
+    for one in sent:
+        one["payment"] |= {"payer_account": "k1:payer", "payee_account": "k1:payee"}
+    sent[0]["payment"] |= {"payer_person_type": "PJ"}
+    sent[2]["payment"] |= {"payee_account": "k1:other"}
+    decided = decided_from(bronze, messages, *sent)
+    payments = silver.payments(decided, silver.undecided(history_frame(spark, messages), decided))
+    labels = labels_frame(spark, bronze, messages, messages.label(3, "accepted", messages.NOON_MS))
+    (found,) = rows(gold.profiles(payments, labels, "payer"), "account")
+    assert found == {
+        "account": "k1:payer",
+        "tenant": "default",
+        "person_type": "PJ",
+        "account_type": None,
+        "payments": 3,
+        "amount_cents": 3_006,
+        "largest_cents": 1_003,
+        "first_payment_ms": messages.NOON_MS - 40 * day,
+        "last_payment_ms": messages.NOON_MS,
+        "active_days": 2,
+        "counterparties": 2,
+        "payments_d30": 2,
+        "amount_d30_cents": 2_005,
+        "stopped": 1,
+        "frauds": 1,
+        "fraud_cents": 1_003,
+    }
+    assert [row["payments"] for row in rows(gold.profiles(payments, labels, "payee"), "account")] == [1, 2]
 
 
 def test_an_empty_lake_gives_empty_tables(spark, bronze):
@@ -282,4 +316,4 @@ def test_an_empty_lake_gives_empty_tables(spark, bronze):
     history = spark.createDataFrame([], HISTORY_PAYMENTS.ddl)
     labels = silver.labels(bronze(), spark.createDataFrame([], HISTORY_LABELS.ddl), bronze())
     assert silver.payments(decided, history).count() == 0
-    assert gold.daily_kpis(gold.decisions(decided, labels, 0)).count() == 0
+    assert gold.daily_kpis(gold.hourly_kpis(gold.decisions(decided, labels, 0))).count() == 0

@@ -23,6 +23,7 @@ from pix.engines import kernel
 from pix.engines.events import event_of, kind_of
 from pix.logged import ReferenceChange, folds_of_decision, folds_of_record
 from pix.offline import vectors
+from pix.offline.declaration import Table
 from pix.offline.tables import (
     BASE_STATES,
     BRONZE_COLUMNS,
@@ -33,7 +34,6 @@ from pix.offline.tables import (
     PAYMENT_FEATURES,
     RUNS,
     UNANSWERED,
-    Table,
 )
 from pix.store.interface import LIVE_NUMBERS, Fold, Message
 from pix.store.memory import MemoryStore
