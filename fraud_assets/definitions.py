@@ -12,6 +12,7 @@ import dagster as dg
 from fraud_assets import features, gold, imports, models, monitoring, silver
 from fraud_assets.automation import JOBS, daily_refresh_schedule, drift_retrain_sensor
 from fraud_assets.checks import all_checks
+from fraud_assets.lateness import late_data_sensor
 from fraud_assets.resources import all_resources
 from fraud_assets.streams import stream_definitions
 from pix.settings import Settings
@@ -46,7 +47,7 @@ def build(settings: Settings) -> dg.Definitions:
             assets=ASSETS,
             asset_checks=all_checks(),
             jobs=JOBS,
-            sensors=[drift_retrain_sensor],
+            sensors=[drift_retrain_sensor, late_data_sensor],
             schedules=[daily_refresh_schedule],
             resources=all_resources(settings),
             executor=dg.in_process_executor,

@@ -11,6 +11,7 @@ from dagster._core.loader import LoadingContextForTest
 from deltalake import write_deltalake
 
 from fraud_assets import definitions, notes
+from fraud_assets.lateness import late_data_sensor
 from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_DLQ, BRONZE_LABELS
 from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from pix import topics
@@ -208,3 +209,22 @@ def test_a_day_that_was_opened_again_makes_what_is_downstream_stale(in_two_parts
     arrive(made, decision(0, 6, record(8, NOON_MS + 2 * DAY_MS)))
     assert made.run("silver/decisions").success
     assert (status(THIRD), status(FOURTH)) == (StaleStatus.STALE, StaleStatus.FRESH)
+
+
+def test_late_rows_have_their_day_made_again_once(in_two_parts):
+    made = in_two_parts[0]
+
+    def tick(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
+        return late_data_sensor(dg.build_sensor_context(instance=made.instance, cursor=cursor), lake=made.lake)
+
+    first = tick(None)
+    assert not first.run_requests
+    # In time, late, and nothing that says when it was.
+    arrive(made, decision(1, 5, record(9, NOON_MS + 3 * DAY_MS)), decision(1, 6, record(10, NOON_MS)))
+    arrive(made, message(topics.DECISIONS, 1, 7, NOON_MS + 3 * DAY_MS, "not a record"))
+    found = tick(first.cursor)
+    (request,) = found.run_requests
+    assert request.tags["reason"] == "late decisions: 1 of 2026-06-01"
+    assert isinstance(tick(found.cursor), dg.SkipReason)
+    assert made.run("silver/decisions").success
+    assert made.newest("silver/decisions")["late_rows"] == 1
