@@ -55,7 +55,7 @@ def late_rows(lake: LakeResource, looked: Mapping[int, int], *, closed_before_ms
 
     Only what came since is read, without Spark: the time is cut out of the record's text.
     """
-    at_ms = """cast(regexp_match(value, '"event_time_ms":([0-9]{1,15})')[1] as bigint)"""
+    at_ms = """cast(regexp_match(value, '"event_time_ms": ?([0-9]{1,15})')[1] as bigint)"""
     came = beyond(looked, "partition", "offset").replace("`", '"')
     query = f"""select cast(to_date(to_timestamp_millis(at_ms + {BRASILIA_OFFSET_MS})) as string) as day, count(*) as n
         from (select {at_ms} as at_ms from asked where {came}) where at_ms < {closed_before_ms} group by 1"""  # noqa: S608 - numbers

@@ -215,7 +215,9 @@ def test_late_rows_have_their_day_made_again_once(in_two_parts):
     made = in_two_parts[0]
 
     def tick(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
-        return late_data_sensor(dg.build_sensor_context(instance=made.instance, cursor=cursor), lake=made.lake)
+        resources = {"lake": made.lake}
+        with dg.build_sensor_context(instance=made.instance, cursor=cursor, resources=resources) as context:
+            return late_data_sensor(context)
 
     first = tick(None)
     assert not first.run_requests
