@@ -38,10 +38,11 @@ bench: setup ## Measure, everything or GROUPS="stores windows"
 simulator-docs: setup ## Write the figures and pictures of docs/simulator.md anew (ten minutes)
 	@$(VENV)/python scripts/simulator_report.py
 
-contracts: setup ## Write contracts/ and the pages of metrics, problems, reasons and streams anew from the code
+contracts: setup ## Write contracts/ and the pages of metrics, problems, reasons, streams and quality anew from the code
 	@$(VENV)/python -m pix.contracts
 	@$(VENV)/python -m serving
 	@$(VENV)/python -m fraud_streaming
+	@$(VENV)/python -m fraud_assets
 
 features: setup ## Write the catalogue of features anew from the declarations
 	@$(VENV)/python -m pix.features

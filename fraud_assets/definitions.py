@@ -13,6 +13,7 @@ from fraud_assets import features, gold, imports, models, monitoring, silver
 from fraud_assets.automation import JOBS, daily_refresh_schedule, drift_retrain_sensor
 from fraud_assets.checks import all_checks
 from fraud_assets.resources import all_resources
+from fraud_assets.scorecard import scorecard, unexpected_rows
 from fraud_assets.streams import stream_definitions
 from pix.settings import Settings
 
@@ -33,6 +34,8 @@ ASSETS = (
     models.evaluation,
     models.champion,
     monitoring.drift_report,
+    scorecard,
+    unexpected_rows,
 )
 
 
