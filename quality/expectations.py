@@ -175,6 +175,9 @@ def _outcome(
         f"{counts.of(one)} of {counts.total} in {', '.join(one.columns)}" for one in broken if one not in counts.absent
     ]
     told += [f"the sample breaks it in {', '.join(one.columns)}, the count does not" for one in alone]
+    if sampled == counts.total:
+        doubted = [one for one in broken if by_rows.get(one, False)]
+        told += [f"the count breaks it in {', '.join(one.columns)}, all rows sampled do not" for one in doubted]
     told += dict.fromkeys(absent)
     return Outcome(
         name=promise.name,

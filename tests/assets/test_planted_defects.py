@@ -123,16 +123,16 @@ def made(place, tmp_path) -> Any:
     return home
 
 
-def test_a_duplicate_id_stops_the_training_set_and_not_gold(made):
+def test_a_duplicate_id_stops_the_training_set_and_not_labels(made):
     past = {"history": "bank", "import_number": 1, "file_sha256": "0" * 64, "event_time_ms": NOON_MS}
     inside = payment(1, NOON_MS)
     row = {**past, "end_to_end_id": inside["end_to_end_id"], "tenant": "default", "payment": json.dumps(inside)}
     plant(made, HISTORY_PAYMENTS, {**row, "row_number": 1}, {**row, "row_number": 2})
     plant(made, DECISIONS_SILVER)
-    result = run(made, "silver/payments", "silver/labels", "gold/decisions", LEARNT)
+    result = run(made, "silver/payments", "silver/labels", LEARNT)
     assert stopping(result) == {"silver/payments rows_are_unique"}
     assert failed(result) == {"silver_payments_promises"}
-    assert made_by(result) == {"silver/payments", "silver/labels", "gold/decisions"}
+    assert made_by(result) == {"silver/payments", "silver/labels"}
     (kept,) = DeltaTable(made.lake.path(UNEXPECTED.name)).to_pyarrow_table().to_pylist()
     assert (kept["table_name"], kept["check_name"], kept["run_id"]) == (
         *("silver/payments", "rows_are_unique", result.run_id),
