@@ -38,7 +38,7 @@ bench: setup ## Measure, everything or GROUPS="stores windows"
 simulator-docs: setup ## Write the figures and pictures of docs/simulator.md anew (ten minutes)
 	@$(VENV)/python scripts/simulator_report.py
 
-contracts: setup ## Write contracts/ and the pages of metrics, problems, reasons, streams and data anew from the code
+contracts: setup ## Write contracts/ and the pages of metrics, problems, reasons, streams, data and quality anew from the code
 	@$(VENV)/python -m pix.contracts
 	@$(VENV)/python -m serving
 	@$(VENV)/python -m fraud_streaming

@@ -31,6 +31,7 @@ from pix.offline.tables import (
     SHADOW_SILVER,
     TRAINING_SET,
 )
+from quality.scorecard import SCORECARD
 
 DRIFTED_SHARE = 0.2
 """Share of drifted features from which retraining is asked for: one in five."""
@@ -98,6 +99,12 @@ everything_job = dg.define_asset_job(
     hooks={end_mlflow_on_run_finished},
 )
 
+scorecard_job = dg.define_asset_job(
+    "scorecard_job",
+    selection(SCORECARD.name),
+    description="Judge every table and day; in a run of its own, which no table's red check stops.",
+)
+
 
 @dg.asset_sensor(
     asset_key=key_of(DRIFT_REPORT),
@@ -137,6 +144,17 @@ def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     return dg.RunRequest(partition_key=partition_of(context.scheduled_execution_time))
 
 
+@dg.schedule(
+    job=scorecard_job,
+    cron_schedule="30 1 * * *",
+    execution_timezone="America/Sao_Paulo",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def daily_scorecard_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:  # noqa: ARG001 - Dagster passes it
+    """Half past one in Brasília, when the nightly refresh is over."""
+    return dg.RunRequest()
+
+
 JOBS = (
     refresh_lake_job,
     import_history_job,
@@ -145,4 +163,5 @@ JOBS = (
     retrain_job,
     daily_refresh_job,
     everything_job,
+    scorecard_job,
 )

@@ -1,11 +1,7 @@
-"""Promises about tables, as asset checks. What is promised lives in ``quality``; here it meets the lake.
+"""Promises about single tables that no suite can hold, and every check of the code location together.
 
-Great Expectations has no living Dagster integration, so the bridge is our own: one check per expectation,
-evaluated together on a pandas projection of the table. Critical expectations block what is downstream.
+What is promised of every silver and gold table is ``fraud_assets.table_checks``.
 """
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -18,65 +14,14 @@ from fraud_assets.lake import LakeResource
 from fraud_assets.rerun_checks import decisions_come_out_again
 from fraud_assets.resources import OnlineStoreResource
 from fraud_assets.silver import BRONZE_DECISIONS
+from fraud_assets.table_checks import all_table_checks
 from pix.contracts import LIVE_HISTORY
 from pix.offline import silver
 from pix.offline.runs import beyond
 from pix.offline.tables import DECISIONS_SILVER, QUARANTINE_SILVER, TRAINING_SET
 
-if TYPE_CHECKING:
-    from quality.expectations import Expectation, Outcome
-
 MAX_EXAMPLES = 20
 STORE_BASE = "serving/store_base"
-
-
-def expectation_checks(table: str) -> dg.AssetChecksDefinition:
-    """The Great Expectations suite of a table as its asset checks."""
-    from quality.expectations import suite_of
-
-    suite = {expectation.name: expectation for expectation in suite_of(table)}
-    specs = [
-        dg.AssetCheckSpec(
-            name,
-            asset=key_of(table),
-            blocking=expectation.severity == "critical",
-            description=_sentence(name),
-        )
-        for name, expectation in suite.items()
-    ]
-
-    @dg.multi_asset_check(name=f"{table.replace('/', '_')}_expectations", specs=specs, can_subset=True)
-    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
-        chosen = [suite[key.name] for key in context.selected_asset_check_keys]
-        outcomes = _validated(lake, table, chosen)
-        context.log.info("Great Expectations evaluated %d expectations on %s", len(outcomes), table)
-        for outcome in outcomes:
-            yield _as_result(table, outcome)
-
-    return check
-
-
-@told
-def _validated(lake: LakeResource, table: str, suite: "list[Expectation]") -> "list[Outcome]":
-    from quality.expectations import columns_of, validate
-
-    return validate(lake.read(table).select(*columns_of(suite)).toPandas(), suite)
-
-
-def _as_result(table: str, outcome: "Outcome") -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.ERROR if outcome.severity == "critical" else dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(
-        asset_key=key_of(table),
-        check_name=outcome.name,
-        passed=outcome.passed,
-        severity=severity,
-        description=outcome.observed,
-        metadata={"unexpected_rows": outcome.unexpected_count, "sample": list(outcome.sample)},
-    )
-
-
-def _sentence(name: str) -> str:
-    return name.replace("_", " ").capitalize() + "."
 
 
 @dg.asset_check(asset=key_of(STORE_BASE))
@@ -151,11 +96,9 @@ def both_classes_are_present(lake: LakeResource) -> dg.AssetCheckResult:
 
 
 def all_checks() -> list[dg.AssetChecksDefinition]:
-    """Every check of the code location; made when it is loaded, because a suite's module imports pandas."""
-    from quality.expectations import SUITES
-
+    """Every check of the code location."""
     return [
-        *(expectation_checks(table) for table in SUITES),
+        *all_table_checks(),
         *FEATURE_CHECKS,
         decisions_come_out_again,
         store_equals_logs,

@@ -16,6 +16,7 @@ OWNERS = {
     "serving": "team:serving",
     "model": "team:models",
     "monitoring": "team:models",
+    "quality": "team:lake",
 }
 SPARK_KINDS = frozenset({"spark", "delta"})
 ARROW_KINDS = frozenset({"arrow", "delta"})

@@ -10,10 +10,11 @@ import os
 import dagster as dg
 
 from fraud_assets import features, gold, imports, models, monitoring, silver
-from fraud_assets.automation import JOBS, daily_refresh_schedule, drift_retrain_sensor
+from fraud_assets.automation import JOBS, daily_refresh_schedule, daily_scorecard_schedule, drift_retrain_sensor
 from fraud_assets.checks import all_checks
 from fraud_assets.lateness import late_data_sensor
 from fraud_assets.resources import all_resources
+from fraud_assets.scorecard import scorecard, unexpected_rows
 from fraud_assets.streams import stream_definitions
 from pix.settings import Settings
 
@@ -37,6 +38,8 @@ ASSETS = (
     models.evaluation,
     models.champion,
     monitoring.drift_report,
+    scorecard,
+    unexpected_rows,
 )
 
 
@@ -48,7 +51,7 @@ def build(settings: Settings) -> dg.Definitions:
             asset_checks=all_checks(),
             jobs=JOBS,
             sensors=[drift_retrain_sensor, late_data_sensor],
-            schedules=[daily_refresh_schedule],
+            schedules=[daily_refresh_schedule, daily_scorecard_schedule],
             resources=all_resources(settings),
             executor=dg.in_process_executor,
         ),

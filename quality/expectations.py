@@ -1,306 +1,276 @@
-"""Great Expectations suites of the tables that carry promises, and how to run one.
+"""Great Expectations judges a suite: on a sample of a table's rows, and on the exact counts over all of them.
 
-A suite is data: names that are true sentences, and what makes them true. Great Expectations evaluates
-them on pandas in an ephemeral context, without files. Blocking and scheduling live in ``fraud_assets``.
+Both must hold. The counts (``quality.counting``) see every row; the sample is a second opinion by an evaluator that
+shares no code with them, so that a condition which one of them reads wrongly turns its promise red. Great Expectations
+runs on pandas in an ephemeral context, without files. Blocking and scheduling live in ``fraud_assets``.
 
 Great Expectations reads its switch for usage statistics from the environment, and only when it is first
 imported: process roots apply GX_ENVIRONMENT before they use this module.
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from pix.features import BRASILIA_OFFSET_MS
+from quality.conditions import Condition, Promise, Severity
+from quality.errors import ExpectationError
+from quality.suites import NUMBERS
 
-from quality.errors import ExpectationError, UnknownSuite
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from quality.counting import Counts
 
 GX_ENVIRONMENT = {"GX_ANALYTICS_ENABLED": "false"}
-
-Severity = Literal["critical", "warning", "info"]
-Kind = Literal["unique", "not_null", "not_null_if", "in_set", "between", "whole_numbers", "matches", "differ"]
-
-SAMPLE_SIZE = 5
-MS_2000 = 946_684_800_000
-MS_2100 = 4_102_444_800_000
-TOKEN = r"^k[0-9]+:"  # noqa: S105 - the visible prefix of a token, not a secret
-END_TO_END_ID = r"^E[0-9A-Z]{8}[0-9]{12}[A-Za-z0-9]{11}$"
-ACTIONS = ("ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectation:
-    """One promise about a table.
-
-    Attributes:
-        name: The promise as a true sentence; unique in its suite.
-        kind: What is evaluated.
-        columns: Columns it reads: several for ``unique``, two for ``differ``, else one.
-        severity: ``critical`` blocks what is downstream.
-        values: The set of ``in_set``.
-        low: Smallest value of ``between``, inclusive.
-        high: Largest value of ``between``, inclusive.
-        pattern: Regular expression of ``matches``.
-        where: Column and value that a row must have for the promise to apply to it.
-    """
-
-    name: str
-    kind: Kind
-    columns: tuple[str, ...]
-    severity: Severity = "critical"
-    values: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
-    pattern: str = ""
-    where: tuple[str, str] | None = None
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Every column the evaluation needs."""
-        return self.columns if self.where is None else (*self.columns, self.where[0])
+SAMPLE_ROWS = 10_000
+GROUP = re.compile(r"(?<!\\)\((?!\?)")
+"""A group that pandas would take for one to extract, and warn of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one expectation found.
+    """What became of one promise.
 
     Attributes:
-        name: Name of the expectation.
-        passed: Whether the promise holds.
-        severity: Severity of the expectation.
-        unexpected_count: Rows that break it.
-        sample: Some of the values that break it, as text.
+        name: Name of the promise.
+        passed: Whether it holds.
+        severity: Its severity.
+        rows: Rows counted.
+        sampled: Rows that Great Expectations looked at one by one.
+        unexpected_count: Rows that break it, exactly, summed over its conditions.
+        broken: Its broken conditions.
         observed: One sentence on what was seen.
     """
 
     name: str
     passed: bool
     severity: Severity
+    rows: int
+    sampled: int
     unexpected_count: int
-    sample: tuple[str, ...]
+    broken: tuple[Condition, ...]
     observed: str
 
 
-SILVER_PAYMENTS = (
-    Expectation(name="payments_are_unique", kind="unique", columns=("tenant", "end_to_end_id")),
-    Expectation(name="ids_are_end_to_end_ids", kind="matches", columns=("end_to_end_id",), pattern=END_TO_END_ID),
-    Expectation(name="amounts_are_present", kind="not_null", columns=("amount_cents",)),
-    Expectation(name="amounts_are_whole_centavos", kind="whole_numbers", columns=("amount_cents",)),
-    Expectation(name="amounts_are_positive", kind="between", columns=("amount_cents",), low=1),
-    Expectation(name="payers_are_present", kind="not_null", columns=("payer_account",)),
-    Expectation(name="payees_are_present", kind="not_null", columns=("payee_account",)),
-    Expectation(name="payers_are_tokens", kind="matches", columns=("payer_account",), pattern=TOKEN),
-    Expectation(name="payees_are_tokens", kind="matches", columns=("payee_account",), pattern=TOKEN),
-    Expectation(name="nobody_pays_himself", kind="differ", columns=("payer_account", "payee_account")),
-    Expectation(name="sources_are_known", kind="in_set", columns=("source",), values=("live", "history")),
-    Expectation(name="history_names_its_import", kind="not_null_if", columns=("history",), where=("source", "history")),
-    Expectation(name="event_times_are_present", kind="not_null", columns=("event_time_ms",)),
-    Expectation(
-        name="event_times_are_milliseconds",
-        kind="between",
-        columns=("event_time_ms",),
-        low=MS_2000,
-        high=MS_2100,
-    ),
-    Expectation(
-        name="initiations_are_known",
-        kind="in_set",
-        columns=("initiation",),
-        values=("MANU", "DICT", "QRDN", "QRES", "AUTO", "INIC", "APES", "APDN"),
-        severity="warning",
-    ),
-)
-
-GOLD_DECISIONS = (
-    Expectation(name="decisions_are_unique", kind="unique", columns=("tenant", "end_to_end_id")),
-    Expectation(name="ids_are_present", kind="not_null", columns=("end_to_end_id",)),
-    Expectation(name="actions_are_present", kind="not_null", columns=("action",)),
-    Expectation(name="actions_are_known", kind="in_set", columns=("action",), values=ACTIONS),
-    Expectation(name="probabilities_lie_in_0_1", kind="between", columns=("fraud_probability",), low=0, high=1),
-    Expectation(
-        name="normal_decisions_have_a_probability",
-        kind="not_null_if",
-        columns=("fraud_probability",),
-        where=("mode", "normal"),
-    ),
-    Expectation(
-        name="normal_decisions_name_their_model",
-        kind="not_null_if",
-        columns=("model_version",),
-        where=("mode", "normal"),
-    ),
-    Expectation(name="modes_are_known", kind="matches", columns=("mode",), pattern=r"^(?:normal|degraded:.+)$"),
-    Expectation(name="modes_are_present", kind="not_null", columns=("mode",)),
-    Expectation(name="policies_are_named", kind="not_null", columns=("policy_version",)),
-    Expectation(name="amounts_are_present", kind="not_null", columns=("amount_cents",)),
-    Expectation(name="amounts_are_positive", kind="between", columns=("amount_cents",), low=1),
-    Expectation(
-        name="decision_times_are_milliseconds",
-        kind="between",
-        columns=("decided_at_ms",),
-        low=MS_2000,
-        high=MS_2100,
-    ),
-)
-
-SUITES: Mapping[str, tuple[Expectation, ...]] = MappingProxyType(
-    {"silver/payments": SILVER_PAYMENTS, "gold/decisions": GOLD_DECISIONS}
-)
+def columns_of(suite: Sequence[Promise]) -> list[str]:
+    """The columns that a sample needs; everything else can stay in the lake."""
+    judged = [one for promise in suite for one in promise.conditions if _is_of_sample(one)]
+    return sorted({name for condition in judged for name in condition.reads})
 
 
-def suite_of(table: str) -> tuple[Expectation, ...]:
-    """The expectations of a table such as ``silver/payments``.
+def frame_of(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str], suite: Sequence[Promise]) -> "pd.DataFrame":
+    """Sampled rows as ``validate`` takes them: with numbers as numbers, also where there is none.
 
-    Raises:
-        UnknownSuite: There is none.
+    Args:
+        rows: As SQL gave them.
+        types: Column -> Spark type of the table.
+        suite: The promises.
     """
-    try:
-        return SUITES[table]
-    except KeyError:
-        raise UnknownSuite(f"no expectations for table {table!r}; there are some for {sorted(SUITES)}") from None
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=[name for name in columns_of(suite) if name in types])
+    for name in frame.columns:
+        if types[name] in NUMBERS:
+            frame[name] = pd.to_numeric(frame[name])
+    return frame
 
 
-def columns_of(suite: Sequence[Expectation]) -> list[str]:
-    """The columns a caller must read to validate the suite; everything else can stay in the lake."""
-    return sorted({name for expectation in suite for name in expectation.reads})
+def validate(frame: "pd.DataFrame", counts: "Counts", suite: Sequence[Promise]) -> list[Outcome]:
+    """Evaluate every promise with Great Expectations, in the suite's order.
 
+    A condition that cannot be asked breaks its promise; an empty table breaks none.
 
-def validate(frame: pd.DataFrame, suite: Sequence[Expectation]) -> list[Outcome]:
-    """Evaluate every expectation with Great Expectations, in the suite's order.
-
-    A column that the frame lacks fails its expectations; an empty frame breaks no promise.
+    Args:
+        frame: Sampled rows, by ``frame_of``.
+        counts: What breaks the conditions over all rows.
+        suite: The promises.
 
     Raises:
         ExpectationError: Great Expectations itself failed.
     """
+    conditions = list(dict.fromkeys(one for promise in suite for one in promise.conditions))
+    of_sample = [] if frame.empty else [one for one in conditions if _is_of_sample(one) and one not in counts.absent]
+    by_rows = _judged(*_as_rows(frame, of_sample), of_sample)
+    counted = [one for one in conditions if one not in counts.absent]
+    by_counts = _judged(*_as_counts(counts, counted), counted)
+    return [_outcome(promise, by_rows, by_counts, counts, len(frame)) for promise in suite]
+
+
+def _is_of_sample(condition: Condition) -> bool:
+    return condition.is_of_rows or condition.kind == "unique"
+
+
+def _as_rows(frame: "pd.DataFrame", conditions: Sequence[Condition]) -> tuple["pd.DataFrame", list[Any]]:
+    """The sample with a column of booleans for what Great Expectations cannot say itself, and the expectations."""
+    import pandas as pd
+
+    derived, expectations = {}, []
+    for place, condition in enumerate(conditions):
+        found = _native(condition)
+        if found is None:
+            name = f"condition_{place}"
+            derived[name] = _keeps(frame, condition)
+            found = "ExpectColumnValuesToBeInSet", {"column": name, "value_set": [True]}
+        expectations.append(_expectation(*found))
+    return pd.concat([frame, pd.DataFrame(derived, index=frame.index)], axis=1), expectations
+
+
+def _as_counts(counts: "Counts", conditions: Sequence[Condition]) -> tuple["pd.DataFrame", list[Any]]:
+    """One row with the exact count of each condition, and that each is 0."""
+    import pandas as pd
+
+    names = [f"condition_{place}" for place in range(len(conditions))]
+    frame = pd.DataFrame({name: [counts.of(one)] for name, one in zip(names, conditions, strict=True)})
+    call = "ExpectColumnValuesToBeInSet"
+    return frame, [_expectation(call, {"column": name, "value_set": [0]}) for name in names]
+
+
+def _judged(
+    frame: "pd.DataFrame", expectations: Sequence[Any], conditions: Sequence[Condition]
+) -> dict[Condition, bool]:
+    """Which conditions hold in a frame."""
+    if not conditions:
+        return {}
     import great_expectations as gx
 
-    derived = _with_derived(frame, suite)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
     batch = (
         context.data_sources.add_pandas("frame")
         .add_dataframe_asset("table")
         .add_batch_definition_whole_dataframe("all")
-        .get_batch({"dataframe": derived})
+        .get_batch({"dataframe": frame})
     )
-    return [_outcome(batch, derived, expectation) for expectation in suite]
+    suite = gx.ExpectationSuite(name="promises", expectations=list(expectations))
+    results = batch.validate(suite, result_format="BOOLEAN_ONLY").results
+    # Results come grouped by column, not in the order of the suite.
+    by_identity = {_identity(result.expectation_config): result for result in results}
+    found = {}
+    for expectation, condition in zip(expectations, conditions, strict=True):
+        result = by_identity[_identity(expectation.configuration)]
+        raised = _raised(result.exception_info or {})
+        if raised:
+            raise ExpectationError(f"Great Expectations could not evaluate {condition}: {raised}")
+        found[condition] = bool(result.success)
+    return found
 
 
-def _with_derived(frame: pd.DataFrame, suite: Sequence[Expectation]) -> pd.DataFrame:
-    """Only the columns in question, and a boolean per promise that GX core cannot express."""
-    derived = frame[[name for name in columns_of(suite) if name in frame.columns]].copy()
-    for expectation in suite:
-        if expectation.kind in DERIVED and set(expectation.columns) <= set(frame.columns):
-            derived[expectation.name] = DERIVED[expectation.kind](*(frame[name] for name in expectation.columns))
-    return derived
+def _identity(configuration: Any) -> str:
+    """What is expected of what; two equal expectations have one verdict."""
+    chosen = {name: value for name, value in configuration.kwargs.items() if name not in ("batch_id", "result_format")}
+    return f"{configuration.type} {sorted(chosen.items(), key=lambda each: each[0])!r}"
 
 
-def _differ(left: "pd.Series[Any]", right: "pd.Series[Any]") -> "pd.Series[bool]":
-    return ((left != right) | left.isna() | right.isna()).astype(bool)
-
-
-def _whole(column: "pd.Series[Any]") -> "pd.Series[bool]":
-    """Whether each value is an integer or null; with nulls the column is float, so types cannot tell."""
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        return pd.Series(column.isna(), index=column.index)
-    return (column.isna() | (column % 1 == 0).fillna(False)).astype(bool)
-
-
-DERIVED: Mapping[str, Callable[..., "pd.Series[bool]"]] = MappingProxyType({"differ": _differ, "whole_numbers": _whole})
-
-
-def _outcome(batch: Any, frame: pd.DataFrame, expectation: Expectation) -> Outcome:
-    absent = [name for name in expectation.reads if name not in frame.columns]
-    if absent:
-        return _found(expectation, f"the table has no column {', '.join(absent)}", passed=False)
-    if frame.empty:
-        return _found(expectation, "the table has no rows", passed=True)
-    result = batch.validate(_gx(expectation))
-    raised = _raised(result.exception_info or {})
-    if raised:
-        raise ExpectationError(
-            f"Great Expectations could not evaluate {expectation.name} on {expectation.columns}: {raised}"
-        )
-    # Under a row condition only the rows it selects are counted.
-    rows = result.result.get("element_count", len(frame))
-    if result.success:
-        return _found(expectation, f"{rows} rows", passed=True)
-    count = int(result.result["unexpected_count"])
-    sample = _sample(frame, expectation, result.result)
-    return _found(expectation, f"{count} of {rows} rows break it", passed=False, unexpected_count=count, sample=sample)
-
-
-def _found(
-    expectation: Expectation,
-    observed: str,
-    *,
-    passed: bool,
-    unexpected_count: int = 0,
-    sample: tuple[str, ...] = (),
+def _outcome(
+    promise: Promise, by_rows: dict[Condition, bool], by_counts: dict[Condition, bool], counts: "Counts", sampled: int
 ) -> Outcome:
+    absent = [counts.absent[one] for one in promise.conditions if one in counts.absent]
+    broken = tuple(one for one in promise.conditions if not by_counts.get(one, False))
+    alone = [one for one in promise.conditions if not by_rows.get(one, True) and one not in broken]
+    count = sum(counts.of(one) for one in broken)
+    told = [
+        f"{counts.of(one)} of {counts.total} in {', '.join(one.columns)}" for one in broken if one not in counts.absent
+    ]
+    told += [f"the sample breaks it in {', '.join(one.columns)}, the count does not" for one in alone]
+    if sampled == counts.total:
+        doubted = [one for one in broken if by_rows.get(one, False)]
+        told += [f"the count breaks it in {', '.join(one.columns)}, all rows sampled do not" for one in doubted]
+    told += dict.fromkeys(absent)
     return Outcome(
-        name=expectation.name,
-        passed=passed,
-        severity=expectation.severity,
-        unexpected_count=unexpected_count,
-        sample=sample,
-        observed=observed,
+        name=promise.name,
+        passed=not (broken or alone),
+        severity=promise.severity,
+        rows=counts.total,
+        sampled=sampled,
+        unexpected_count=count,
+        broken=(*broken, *alone),
+        observed=f"{'; '.join(told) or 'holds'} ({counts.total} rows counted, {sampled} sampled)",
     )
 
 
-def _sample(frame: pd.DataFrame, expectation: Expectation, details: Mapping[str, Any]) -> tuple[str, ...]:
-    if expectation.kind in DERIVED:
-        # The derived column only says False; the value says which rows to look for.
-        rows = frame.loc[~frame[expectation.name], expectation.columns[0]]
-        return tuple(str(value) for value in rows.head(SAMPLE_SIZE))
-    unique = dict.fromkeys(str(value) for value in details.get("partial_unexpected_list", ()))
-    return tuple(unique)[:SAMPLE_SIZE]
-
-
-def _raised(info: Mapping[str, Any]) -> str:
+def _raised(info: Any) -> str:
     """The message of an exception inside a GX result, which nests it per metric or not at all."""
-    nested = [info] if "raised_exception" in info else [v for v in info.values() if isinstance(v, Mapping)]
+    nested = [info] if "raised_exception" in info else [v for v in info.values() if isinstance(v, dict)]
     return "; ".join(str(entry["exception_message"]) for entry in nested if entry.get("raised_exception"))
 
 
-def _gx(expectation: Expectation) -> Any:
-    gxe = importlib.import_module("great_expectations.expectations")
-    name, options = _gx_call(expectation)
-    return getattr(gxe, name)(severity=expectation.severity, **options)
+def _expectation(name: str, options: dict[str, Any]) -> Any:
+    return getattr(importlib.import_module("great_expectations.expectations"), name)(**options)
 
 
-def _gx_call(expectation: Expectation) -> tuple[str, dict[str, Any]]:
-    """Class of Great Expectations and its options."""
-    column = expectation.columns[0]
-    match expectation.kind:
+def _native(condition: Condition) -> tuple[str, dict[str, Any]] | None:
+    """Class of Great Expectations and its options; None for what it cannot say without help."""
+    column = {"column": condition.columns[0]}
+    if condition.where is not None:
+        return None
+    match condition.kind:
         case "unique":
-            columns = list(expectation.columns)
-            return "ExpectCompoundColumnsToBeUnique", {"column_list": columns, "ignore_row_if": "never"}
-        case "not_null":
-            return "ExpectColumnValuesToNotBeNull", {"column": column}
-        case "not_null_if":
-            return "ExpectColumnValuesToNotBeNull", {
-                "column": column,
-                "row_condition": _condition(expectation),
-            }
-        case "in_set":
-            return "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(expectation.values)}
+            columns = list(condition.columns)
+            if len(columns) == 1:
+                return "ExpectColumnValuesToBeUnique", column
+            options = {"column_list": columns, "ignore_row_if": "any_value_is_missing"}
+            return "ExpectCompoundColumnsToBeUnique", options
+        case "present":
+            return "ExpectColumnValuesToNotBeNull", column
+        case "one_of":
+            return "ExpectColumnValuesToBeInSet", {**column, "value_set": list(condition.values)}
         case "between":
-            limits = {"min_value": expectation.low, "max_value": expectation.high}
-            return "ExpectColumnValuesToBeBetween", {"column": column, **limits}
+            return "ExpectColumnValuesToBeBetween", {
+                **column,
+                "min_value": condition.low,
+                "max_value": condition.high,
+            }
         case "matches":
-            return "ExpectColumnValuesToMatchRegex", {"column": column, "regex": expectation.pattern}
-        case "differ" | "whole_numbers":
-            return "ExpectColumnValuesToBeInSet", {"column": expectation.name, "value_set": [True]}
+            return "ExpectColumnValuesToMatchRegex", {**column, "regex": GROUP.sub("(?:", condition.pattern)}
+        case _:
+            return None
 
 
-def _condition(expectation: Expectation) -> Any:
-    from great_expectations.expectations.row_conditions import Column
+def _keeps(frame: "pd.DataFrame", condition: Condition) -> "pd.Series[bool]":
+    """Whether each row keeps a condition; one of nulls breaks nothing but ``present``."""
+    broken = _breaks(frame, condition)
+    if condition.where is not None:
+        name, values = condition.where
+        broken = broken & frame[name].isin(values)
+    kept: pd.Series[bool] = ~broken.fillna(False).astype(bool)
+    return kept
 
-    if expectation.where is None:
-        raise ExpectationError(f"{expectation.name} is not_null_if without `where`; say for which rows it holds")
-    column, value = expectation.where
-    return Column(column) == value
+
+def _breaks(frame: "pd.DataFrame", condition: Condition) -> Any:
+    import pandas as pd
+
+    first, *others = (frame[name] for name in condition.columns)
+    is_there = first.notna()
+    match condition.kind:
+        case "present":
+            return ~is_there
+        case "absent":
+            return is_there
+        case "one_of":
+            return is_there & ~first.isin(condition.values)
+        case "between":
+            low, high = condition.low, condition.high
+            below = (first < low) if low is not None else ~is_there
+            return is_there & (below | ((first > high) if high is not None else ~is_there))
+        case "matches":
+            return is_there & ~first.astype(str).str.fullmatch(condition.pattern)
+        case "whole":
+            return is_there & (pd.to_numeric(first, errors="coerce") % 1 != 0)
+        case "differ":
+            return is_there & (first == others[0])
+        case "at_least":
+            return is_there & others[0].notna() & (first < others[0])
+        case "adds_up":
+            total = sum(others[1:], start=others[0])
+            return is_there & total.notna() & (first != total)
+        case "ratio":
+            parts = sum(others[2:], start=others[1])
+            return (first * others[0] - parts).abs() > 1e-6 * others[0]
+        case "day_of":
+            found = pd.to_datetime(others[0] + BRASILIA_OFFSET_MS, unit="ms").dt.date
+            return is_there & others[0].notna() & (first != found)
+        case _:
+            raise ExpectationError(f"{condition.kind} is not asked of a row of a sample")

@@ -39,7 +39,7 @@ their compliance; `RETENTION` in `pix/offline/dictionary.py` is the one place th
 |---|---|---|---|---|
 {tables}
 """
-LAYERS = ("bronze", "silver", "gold", "features")
+LAYERS = ("bronze", "silver", "gold", "features", "quality")
 COLUMNS_HEAD = "| Column | Type | Meaning | Unit | Personal data |\n|---|---|---|---|---|"
 
 

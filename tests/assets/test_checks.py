@@ -44,7 +44,8 @@ def test_every_bronze_decision_is_in_silver_or_quarantine(made):
         made, BRONZE, *[bronze_row(n, value) for n, value in enumerate([record(1), record(1, "BLOCK"), "?", record(2)])]
     )
     write(made, Table(BRONZE_DLQ, "One message.", BRONZE_COLUMNS))
-    assert made.run("silver/decisions").success
+    # Records of three fields break many promises of silver; here only where they went is looked at.
+    made.run("silver/decisions")
     name = "every_bronze_decision_is_in_silver_or_quarantine"
     assert verdicts(made.run("silver/quarantine"))[name]
     kept = made.lake.read(DECISIONS_SILVER.name).where("end_to_end_id = 'E1'").localCheckpoint()
@@ -98,17 +99,25 @@ def test_a_payment_with_two_vectors_is_found(made):
     assert not vectors_are_unique(lake=made.lake).passed
 
 
-def test_great_expectations_blocks_what_is_downstream(made):
-    amounts = {"amount_cents": -5, "initiation": "FAX"}
+def test_promises_of_a_table_are_its_checks(made):
+    amounts = {"amount_cents": -5, "initiation": "FAX", "pix_key": "maria@example.com"}
     columns = dict.fromkeys(HISTORY_PAYMENTS.names) | {"history": "h", "event_time_ms": 1_700_000_000_000}
     payment = {"end_to_end_id": "E1", "tenant": "default", "payer_account": "k1:a", "payee_account": "k1:a", **amounts}
     columns |= {"end_to_end_id": "E1", "tenant": "default", "payment": json.dumps(payment)}
     write(made, HISTORY_PAYMENTS, tuple(columns.values()))
     write(made, DECISIONS_SILVER)
-    found = made.run(PAYMENTS_SILVER.name)
-    failed = {name for name, passed in verdicts(found).items() if not passed}
-    assert {"amounts_are_positive", "nobody_pays_himself", "initiations_are_known"} <= failed
-    by_name = {each.check_name: each for each in found.get_asset_check_evaluations()}
-    assert by_name["initiations_are_known"].severity == dg.AssetCheckSeverity.WARN
-    assert by_name["amounts_are_positive"].blocking
-    assert not by_name["initiations_are_known"].blocking
+    by_name = {each.check_name: each for each in made.run(PAYMENTS_SILVER.name).get_asset_check_evaluations()}
+    red = {name for name, each in by_name.items() if not each.passed}
+    assert {"amounts_are_possible", "nobody_pays_himself", "other_words_are_known"} <= red
+    assert by_name["other_words_are_known"].severity == dg.AssetCheckSeverity.WARN
+    assert by_name["amounts_are_possible"].severity == dg.AssetCheckSeverity.ERROR
+    assert by_name["amounts_are_possible"].blocking
+    assert not by_name["other_words_are_known"].blocking
+    assert by_name["amounts_are_possible"].description == "1 of 1 in amount_cents (1 rows counted, 1 sampled)"
+    assert by_name["amounts_are_possible"].metadata["rows_counted"].value == 1
+    kept = str([each.metadata for each in by_name.values()]) + str(made.lake.ask("quality/unexpected", ALL))
+    assert "like aaaaa@aaaaaaa.aaa" in kept
+    assert "maria" not in kept
+
+
+ALL = "select * from asked"

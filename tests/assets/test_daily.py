@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime
+from hashlib import sha256
 
 import dagster as dg
 import pyarrow as pa
@@ -30,10 +31,14 @@ def identity(number: int, at_ms: int) -> str:
     return f"E12345678{datetime.fromtimestamp(at_ms / 1000, UTC):%Y%m%d%H%M}{number:011d}"
 
 
+def token(name: str) -> str:
+    return f"k1:{name:_>32}"
+
+
 def record(number: int, at_ms: int, action: str = "ALLOW", *, id_at_ms: int | None = None) -> str:
     """A record of pix.decisions with what silver and gold read of it."""
     named = {"end_to_end_id": identity(number, id_at_ms or at_ms), "tenant": "default"}
-    facts = {"amount_cents": 1_000 + number, "payer_account": f"k1:{number}", "payee_account": "k1:shop"}
+    facts = {"amount_cents": 1_000 + number, "payer_account": token(f"p{number}"), "payee_account": token("shop")}
     return json.dumps(
         {
             **named,
@@ -43,10 +48,18 @@ def record(number: int, at_ms: int, action: str = "ALLOW", *, id_at_ms: int | No
             "action": action,
             "fraud_probability": 0.25,
             "mode": "normal",
-            "model": {"name": "pix_fraud", "version": "3", "sha256": "ab"},
-            "policy_version": "p",
-            "outcome": "allowed" if action == "ALLOW" else "attempted",
-            "body_token": f"k1:body{number}",
+            "model": {"name": "pix_fraud", "version": "3", "sha256": "0" * 64},
+            "policy_version": "0" * 16,
+            "outcome": "attempted" if action == "BLOCK" else "allowed",
+            "body_token": token(f"b{number}"),
+            "payment_digest": "0" * 64,
+            "feature_fingerprint": "0" * 16,
+            "generation": 1,
+            "reasons": [],
+            "rule_hits": [],
+            "origin": {"kind": "rest"},
+            "trace_id": "0" * 32,
+            "build": "b",
             "payment": {**named, **facts, "initiated_at_ms": at_ms},
         }
     )
@@ -55,12 +68,25 @@ def record(number: int, at_ms: int, action: str = "ALLOW", *, id_at_ms: int | No
 def label(number: int, at_ms: int, kind: str, known_ms: int) -> str:
     content = {"end_to_end_id": identity(number, at_ms), "kind": kind, "source": "med", "fraud_type": None}
     known = datetime.fromtimestamp(known_ms / 1000, UTC).isoformat()
-    return json.dumps({**content, "label_id": f"{number}{kind}", "effective_at": known, "known_at": known})
+    return json.dumps(
+        {
+            **content,
+            "label_id": sha256(f"{number}{kind}".encode()).hexdigest(),
+            "effective_at": known,
+            "known_at": known,
+        }
+    )
 
 
 def letter(offset: int, at_ms: int) -> str:
     origin = {"topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
-    said = {"reason": "not_json", "errors": [], "body_token": f"k1:l{offset}", "payload": "k1:sealed"}
+    said = {
+        "reason": "not_json",
+        "errors": [],
+        "body_token": token(f"l{offset}"),
+        "payload": "k1:sealed",
+        "payload_bytes": 9,
+    }
     return json.dumps({**said, "origin": origin, "received_at_ms": at_ms})
 
 
