@@ -128,6 +128,26 @@ def test_a_range_is_by_offset_or_by_time_its_end_excluded(filled: str, tmp_path:
     assert len(read_all(filled, names.TRANSACTIONS)) == 40
 
 
+def test_only_the_range_is_written(filled: str, tmp_path: Path) -> None:
+    words = [
+        "--topic",
+        names.TRANSACTIONS,
+        "--from",
+        "0:3,1:5",
+        "--to",
+        "0:4,1:9",
+        "--into",
+        COPY,
+        "--create",
+        "--json",
+    ]
+    told = typed(filled, tmp_path, *words)
+    assert told.returncode == 0, told.stderr
+    written = sorted(dict(headers)[REPLAYED_FROM].decode() for _, _, _, headers, _ in rows(filled, COPY).values())
+    places = ["0/3", "1/5", "1/6", "1/7", "1/8"]
+    assert written == [f"{names.TRANSACTIONS}/{place}" for place in places]
+
+
 def test_payments_go_into_their_own_topic_but_for_those_that_must_not_come_again(
     filled: str, tmp_path: Path, keyring: Keyring
 ) -> None:
