@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from fraud_streaming.lifetime import Stop
 from pix import topics
-from pix.deadletter import DeadLetter, Origin
+from pix.deadletter import REDRIVEN_FROM, DeadLetter, Origin, origin_of
 from pix.tracecontext import HEADER, usable
 
 CONNECT_SECONDS = 20.0
@@ -58,12 +58,14 @@ class Taken:
         received_at_ms: Kafka's timestamp, epoch milliseconds.
         value: Its bytes; None for a tombstone.
         traceparent: W3C context that its sender gave it in a header; empty without a usable one.
+        redriven_from: Origin of the dead letter that it was sent again from, as its header says.
     """
 
     origin: Origin
     received_at_ms: int
     value: bytes | None
     traceparent: str = ""
+    redriven_from: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,8 @@ class Group:
         # Kind 0 means that neither sender nor broker stamped it.
         received = timestamp if kind else time.time_ns() // 1_000_000
         value = message.value()
-        return Taken(origin, received, value.encode() if isinstance(value, str) else value, _context(message))
+        body = value.encode() if isinstance(value, str) else value
+        return Taken(origin, received, body, usable(_header(message, HEADER)), _letter_of(message, origin.topic))
 
     def commit(self, offsets: Mapping[int, int]) -> bool:
         """Commit synchronously; False when Kafka did not confirm, then the next commit covers it."""
@@ -244,10 +247,19 @@ class Group:
         self._consumer.close()
 
 
-def _context(message: Message) -> str:
-    found = next((value for name, value in reversed(message.headers() or []) if name == HEADER), None)
-    # Senders write what they like; bytes that are no text are no context.
-    return usable(found.decode("ascii", "replace") if isinstance(found, bytes) else found)
+def _header(message: Message, wanted: str) -> str | None:
+    found = next((value for name, value in reversed(message.headers() or []) if name == wanted), None)
+    # Senders write what they like; bytes that are no text mean nothing.
+    return found.decode("ascii", "replace") if isinstance(found, bytes) else found
+
+
+def _letter_of(message: Message, topic: str) -> Origin | None:
+    """Senders may write this header, too: it links a letter to another one, and nothing is decided by it."""
+    try:
+        origin = origin_of(_header(message, REDRIVEN_FROM) or "")
+    except ValueError:
+        return None
+    return origin if origin.topic == topic else None
 
 
 class DeadLetters:

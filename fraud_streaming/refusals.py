@@ -66,4 +66,5 @@ def to_letter(refusal: Refusal, keyring: Keyring) -> DeadLetter:
         end_to_end_id=refusal.end_to_end_id,
         raw=refusal.taken.value,
         keyring=keyring,
+        redriven_from=refusal.taken.redriven_from,
     )

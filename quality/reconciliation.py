@@ -6,6 +6,9 @@ more line for the same item when the attempt ended without a claim: ``refused`` 
 counts only if it is found anyway.
 
 Bodies are compared by token, because the lake holds no digest that could be guessed from a clear payment.
+
+A quarantined message that was sent again (redriven) rests there no longer: it has to be decided, or quarantined anew at
+its new place. So its row makes no duplicate of a decision, and does not save what is nowhere else from being lost.
 """
 
 import json
@@ -55,9 +58,10 @@ class Reconciliation:
     Attributes:
         sent: Items claimed, or found without a claim.
         decided: Items whose id and body are in gold.
-        quarantined: Items whose body is in quarantine and not in gold.
+        quarantined: Items whose body is in quarantine, not sent again from there, and not in gold.
         lost: Items in neither.
-        duplicated: Ids with several rows in gold, bodies in both tables, origins quarantined twice.
+        duplicated: Ids with several rows in gold, bodies in both tables (but for redriven ones), origins quarantined
+            twice.
         mismatched: Items whose id is in gold with another body or amount, their own body being nowhere.
         examples: ``lost``, ``duplicated``, ``mismatched`` → some ids, or digests where there is no id.
     """
@@ -114,8 +118,8 @@ def reconcile(
         sent: Lines of all senders' logs, in any order.
         gold: end_to_end_id, amount_cents, body_token of gold decisions.
         quarantine: end_to_end_id (may be null), body_token, reason of quarantined *messages to be decided*,
-            and topic, partition, offset if known. Superseded copies of a decision do not belong here: their
-            payment is in gold by design.
+            and topic, partition, offset, redriven_at_ms if known. Superseded copies of a decision do not belong
+            here: their payment is in gold by design.
         token_of: Body digest → its tokens under every token key still in use.
     """
     tables = _Tables(gold, quarantine)
@@ -180,7 +184,8 @@ class _Tables:
             identity, token, amount = (_known(value) for value in row)
             self._rows_of.setdefault(str(identity), []).append((token, None if amount is None else int(amount)))
         self._decided = _tokens(gold)
-        self._quarantined = _tokens(quarantine)
+        self._ever_quarantined = _tokens(quarantine)
+        self._quarantined = _tokens(_at_rest(quarantine))
         self.duplicated = [
             *(identity for identity, rows in self._rows_of.items() if len(rows) > 1),
             *sorted(self._decided & self._quarantined),
@@ -188,7 +193,7 @@ class _Tables:
         ]
 
     def hold(self, tokens: set[str]) -> bool:
-        return bool(tokens & self._decided or tokens & self._quarantined)
+        return bool(tokens & self._decided or tokens & self._ever_quarantined)
 
     def end_of(self, item: _Item, tokens: set[str]) -> str:
         rows = self._rows_of.get(item.end_to_end_id, []) if item.end_to_end_id is not None else []
@@ -200,6 +205,13 @@ class _Tables:
         if tokens & self._quarantined:
             return "quarantined"
         return "mismatched" if rows else "lost"
+
+
+def _at_rest(quarantine: pd.DataFrame) -> pd.DataFrame:
+    """Rows of messages that nobody sent again."""
+    if "redriven_at_ms" not in quarantine.columns:
+        return quarantine
+    return quarantine[quarantine["redriven_at_ms"].isna()]
 
 
 def _tokens(table: pd.DataFrame) -> set[str]:

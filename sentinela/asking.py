@@ -1,6 +1,7 @@
-"""What commands ask of the running decision service, with errors that say what to do."""
+"""What commands ask of the running decision service and of Kafka, with errors that say what to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -37,3 +38,24 @@ def asked(question: "Callable[[Operator], Answer]") -> Answer:
 def never_started(home: "Home") -> str:
     """What to tell of a home without keys."""
     return f"nothing was ever started in {home.root}; run `sentinela up`, or set SENTINELA_HOME to where it runs"
+
+
+@contextmanager
+def kafka_asked() -> Iterator[None]:
+    """What goes wrong between this command and Kafka, as the command's own error.
+
+    Raises:
+        NotRunning: No broker answers, a topic is not there, or the home has no keys.
+        SentinelaError: Kafka deleted what was being read.
+    """
+    from fraud_streaming.kafka import StreamError
+    from fraud_streaming.ranges import RangeGone
+    from pix.tokens import MissingKeys
+    from sentinela.errors import NotRunning, SentinelaError
+
+    try:
+        yield
+    except RangeGone as gone:
+        raise SentinelaError(str(gone)) from gone
+    except (StreamError, MissingKeys) as away:
+        raise NotRunning(str(away)) from away

@@ -10,12 +10,14 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import decision, demo, key, lake, policy, privacy, review, runtime, store, traffic
+from sentinela.commands import decision, demo, dlq, key, lake, policy, privacy, replay, review, runtime, store, traffic
 from sentinela.errors import SentinelaError
 
 AREAS: tuple[Callable[[typer.Typer], None], ...] = (
     runtime.register,
     traffic.register,
+    replay.register,
+    dlq.register,
     lake.register,
     decision.register,
     store.register,

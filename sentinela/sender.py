@@ -18,7 +18,6 @@ from typing import IO
 import httpx
 import stamina
 
-from pix import topics
 from pix.contracts import InvalidMessage, parse_json_object, readable_id
 from pix.tokens import body_sha256
 from sentinela.errors import BadUse, NotRunning
@@ -119,6 +118,8 @@ def send_to_kafka(bodies: Iterable[bytes], log: SentLog | None, kafka: dict[str,
     """
     from confluent_kafka import KafkaError, Producer
 
+    from fraud_streaming.redrive import key_of
+
     producer = Producer({**kafka, "acks": "all", "enable.idempotence": True, "linger.ms": 5})
     failed: list[str] = []
 
@@ -132,7 +133,7 @@ def send_to_kafka(bodies: Iterable[bytes], log: SentLog | None, kafka: dict[str,
             log.write(body)
         while True:
             try:
-                producer.produce(topic, key=_key(body, topic), value=body, on_delivery=delivered)
+                producer.produce(topic, key=key_of(topic, body), value=body, on_delivery=delivered)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -142,15 +143,6 @@ def send_to_kafka(bodies: Iterable[bytes], log: SentLog | None, kafka: dict[str,
     if failed or waiting:
         raise NotRunning(f"{waiting + len(failed)} messages were not acknowledged by Kafka ({failed[:1]}); is it up?")
     return sent
-
-
-def _key(body: bytes, topic: str) -> bytes | None:
-    try:
-        content = parse_json_object(body)
-    except InvalidMessage:
-        return None
-    key = content.get("payer_account" if topic == topics.TRANSACTIONS else "end_to_end_id")
-    return key.encode() if isinstance(key, str) else None
 
 
 def send_to_rest(bodies: Iterable[bytes], log: SentLog | None, service: str, api_key: str) -> Sent:

@@ -210,13 +210,15 @@ def _open(lake: str, name: str) -> Any:
 
 
 def read_table(lake: str, name: str, columns: Sequence[str]) -> Any:
-    """Columns of a lake table as a DataFrame; None where the table does not exist yet."""
+    """Columns of a lake table as a DataFrame, as far as it has them; None where the table does not exist yet."""
     import pyarrow as pa
 
     table = _open(lake, name)
     if table is None:
         return None
-    return pa.table(table.scan(columns=list(columns)).read_all()).to_pandas()
+    # A table that an older build wrote lacks what was declared since.
+    there = {field.name for field in table.schema().fields}
+    return pa.table(table.scan(columns=[column for column in columns if column in there]).read_all()).to_pandas()
 
 
 def _count(settings: Settings, sent_logs: Sequence[Path]) -> Reconciliation:
@@ -224,7 +226,7 @@ def _count(settings: Settings, sent_logs: Sequence[Path]) -> Reconciliation:
 
     keyring = load_keyring(settings.secrets)
     gold = read_table(settings.lake, "gold/decisions", ["end_to_end_id", "amount_cents", "body_token"])
-    columns = ["kind", "end_to_end_id", "body_token", "reason", "topic", "partition", "offset"]
+    columns = ["kind", "end_to_end_id", "body_token", "reason", "topic", "partition", "offset", "redriven_at_ms"]
     quarantine = read_table(settings.lake, "silver/quarantine", columns)
     if gold is None:
         gold = pd.DataFrame(columns=["end_to_end_id", "amount_cents", "body_token"])

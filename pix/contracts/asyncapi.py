@@ -22,7 +22,7 @@ def document() -> dict[str, Any]:
             "JSON in UTF-8, at least once; equal records have identical bytes.",
         },
         "defaultContentType": "application/json",
-        "channels": {contract.topic: _channel(contract) for contract in CONTRACTS},
+        "channels": {topic: _channel(topic) for topic in dict.fromkeys(contract.topic for contract in CONTRACTS)},
         "operations": {_operation_name(contract): _operation(contract) for contract in CONTRACTS},
         "components": {"messages": {contract.name: _message(contract) for contract in CONTRACTS}},
     }
@@ -33,11 +33,12 @@ def text() -> str:
     return yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=110)
 
 
-def _channel(contract: Contract) -> dict[str, Any]:
+def _channel(topic: str) -> dict[str, Any]:
+    names = [contract.name for contract in CONTRACTS if contract.topic == topic]
     return {
-        "address": contract.topic,
-        "messages": {contract.name: {"$ref": f"#/components/messages/{contract.name}"}},
-        "bindings": {"kafka": {"topic": contract.topic, "bindingVersion": "0.5.0"}},
+        "address": topic,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
+        "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
     }
 
 

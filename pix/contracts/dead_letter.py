@@ -1,4 +1,7 @@
-"""The dead letter: a message that no door let in, on ``pix.dlq``; ``pix.deadletter`` writes it."""
+"""The dead letter, a message that no door let in, and the note that one was sent again: both on ``pix.dlq``.
+
+``pix.deadletter`` writes them.
+"""
 
 from typing import Annotated
 
@@ -42,3 +45,22 @@ class DeadLetterRecord(StrictMessage):
         description="The message (its first 256 KiB), AES-256-GCM under the key version before the colon.",
     )
     payload_bytes: int = Field(ge=0, description="Length of the whole message.")
+    redriven_from: DeadLetterOrigin | None = Field(
+        None, description="Origin of the letter that it was sent again from; missing for a first sending."
+    )
+
+
+class Redriving(StrictMessage):
+    """One sending of a dead letter's message to its topic again."""
+
+    at_ms: InstantMs = Field(description="When it was sent again, epoch milliseconds.")
+    to: DeadLetterOrigin = Field(description="Where it stands now.")
+
+
+class RedrivenRecord(StrictMessage):
+    """One dead letter's message was sent to its topic again; the letter itself stays."""
+
+    origin: DeadLetterOrigin = Field(description="Origin of the letter.")
+    received_at_ms: InstantMs = Field(description="When Kafka got the letter's message, epoch milliseconds.")
+    body_token: Token = Field(description="Token of the SHA-256 of the message as it was sent.")
+    redriven: Redriving = Field(description="When it was sent again, and where it stands now.")

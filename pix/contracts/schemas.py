@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pix import topics
-from pix.contracts.dead_letter import DeadLetterRecord
+from pix.contracts.dead_letter import DeadLetterRecord, RedrivenRecord
 from pix.contracts.decision import DecisionRecord
 from pix.contracts.fields import StrictMessage
 from pix.contracts.fold import FoldRecord
@@ -56,6 +56,7 @@ CONTRACTS = (
     Contract("decision", DecisionRecord, topics.DECISIONS, "Token of the payer's account.", False),
     Contract("fold", FoldRecord, topics.FOLDS, "EndToEndId of the payment.", False),
     Contract("dead-letter", DeadLetterRecord, topics.DLQ, "topic/partition/offset of the refused message.", False),
+    Contract("redriven", RedrivenRecord, topics.DLQ, "The key of the dead letter that it is about.", False),
     Contract("shadow-score", ShadowScore, topics.SHADOW, "EndToEndId of the payment.", False),
 )
 

@@ -11,7 +11,7 @@ from pix.offline.silver import DEAD_LETTER, HISTORY, IDENTITY, IS_RECORD, PLACE,
 from pix.offline.tables import QUARANTINE_SILVER
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 IS_LETTER = "parsed.origin.topic is not null"
 
@@ -66,15 +66,33 @@ def elsewhere(records: "DataFrame", decided: "DataFrame") -> "DataFrame":
 
 
 def _dead_letters(letters: "DataFrame") -> "DataFrame":
-    """One row per refused message, however often it was refused."""
+    """One row per refused message, however often it was refused, with its newest redriving."""
     from pyspark.sql import Window
     from pyspark.sql import functions as f
 
     read = letters.where(IS_LETTER)
-    by_origin = Window.partitionBy("parsed.origin").orderBy("partition", "offset")
-    once = read.withColumn("place", f.row_number().over(by_origin)).where("place = 1")
-    rows = once.select("parsed.*", "timestamp_ms").select("*", "origin.*").withColumn("errors", f.to_json("errors"))
-    return _quarantined(rows.withColumn("received_at_ms", f.coalesce("received_at_ms", "timestamp_ms")), "dead_letter")
+    by_origin = Window.partitionBy("parsed.origin")
+    # A note about a letter stands under its origin; without the letter it is no row.
+    in_order = by_origin.orderBy(f.col("parsed.redriven").isNotNull(), "partition", "offset")
+    once = read.withColumns(
+        {"place": f.row_number().over(in_order), "newest": f.max("parsed.redriven").over(by_origin)}
+    ).where("place = 1 and parsed.redriven is null")
+    rows = once.select("parsed.*", "timestamp_ms", "newest").select("*", "origin.*")
+    said = {
+        "errors": f.to_json("errors"),
+        "received_at_ms": f.coalesce("received_at_ms", "timestamp_ms"),
+        "redriven_at_ms": f.col("newest.at_ms"),
+        "redriven_to": _place("newest.to"),
+        "redriven_from": _place("redriven_from"),
+    }
+    return _quarantined(rows.withColumns(said), "dead_letter")
+
+
+def _place(name: str) -> "Column":
+    """``topic/partition/offset`` of a struct; null of null."""
+    from pyspark.sql import functions as f
+
+    return f.concat(*[part for field in PLACE for part in (f.lit("/"), f.col(f"{name}.{field}"))][1:])
 
 
 def _superseded_rows(rest: "DataFrame", decided: "DataFrame") -> "DataFrame":
@@ -138,6 +156,8 @@ def _refused_rows(refused: "DataFrame", imports: "DataFrame") -> "DataFrame":
 def _quarantined(rows: "DataFrame", kind: str) -> "DataFrame":
     from pyspark.sql import functions as f
 
+    if kind != "dead_letter":
+        rows = rows.withColumns(dict.fromkeys(("redriven_at_ms", "redriven_to", "redriven_from"), f.lit(None)))
     if kind != HISTORY:
         rows = rows.withColumns({"history": f.lit(None), "arrival_day": day_of("received_at_ms")})
     return QUARANTINE_SILVER.shape(rows.withColumn("kind", f.lit(kind)))

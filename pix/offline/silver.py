@@ -41,7 +41,9 @@ LABEL = (
 DEAD_LETTER = (
     "reason string, errors array<struct<field: string, reason: string>>, "
     "origin struct<topic: string, partition: int, offset: bigint>, received_at_ms bigint, "
-    "end_to_end_id string, body_token string, payload string"
+    "end_to_end_id string, body_token string, payload string, "
+    "redriven_from struct<topic: string, partition: int, offset: bigint>, "
+    "redriven struct<at_ms: bigint, to: struct<topic: string, partition: int, offset: bigint>>"
 )
 SHADOW = (
     "end_to_end_id string, tenant string, model struct<name: string, version: string, sha256: string>, "

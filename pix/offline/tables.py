@@ -228,6 +228,9 @@ QUARANTINE_SILVER = Table(
         Column("kind", "string", "dead_letter, superseded, unreadable or history."),
         Column("history", "string", "Name of the import; null for live messages."),
         Column("arrival_day", "date", "Day, in Brasília, on which Kafka got the message or the file was imported."),
+        Column("redriven_at_ms", "bigint", "When a dead letter's message was last sent to its topic again."),
+        Column("redriven_to", "string", "Where it then stood: topic/partition/offset."),
+        Column("redriven_from", "string", "Origin of the letter that this one was sent again from and refused anew."),
     ),
     partitions=("arrival_day",),
 )

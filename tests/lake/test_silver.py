@@ -3,6 +3,7 @@
 import json
 
 from pix import topics
+from pix.deadletter import Origin, dead_letter, redriven_note
 from pix.offline import gold, silver
 from pix.offline.quarantine import quarantine
 from pix.offline.tables import (
@@ -17,6 +18,7 @@ from pix.offline.tables import (
     QUARANTINE_SILVER,
     SHADOW_SILVER,
 )
+from pix.tokens import Keyring
 
 
 def rows(frame, *order):
@@ -130,6 +132,48 @@ def test_a_dead_letter_counts_once_per_origin(spark, bronze, messages):
         ("history", None, None, 7),
     ]
     assert json.loads(found[0]["errors"]) == letter["errors"]
+
+
+def test_a_redriven_letter_says_when_and_where_to_and_the_next_one_where_from(spark, bronze, messages):
+    def letter(offset, redriven_from=None):
+        return dead_letter(
+            reason="invalid_fields",
+            errors=[],
+            origin=Origin(topics.TRANSACTIONS, 1, offset),
+            received_at_ms=messages.NOON_MS,
+            end_to_end_id=None,
+            raw=b"{}",
+            keyring=Keyring(1, {1: b"1" * 32}),
+            redriven_from=redriven_from,
+        ).value.decode()
+
+    def note(offset, at_ms, to):
+        return redriven_note(
+            origin=Origin(topics.TRANSACTIONS, 1, offset),
+            received_at_ms=messages.NOON_MS,
+            body_token="k1:x",
+            to=Origin(topics.TRANSACTIONS, 1, to),
+            at_ms=at_ms,
+        ).value.decode()
+
+    # The note about 7 lost its letter; that of 3 was sent twice.
+    said = [letter(3), letter(4), note(3, 10, 5), note(7, 10, 6), note(3, 20, 8), letter(5, Origin("t", 0, 3))]
+    dlq = bronze(*[messages.bronze_row(topics.DLQ, offset, value) for offset, value in enumerate(said)])
+    decided = silver.decisions(silver.decision_records(bronze()))
+    found = rows(quarantine(dlq, bronze(), decided, *no_imports(spark)), "offset")
+    assert [(row["kind"], row["offset"]) for row in found] == [
+        ("dead_letter", 3),
+        ("dead_letter", 4),
+        ("dead_letter", 5),
+    ]
+    assert [(row["redriven_at_ms"], row["redriven_to"], row["redriven_from"]) for row in found] == [
+        (20, "pix.transactions/1/8", None),
+        (None, None, None),
+        (None, None, "t/0/3"),
+    ]
+    # The day of the letter is written again, whenever the note came.
+    late = bronze(messages.bronze_row(topics.DLQ, 9, note(3, messages.NOON_MS + 40 * messages.DAY_MS, 5)))
+    assert [row["day"] for row in silver.arrival_days(late).collect()] == [found[0]["arrival_day"]]
 
 
 def history_frame(spark, messages, *numbers):

@@ -157,6 +157,25 @@ def test_rows_without_an_origin_are_not_one_origin():
     assert found.examples["duplicated"] == ["pix.dlq-1-4"]
 
 
+REDRIVEN_COLUMNS = [*QUARANTINE.columns, "redriven_at_ms"]
+
+
+def redriven(*rows):
+    return pd.DataFrame(rows, columns=REDRIVEN_COLUMNS)
+
+
+def test_a_redriven_message_counts_where_it_ended():
+    again = ("E1", "k1:a", "invalid_fields", "pix.transactions", 0, 18, 1_795_000_000_000)
+    junk, junk_again = (*JUNK, 1_795_000_000_000), (None, "k1:junk", "not JSON", "pix.dlq", 0, 40, None)
+    found = reconcile(SENT, GOLD, redriven(again, junk, junk_again), token_of)
+    assert found.line() == "sent=4 decided=3 quarantined=1 lost=0 duplicated=0 mismatched=0"
+    # Sent again and neither decided nor refused: the row does not hide that.
+    assert reconcile(SENT, GOLD, redriven(again, junk), token_of).examples["lost"] == ["junk"]
+    # A copy of the same message that nobody sent again still stands in both tables.
+    left = ("E1", "k1:a", "invalid_fields", "pix.transactions", 0, 19, None)
+    assert reconcile(SENT, GOLD, redriven(again, left, junk_again), token_of).examples["duplicated"] == ["k1:a"]
+
+
 def test_a_log_is_read_up_to_its_last_complete_line():
     text = (
         '{"end_to_end_id":"E1","amount_cents":100,"body_sha256":"a","sent_at":"t","via":"rest"}\n'

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Set
+from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
@@ -19,11 +20,12 @@ from pix.contracts import (
     FoldRecord,
     InvalidMessage,
     Payment,
+    RedrivenRecord,
     canonical_json,
     parse_payment,
 )
 from pix.contracts.decision import Action, TokenisedPayment
-from pix.deadletter import MAX_PAYLOAD_BYTES, Origin, dead_letter
+from pix.deadletter import MAX_PAYLOAD_BYTES, Origin, dead_letter, redriven_note
 from pix.identifiers import cpf
 from pix.store.memory import MemoryStore
 from serving.degraded import decide_by_rules
@@ -127,8 +129,27 @@ def test_dead_letters(raw: bytes | None) -> None:
         raw=raw,
         keyring=KEYRING,
     )
-    content = holds(DeadLetterRecord, "dead-letter", letter.value)
+    content = holds(DeadLetterRecord, "dead-letter", letter.value, absent={"redriven_from"})
     assert KEYRING.open(str(content["payload"])) == (raw or b"")[:MAX_PAYLOAD_BYTES]
+
+
+def test_letters_of_what_was_sent_again_and_the_notes_of_that() -> None:
+    first, second = Origin("pix.transactions", 0, 7), Origin("pix.transactions", 0, 9)
+    letter = dead_letter(
+        reason="conflict",
+        errors=[],
+        origin=second,
+        received_at_ms=NOW_MS,
+        end_to_end_id=None,
+        raw=b"{}",
+        keyring=KEYRING,
+        redriven_from=first,
+    )
+    assert holds(DeadLetterRecord, "dead-letter", letter.value)["redriven_from"] == asdict(first)
+    token = KEYRING.body_token("ab" * 32)
+    note = redriven_note(origin=first, received_at_ms=NOW_MS, body_token=token, to=second, at_ms=NOW_MS + 1)
+    assert note.key == b"pix.transactions/0/7"
+    assert holds(RedrivenRecord, "redriven", note.value)["redriven"] == {"at_ms": NOW_MS + 1, "to": asdict(second)}
 
 
 def test_the_contract_knows_the_policys_actions() -> None:
