@@ -94,7 +94,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Columns without a null, beside the key and the partitions."""
 KEY_MAY_MISS = frozenset({"silver/quarantine"})
 
-DURATIONS = frozenset({"login_age_ms", "typing_interval_ms"})
+DURATIONS = frozenset({"login_age_ms", "typing_interval_ms", "fraud_markers_lag_ms"})
 """Columns in milliseconds that are no time of day."""
 SHARES = ("_probability", "_rate", "_share", "_precision")
 DECIDING = frozenset({"end_to_end_id", "tenant", "action", "mode", "outcome", "kind", "source"})
