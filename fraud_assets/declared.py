@@ -12,6 +12,7 @@ OWNERS = {
     "bronze": "team:streams",
     "silver": "team:lake",
     "gold": "team:lake",
+    "quality": "team:lake",
     "features": "team:features",
     "serving": "team:serving",
     "model": "team:models",

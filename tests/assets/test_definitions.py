@@ -35,6 +35,7 @@ MATERIALIZABLE = {
     "model/champion",
     "model/evaluation",
     "monitoring/drift_report",
+    "quality/flow",
     "serving/store_base",
     "silver/decisions",
     "silver/history_imports",
