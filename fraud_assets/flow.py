@@ -52,7 +52,7 @@ class FlowConfig(dg.Config):
 def hourly_flow(lake: LakeResource, broker: BrokerResource, config: FlowConfig) -> dg.MaterializeResult[Any]:
     """One hour of a topic: how many of Kafka's messages are in bronze, silver and gold, and where the others are."""
     found = _look(lake, broker.watermarks(), config.days)
-    kept = _kept(lake, min((hour.began_ms for hour in found), default=0)) if found else []
+    kept = _kept(lake, min((hour.began_ms for hour in found), default=NEVER))
     table = _as_table([*kept, *map(_row, found)])
     return dg.MaterializeResult(
         value=table, metadata={"dagster/row_count": table.num_rows, "hours_compared": len(found), **_shown(table)}
@@ -119,6 +119,9 @@ class _Flow:
         low = {part: extent.low for part, extent in extents.items()}
         self._bounds = Bounds(low, {part: extent.end for part, extent in extents.items()}, later)
         self._read_to = _after(pins.bronze_ends(topic))
+        if topic == topics.DECISIONS:
+            # What silver was made from was in bronze, also where bronze now ends before it.
+            self._read_to = _largest(self._read_to, later)
         in_kafka, in_bronze = watermarks.firsts(topic, extents, began), rows.firsts_in_bronze(pins, topic, began)
         beyond = {part: max(self._bounds.end.get(part, 0), self._read_to.get(part, 0)) for part in in_kafka | in_bronze}
         self._hours = Hours(
@@ -203,8 +206,8 @@ class _Flow:
             others |= different
             digests |= {place: message.body for place, message in read.items()}
         if self._topic == topics.DECISIONS:
-            # Superseded by what silver got since the quarantine was made.
-            under_way = others if self._pins.is_behind(rows.QUARANTINE) else set()
+            # Superseded by what silver got since the quarantine was made: then they were decisions still.
+            under_way = rows.decided_when(self._pins, rows.QUARANTINE, sorted(others))
             return flow.Evidence(kinds, copies, under_way, self._pins.ends(rows.QUARANTINE, BRONZE[self._topic]))
         return flow.Evidence(kinds, copies, self._under_way([each for each in rest if each not in copies], digests))
 

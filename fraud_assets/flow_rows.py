@@ -52,7 +52,6 @@ class Pins:
         """Open them, the last stage first."""
         names = (GOLD, QUARANTINE, SILVER, *BRONZE.values())
         self._logs = {name: lake.log(name) if lake.exists(name) else None for name in names}
-        self._then: DeltaTable | None = None
         self.notes = {name: notes.newest(log) if log is not None else None for name, log in self._logs.items()}
 
     def read(self, query: str, **tables: "str | DeltaTable | None") -> Iterator[dict[str, npt.NDArray[Any]]]:
@@ -94,15 +93,8 @@ class Pins:
             return {}
         return dict(self.rows('select "partition", max("offset") from asked group by 1', asked=BRONZE[topic]))
 
-    def is_behind(self, table: str) -> bool:
-        """Whether silver/decisions changed since this table was made from it."""
-        return self._silver_of(table) is not self._logs[SILVER]
-
-    def silver_of_gold(self) -> "DeltaTable | None":
-        """silver/decisions as gold/decisions saw it; None if that saw none."""
-        return self._silver_of(GOLD)
-
-    def _silver_of(self, table: str) -> "DeltaTable | None":
+    def silver_of(self, table: str) -> "DeltaTable | None":
+        """silver/decisions as a table saw it that is made from it; None if it saw none."""
         from deltalake import DeltaTable
 
         now, seen = self._logs[SILVER], (self.notes[table] or {}).get("made_from", {}).get(SILVER)
@@ -110,9 +102,7 @@ class Pins:
             return None
         if notes.changes(now, seen).days == frozenset():
             return now
-        if self._then is None or self._then.version() != seen:
-            self._then = DeltaTable(now.table_uri, version=seen)
-        return self._then
+        return DeltaTable(now.table_uri, version=seen)
 
 
 def firsts_in_bronze(pins: Pins, topic: str, times_ms: tuple[int, ...]) -> dict[int, list[int]]:
@@ -231,7 +221,7 @@ def bronze_and_silver(pins: Pins, topic: str, hours: Hours, bounds: Bounds) -> C
 
 def silver_and_gold(pins: Pins, topic: str, hours: Hours) -> Compared:
     """silver/decisions, as gold/decisions saw it, beside the latter."""
-    then = pins.silver_of_gold()
+    then = pins.silver_of(GOLD)
     before = _places("before", IN_SILVER[topic], hours, "amount_cents") if then is not None else NOTHING
     after = _places("after", IN_SILVER[topic], hours, "amount_cents") if pins.has(GOLD) else NOTHING
     everywhere = dict.fromkeys(hours.firsts, np.iinfo(np.int64).max)
@@ -289,14 +279,27 @@ def messages(pins: Pins, topic: str, places: Sequence[Place]) -> Iterator[dict[P
     """The readable ones of some places of bronze, a chunk at a time."""
     for start in range(0, len(places), CHUNK):
         chunk = places[start : start + CHUNK]
-        where = " or ".join(
-            f'("partition" = {part} and "offset" in ({", ".join(str(o) for p, o in chunk if p == part)}))'
-            for part in sorted({part for part, _ in chunk})
-        )
+        where = _at(chunk, *PLACE)
         query = f'select "partition", "offset", value from asked where {where}'  # noqa: S608 - numbers
         rows = pins.rows(query, asked=BRONZE[topic])
         read = {(part, offset): _message(topic, value) for part, offset, value in rows}
         yield {place: message for place, message in read.items() if message is not None}
+
+
+def decided_when(pins: Pins, table: str, places: Sequence[Place]) -> set[Place]:
+    """Those of some places of ``pix.decisions`` that were decisions in silver when a table was made from it."""
+    then, found = pins.silver_of(table), set[Place]()
+    for start in range(0, len(places) if then is not None else 0, CHUNK):
+        where = _at(places[start : start + CHUNK], "decision_partition", "decision_offset")
+        found.update(pins.rows(f"select decision_partition, decision_offset from asked where {where}", asked=then))  # noqa: S608
+    return found
+
+
+def _at(places: Sequence[Place], partition: str, offset: str) -> str:
+    return " or ".join(
+        f"({partition} = {part} and {offset} in ({', '.join(str(o) for p, o in places if p == part)}))"
+        for part in sorted({part for part, _ in places})
+    )
 
 
 def _message(topic: str, value: str | None) -> Message | None:

@@ -174,7 +174,9 @@ def deleted(where: str):
 
 
 def dearer(table: DeltaTable) -> int:
-    return table.update({"amount_cents": "amount_cents + 1"}, "decision_offset = 4")["num_updated_rows"]
+    return table.update(updates={"amount_cents": "amount_cents + 1"}, predicate="decision_offset = 4")[
+        "num_updated_rows"
+    ]
 
 
 IN_DECISIONS, IN_TRANSACTIONS = f"{topics.DECISIONS}/0/4", f"{topics.TRANSACTIONS}/0/3"
