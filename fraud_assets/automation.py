@@ -18,6 +18,7 @@ from pix.offline.tables import (
     DECISIONS_GOLD,
     DECISIONS_SILVER,
     FEATURE_STATISTICS,
+    FLOW,
     HISTORY_IMPORTS,
     HISTORY_LABELS,
     HISTORY_PAYMENTS,
@@ -87,9 +88,9 @@ retrain_job = dg.define_asset_job(
 )
 daily_refresh_job = dg.define_asset_job(
     "daily_refresh_job",
-    selection(*LAKE, *PROFILES, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
+    selection(*LAKE, FLOW.name, *PROFILES, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
     tags=FOLLOWS_NEWS,
-    description="Bring silver, gold and features up to date, and look for drift.",
+    description="Bring silver, gold and features up to date, hold them against Kafka, and look for drift.",
 )
 everything_job = dg.define_asset_job(
     "everything_job",

@@ -10,6 +10,7 @@ from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.feature_checks import FEATURE_CHECKS
 from fraud_assets.features import of_history
+from fraud_assets.flow import every_difference_is_explained
 from fraud_assets.lake import LakeResource
 from fraud_assets.rerun_checks import decisions_come_out_again
 from fraud_assets.resources import OnlineStoreResource
@@ -101,6 +102,7 @@ def all_checks() -> list[dg.AssetChecksDefinition]:
         *all_table_checks(),
         *FEATURE_CHECKS,
         decisions_come_out_again,
+        every_difference_is_explained,
         store_equals_logs,
         every_bronze_decision_is_in_silver_or_quarantine,
         payments_are_learnt_from_once,

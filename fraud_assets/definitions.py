@@ -9,7 +9,7 @@ import os
 
 import dagster as dg
 
-from fraud_assets import features, gold, imports, models, monitoring, silver
+from fraud_assets import features, flow, gold, imports, models, monitoring, silver
 from fraud_assets.automation import JOBS, daily_refresh_schedule, daily_scorecard_schedule, drift_retrain_sensor
 from fraud_assets.checks import all_checks
 from fraud_assets.lateness import late_data_sensor
@@ -28,6 +28,7 @@ ASSETS = (
     gold.decisions,
     gold.hourly_kpis,
     gold.daily_kpis,
+    flow.hourly_flow,
     gold.payer_profiles,
     gold.payee_profiles,
     features.offline_features,

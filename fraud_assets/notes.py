@@ -41,18 +41,21 @@ class Changes:
 
 
 def newest(table: "DeltaTable") -> Note | None:
-    """The note of the newest commit that has one; None if no commit ever had.
+    """The note of the newest commit that has one, as of the version at hand; None if no commit ever had.
 
     What somebody changed by hand has none: such rows are counted as they are, and never silently written anew.
     """
-    found = (_note_of(commit) for commit in table.history() if _may_change(commit))
+    # The history goes on when others write, the rows at hand do not.
+    known = (commit for commit in table.history() if commit["version"] <= table.version())
+    found = (_note_of(commit) for commit in known if _may_change(commit))
     return next((note for note in found if note is not None), None)
 
 
 def changes(table: "DeltaTable", since: int) -> Changes:
     """What happened to a table's rows after a version of it."""
     history = table.history()
-    later = [_note_of(commit) for commit in history if commit["version"] > since and _may_change(commit)]
+    ours = (commit for commit in history if since < commit["version"] <= table.version())
+    later = [_note_of(commit) for commit in ours if _may_change(commit)]
     written = [days_of(note) if note is not None else None for note in later]
     # Commits that the log has forgotten may have written anything.
     is_whole = table.version() <= since or any(commit["version"] == since + 1 for commit in history)

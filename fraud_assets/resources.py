@@ -20,6 +20,7 @@ from pix.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fraud_streaming.offsets import Watermarks
     from learning.promotion import Decision, Evidence
     from learning.registry import Downloaded, RegisteredVersion
     from learning.training import Trained
@@ -132,6 +133,23 @@ class OnlineStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             keyring=load_keyring(Path(self.secrets)),
             now_ms=time.time_ns() // 1_000_000,
         )
+
+
+class BrokerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Kafka, as an auditor: looked at, never written."""
+
+    kafka: dict[str, str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The cluster that the settings name."""
+        return cls(kafka=settings.kafka)
+
+    def watermarks(self) -> "Watermarks":
+        """A look at its topics; what is asked of it raises ``KafkaAway`` when no broker answers."""
+        from fraud_streaming.offsets import Watermarks
+
+        return Watermarks(self.kafka)
 
 
 class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -331,6 +349,7 @@ def all_resources(settings: Settings) -> dict[str, Any]:
         "home": HomeResource.of(settings),
         "service": ServiceResource.of(settings),
         "online_store": OnlineStoreResource.of(settings),
+        "broker": BrokerResource.of(settings),
         "registry": RegistryResource.of(settings),
         "mlflow": mlflow_tracking.configured(
             {

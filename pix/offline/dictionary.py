@@ -14,7 +14,7 @@ from pix.contracts.payment import INSTANT_FIELDS
 from pix.contracts.tokenised import TOKEN_KINDS
 from pix.features import FEATURES
 from pix.offline.declaration import Column, Table
-from pix.offline.tables import BRONZE_COLUMNS, DAILY_KPIS, HOURLY_KPIS, RAW_PREFIX, TABLES, TRAINING_SET
+from pix.offline.tables import BRONZE_COLUMNS, DAILY_KPIS, FLOW, HOURLY_KPIS, RAW_PREFIX, TABLES, TRAINING_SET
 
 SEALED, PSEUDONYM, ANALYST, ATTRIBUTE, NONE = "sealed", "pseudonym", "analyst", "attribute", "none"
 CLASSES: Mapping[str, str] = {
@@ -152,6 +152,13 @@ SHEETS: Mapping[str, Sheet] = sheets(
     (NONE, "count", "blocked frauds_known frauds_caught frauds_missed alerts alerts_judged stopped_honest"),
     (NONE, "centavos", "caught_cents missed_cents stopped_honest_cents"),
     (NONE, "centavos", "gold/daily_kpis.amount_cents gold/hourly_kpis.amount_cents"),
+    (NONE, MS, "hour_began_ms"),
+    (NONE, "count", "on_topic unread expired in_bronze copies superseded unreadable dead_letters undecided in_silver"),
+    (NONE, "count", "not_in_silver_yet not_in_gold_yet in_gold lost_before_bronze lost_before_silver lost_before_gold"),
+    (NONE, "centavos", "bronze_cents elsewhere_cents silver_cents not_in_gold_yet_cents gold_cents"),
+    (NONE, "centavos", "lost_before_silver_cents lost_before_gold_cents"),
+    (NONE, "yes or no", "is_explained"),
+    (NONE, "JSON", "nowhere"),
     (NONE, "ratio", "review_rate block_rate alert_precision friction_rate"),
     (NONE, "hour of the day", "hour"),
     # The quality of tables.
@@ -208,6 +215,7 @@ RETENTION: Mapping[str, tuple[Retention, ...]] = {
     "gold/decisions": (Retention(TEN_YEARS, "decided_at_ms", _OPERATION),),
     "gold/daily_kpis": (Retention(None, None, _NOBODY),),
     "gold/hourly_kpis": (Retention(None, None, _NOBODY),),
+    "quality/flow": (Retention(None, None, _NOBODY),),
     "gold/payer_profiles": (Retention(None, None, "Replaced whole, from the payments that are kept."),),
     "gold/payee_profiles": (Retention(None, None, "Replaced whole, from the payments that are kept."),),
     "quality/scorecard": (Retention(None, None, "Replaced whole, from the newest 60 days."),),
@@ -237,6 +245,7 @@ WRITERS: Mapping[str, str] = {
     "quality/unexpected": "delta-rs: the checks of every table",
     "gold/daily_kpis": "delta-rs: asset `gold/daily_kpis`",
     "gold/hourly_kpis": "delta-rs: asset `gold/hourly_kpis`",
+    "quality/flow": "delta-rs: asset `quality/flow`",
     "features/payment_features": _ENGINE,
     "features/base_states": _ENGINE,
     "features/live_states": _ENGINE,
@@ -263,7 +272,7 @@ def bronze_tables() -> dict[str, Table]:
 
 def tables() -> tuple[Table, ...]:
     """The lake's tables that this package declares, bronze first."""
-    return (*bronze_tables().values(), *TABLES.values(), HOURLY_KPIS, DAILY_KPIS)
+    return (*bronze_tables().values(), *TABLES.values(), HOURLY_KPIS, DAILY_KPIS, FLOW)
 
 
 def columns(table: Table) -> tuple[Column, ...]:

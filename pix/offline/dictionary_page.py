@@ -12,10 +12,10 @@ Every Delta table of the lake, and what its columns mean. Written by `make contr
 (names, types, meanings) and `pix/offline/dictionary.py` (units, personal data, retention); do not edit.
 
 **How to read it.** The first part of a table's name is its layer: *bronze* is what came over Kafka, *silver* what it
-says, each thing once, *gold* what reports read, *features* what models learn from and the store starts
-with. Types are Spark's. *ms* are whole milliseconds; times are counted from 1970 in UTC. Money is whole centavos of a
-real. What is unknown is null, never a default. Clear tax ids, accounts, keys, devices and texts are in no table:
-[the doors](architecture.md) put tokens in their place, and what no door let in is sealed.
+says, each thing once, *gold* what reports read, *features* what models learn from and the store starts with,
+*quality* what was compared. Types are Spark's. *ms* are whole milliseconds; times are counted from 1970 in UTC. Money
+is whole centavos of a real. What is unknown is null, never a default. Clear tax ids, accounts, keys, devices and
+texts are in no table: [the doors](architecture.md) put tokens in their place, and what no door let in is sealed.
 
 ## Personal data
 

@@ -36,6 +36,7 @@ MATERIALIZABLE = {
     "model/evaluation",
     "monitoring/drift_report",
     "quality/scorecard",
+    "quality/flow",
     "serving/store_base",
     "silver/decisions",
     "silver/history_imports",

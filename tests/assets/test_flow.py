@@ -1,0 +1,273 @@
+"""Kafka's offsets against the lake's real tables: what is explained, and what a planted fault is found as."""
+
+import dataclasses
+import json
+from hashlib import sha256
+
+import pyarrow as pa
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from deltalake import DeltaTable, write_deltalake
+
+from fraud_assets import flow
+from fraud_assets.flow import FlowConfig, hourly_flow
+from fraud_assets.flow_rows import BRONZE
+from fraud_assets.resources import BrokerResource
+from fraud_streaming import offsets
+from fraud_streaming.bronze_rows import ARROW_SCHEMA
+from pix import topics
+from pix.offline.tables import FLOW
+from tests.streams.support import delete_topics
+
+HOUR_MS = 3_600_000
+FIRST_MS = 1_780_326_000_000  # 2026-06-01T15:00:00Z
+SECOND_MS = FIRST_MS + HOUR_MS
+SILVER, QUARANTINE, GOLD = "silver/decisions", "silver/quarantine", "gold/decisions"
+BRONZE_TRANSACTIONS, BRONZE_DECISIONS, BRONZE_DLQ = BRONZE.values()
+
+
+def payment(number: int, at_ms: int = FIRST_MS) -> str:
+    minute = "202606011500"
+    named = {"end_to_end_id": f"E12345678{minute}{number:011d}", "tenant": "default", "initiated_at_ms": at_ms}
+    facts = {"amount_cents": 1_000 + number, "payer_account": "k1:a", "payee_account": "k1:b"}
+    return json.dumps({**facts, **named}, sort_keys=True, separators=(",", ":"))
+
+
+def record(number: int, offset: int | None, at_ms: int = FIRST_MS, action: str = "ALLOW") -> str:
+    """A decision of ``payment``, which came at that offset of its topic, or over REST."""
+    said = payment(number, at_ms)
+    content = json.loads(said)
+    origin = {"kind": "rest", "topic": None, "partition": None, "offset": None}
+    if offset is not None:
+        origin = {"kind": "kafka", "topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
+    return json.dumps(
+        {
+            "end_to_end_id": content["end_to_end_id"],
+            "tenant": "default",
+            "event_time_ms": at_ms,
+            "decided_at_ms": at_ms + 5,
+            "action": action,
+            "outcome": "allowed" if action == "ALLOW" else "attempted",
+            "received_at_ms": at_ms + 1,
+            "fraud_probability": 0.25,
+            "mode": "normal",
+            "model": {"name": "pix_fraud", "version": "3", "sha256": "ab"},
+            "policy_version": "p",
+            "body_token": f"k1:body{number}",
+            "features": {"amount_cents": 7.0},
+            "payment": content,
+            "payment_digest": sha256(said.encode()).hexdigest(),
+            "origin": origin,
+        }
+    )
+
+
+def letter(offset: int) -> str:
+    origin = {"topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
+    said = {"reason": "not_json", "errors": [], "body_token": "k1:x", "payload": "k1:sealed"}
+    return json.dumps({**said, "origin": origin, "received_at_ms": FIRST_MS})
+
+
+# By topic: time, value as bronze has it (None where it cannot be read), whether bronze has it.
+MESSAGES = {
+    topics.TRANSACTIONS: [
+        (FIRST_MS, payment(1), True),
+        (FIRST_MS + 1, payment(1), True),
+        (FIRST_MS + 2, None, True),
+        (SECOND_MS, payment(2, SECOND_MS), True),
+        (SECOND_MS + 1, payment(3, SECOND_MS), True),
+        (SECOND_MS + 2, payment(4, SECOND_MS), True),
+    ],
+    topics.DECISIONS: [
+        (FIRST_MS, record(1, 0), True),
+        (FIRST_MS + 9, record(1, 0), True),
+        # Its producer's clock is behind: it counts where it lies.
+        (FIRST_MS - 5, record(1, 0, action="BLOCK"), True),
+        (FIRST_MS + 9, "not a record", True),
+        (SECOND_MS, record(2, 3, SECOND_MS), True),
+        (SECOND_MS + 1, record(9, None, SECOND_MS), True),
+        (SECOND_MS + 9, record(3, 4, SECOND_MS), False),
+    ],
+    topics.DLQ: [(FIRST_MS + 9, letter(2), True)],
+    topics.LABELS: [],
+}
+
+
+def fill_kafka(bootstrap: str) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for topic, messages in MESSAGES.items():
+        for at_ms, value, _ in messages:
+            producer.produce(topic, value=(value or "?").encode(), partition=0, timestamp=at_ms)
+    assert producer.flush(30) == 0
+    group = Consumer({"bootstrap.servers": bootstrap, "group.id": flow.SCORING_GROUP})
+    group.commit(offsets=[TopicPartition(topics.TRANSACTIONS, 0, 5)], asynchronous=False)
+    group.close()
+
+
+def fill_bronze(made) -> None:
+    for topic, messages in MESSAGES.items():
+        rows = [
+            dict(zip(ARROW_SCHEMA.names, (topic, 0, at, at_ms, None, value, None, None, at_ms), strict=True))
+            for at, (at_ms, value, is_there) in enumerate(messages)
+            if is_there
+        ]
+        table = pa.Table.from_pylist(rows, ARROW_SCHEMA)
+        write_deltalake(made.lake.path(topics.bronze_table(topic)), table, mode="append")
+
+
+@pytest.fixture(scope="module")
+def made(place, broker, tmp_path_factory):
+    # Kafka would soon delete messages of these times.
+    client = AdminClient({"bootstrap.servers": broker})
+    for done in client.create_topics(
+        [NewTopic(each, 1, 1, config={"retention.ms": "-1"}) for each in topics.ALL]
+    ).values():
+        done.result(30)
+    fill_kafka(broker)
+    one = place(tmp_path_factory.mktemp("flow"))
+    one = dataclasses.replace(one, settings=one.settings.model_copy(update={"kafka_bootstrap": broker}))
+    fill_bronze(one)
+    result = one.run(SILVER, "silver/labels", QUARANTINE, GOLD)
+    assert result.success, one.told(result)
+    yield one
+    delete_topics(broker)
+
+
+def look(made) -> dict[tuple[str, int], dict]:
+    """The asset's rows, by topic and hour."""
+    found = hourly_flow(lake=made.lake, broker=BrokerResource.of(made.settings), config=FlowConfig())
+    first = FIRST_MS // HOUR_MS
+    return {(row["topic"], row["hour_began_ms"] // HOUR_MS - first): row for row in found.value.to_pylist()}
+
+
+def nowhere(found) -> dict[str, list[str]]:
+    """Stage -> places, of all hours."""
+    places: dict[str, list[str]] = {}
+    for row in found.values():
+        for stage, named in json.loads(row["nowhere"]).items():
+            places.setdefault(stage, []).extend(named)
+    return places
+
+
+def some(row, *names):
+    return tuple(row[name] for name in names)
+
+
+def test_every_difference_of_a_whole_lake_has_its_reason(made):
+    found = look(made)
+    assert nowhere(found) == {}
+    assert all(row["is_explained"] for row in found.values())
+    assert sorted(found) == [(topic, hour) for topic in (topics.DECISIONS, topics.TRANSACTIONS) for hour in (0, 1)]
+    counts = ("on_topic", "unread", "in_bronze", "bronze_cents", "in_silver", "silver_cents", "in_gold", "gold_cents")
+    assert some(found[topics.DECISIONS, 0], *counts) == (4, 0, 4, 3_003, 1, 1_001, 1, 1_001)
+    assert some(found[topics.DECISIONS, 0], "copies", "superseded", "unreadable", "elsewhere_cents") == (1, 1, 1, 2_002)
+    assert some(found[topics.DECISIONS, 1], *counts) == (3, 1, 2, 2_011, 2, 2_011, 2, 2_011)
+    assert some(found[topics.TRANSACTIONS, 0], *counts) == (3, 0, 3, 2_002, 1, 1_001, None, None)
+    assert some(found[topics.TRANSACTIONS, 0], "copies", "dead_letters", "elsewhere_cents") == (1, 1, 1_001)
+    # One whose decision is in Kafka alone, one that the scoring job has not committed.
+    assert some(found[topics.TRANSACTIONS, 1], "in_silver", "not_in_silver_yet", "undecided") == (1, 1, 1)
+
+
+def deleted(where: str):
+    return lambda table: table.delete(where)["num_deleted_rows"]
+
+
+def dearer(table: DeltaTable) -> int:
+    return table.update(updates={"amount_cents": "amount_cents + 1"}, predicate="decision_offset = 4")[
+        "num_updated_rows"
+    ]
+
+
+IN_DECISIONS, IN_TRANSACTIONS = f"{topics.DECISIONS}/0/4", f"{topics.TRANSACTIONS}/0/3"
+FAULTS = {
+    "a silver row": (SILVER, deleted("decision_offset = 4"), {"silver": [IN_DECISIONS, IN_TRANSACTIONS]}),
+    "a gold row": (GOLD, deleted("decision_offset = 4"), {"gold": [IN_DECISIONS]}),
+    "another amount in silver": (SILVER, dearer, {"silver": [IN_DECISIONS, IN_TRANSACTIONS]}),
+    "another amount in gold": (GOLD, dearer, {"gold": [IN_DECISIONS]}),
+    "a bronze row": (
+        BRONZE_DECISIONS,
+        deleted('"offset" = 4'),
+        {"bronze": [IN_DECISIONS], "silver": [IN_DECISIONS]},
+    ),
+    "the newest bronze row": (
+        BRONZE_DECISIONS,
+        deleted('"offset" = 5'),
+        {"bronze": [f"{topics.DECISIONS}/0/5"], "silver": [f"{topics.DECISIONS}/0/5"]},
+    ),
+    "a bronze row of a copy": (
+        BRONZE_TRANSACTIONS,
+        deleted('"offset" = 1'),
+        {"bronze": [f"{topics.TRANSACTIONS}/0/1"]},
+    ),
+    "a dead letter": (QUARANTINE, deleted("kind = 'dead_letter'"), {"silver": [f"{topics.TRANSACTIONS}/0/2"]}),
+    "a superseded record": (QUARANTINE, deleted("kind = 'superseded'"), {"silver": [f"{topics.DECISIONS}/0/2"]}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_at_its_place_and_gone_when_it_is_mended(made, fault):
+    name, plant, expected = FAULTS[fault]
+    table = DeltaTable(made.lake.path(name))
+    before = table.version()
+    assert plant(table) == 1
+    try:
+        assert nowhere(look(made)) == expected
+    finally:
+        DeltaTable(made.lake.path(name)).restore(before)
+    assert nowhere(look(made)) == {}
+
+
+def test_a_bronze_row_that_is_there_twice_is_found(made):
+    name = BRONZE_TRANSACTIONS
+    before = made.lake.version(name)
+    (again,) = [row for row in DeltaTable(made.lake.path(name)).to_pyarrow_table().to_pylist() if row["offset"] == 3]
+    write_deltalake(made.lake.path(name), pa.Table.from_pylist([again], ARROW_SCHEMA), mode="append")
+    try:
+        assert nowhere(look(made)) == {"bronze": [IN_TRANSACTIONS], "silver": [IN_TRANSACTIONS]}
+    finally:
+        DeltaTable(made.lake.path(name)).restore(before)
+
+
+def test_the_check_names_topic_hour_stage_and_place(made):
+    silver = DeltaTable(made.lake.path(SILVER))
+    before = silver.version()
+    result = made.run(FLOW.name, job="daily_refresh_job")
+    assert result.success, made.told(result)
+    (verdict,) = result.get_asset_check_evaluations()
+    assert verdict.passed
+    assert "| 2026-06-01 16:00 | pix.decisions |" in made.newest(FLOW.name)["newest_hours"]
+    silver.delete("decision_offset = 4")
+    try:
+        result = made.run(FLOW.name, job="daily_refresh_job")
+        (verdict,) = result.get_asset_check_evaluations()
+        assert (result.success, verdict.passed, verdict.blocking) == (True, False, False)
+        assert verdict.metadata["places"].value == [
+            f"pix.decisions 2026-06-01 16:00 silver {IN_DECISIONS}",
+            f"pix.transactions 2026-06-01 16:00 silver {IN_TRANSACTIONS}",
+        ]
+    finally:
+        DeltaTable(made.lake.path(SILVER)).restore(before)
+
+
+def test_without_a_broker_it_says_what_to_do(made, monkeypatch):
+    monkeypatch.setattr(offsets, "ANSWER_SECONDS", 0.3)
+    away = dataclasses.replace(made, settings=made.settings.model_copy(update={"kafka_bootstrap": "127.0.0.1:9"}))
+    result = away.run(FLOW.name, job="daily_refresh_job")
+    assert not result.success
+    (told,) = away.told(result).values()
+    assert told.startswith("Kafka at 127.0.0.1:9 does not answer")
+    assert told.endswith("run `sentinela up`")
+
+
+def test_what_kafka_forgot_is_compared_from_bronze_on(made, broker):
+    """Last: it cannot be taken back."""
+    place = TopicPartition(topics.DECISIONS, 0, 3)
+    client = AdminClient({"bootstrap.servers": broker})
+    (done,) = client.delete_records([place]).values()
+    done.result(30)
+    found = look(made)
+    assert some(found[topics.DECISIONS, 0], "on_topic", "expired", "in_bronze", "is_explained") == (1, 3, 4, True)
+    silver = DeltaTable(made.lake.path(SILVER))
+    silver.delete("decision_offset = 0")
+    assert nowhere(look(made))["silver"][0] == f"{topics.DECISIONS}/0/0"
