@@ -27,10 +27,14 @@ SILVER, QUARANTINE, GOLD = "silver/decisions", "silver/quarantine", "gold/decisi
 BRONZE_TRANSACTIONS, BRONZE_DECISIONS, BRONZE_DLQ = BRONZE.values()
 
 
+def token(name: str) -> str:
+    return f"k1:{name:_>32}"
+
+
 def payment(number: int, at_ms: int = FIRST_MS) -> str:
     minute = "202606011500"
     named = {"end_to_end_id": f"E12345678{minute}{number:011d}", "tenant": "default", "initiated_at_ms": at_ms}
-    facts = {"amount_cents": 1_000 + number, "payer_account": "k1:a", "payee_account": "k1:b"}
+    facts = {"amount_cents": 1_000 + number, "payer_account": token("payer"), "payee_account": token("payee")}
     return json.dumps({**facts, **named}, sort_keys=True, separators=(",", ":"))
 
 
@@ -52,9 +56,15 @@ def record(number: int, offset: int | None, at_ms: int = FIRST_MS, action: str =
             "received_at_ms": at_ms + 1,
             "fraud_probability": 0.25,
             "mode": "normal",
-            "model": {"name": "pix_fraud", "version": "3", "sha256": "ab"},
-            "policy_version": "p",
-            "body_token": f"k1:body{number}",
+            "model": {"name": "pix_fraud", "version": "3", "sha256": "0" * 64},
+            "policy_version": "0" * 16,
+            "feature_fingerprint": "0" * 16,
+            "generation": 1,
+            "reasons": [],
+            "rule_hits": [],
+            "trace_id": "0" * 32,
+            "build": "b",
+            "body_token": token(f"b{number}"),
             "features": {"amount_cents": 7.0},
             "payment": content,
             "payment_digest": sha256(said.encode()).hexdigest(),
@@ -65,7 +75,7 @@ def record(number: int, offset: int | None, at_ms: int = FIRST_MS, action: str =
 
 def letter(offset: int) -> str:
     origin = {"topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
-    said = {"reason": "not_json", "errors": [], "body_token": "k1:x", "payload": "k1:sealed"}
+    said = {"reason": "not_json", "errors": [], "body_token": token("letter"), "payload": "k1:sealed"}
     return json.dumps({**said, "origin": origin, "received_at_ms": FIRST_MS})
 
 
