@@ -38,9 +38,11 @@ def late_data_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) ->
     cursor = json.dumps(ends)
     if ends == looked:
         return dg.SkipReason("nothing came since the last look")
+    if not looked:
+        # Everything that ever came would be read; silver was made from that, and counted what was late then.
+        return dg.SensorResult(skip_reason="the first look: from here on", cursor=cursor)
     late = late_rows(lake, looked, closed_before_ms=begin_ms(day_at(newest[0]["at_ms"] - ALLOWED_LATENESS_MS)))
-    if not looked or not late:
-        # The first look sees everything that ever came; silver was made from that.
+    if not late:
         return dg.SensorResult(skip_reason="nothing late came", cursor=cursor)
     reason = ", ".join(f"{many} of {day}" for day, many in sorted(late.items()))
     today = partition_of(datetime.fromtimestamp(time.time(), UTC))

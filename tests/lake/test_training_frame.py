@@ -28,10 +28,10 @@ def frames(spark, messages, cases, tenant="default"):
         payments.append(tuple(values[name] for name in PAYMENTS_SILVER.names))
         for kind, days_ago, after in said:
             known_ms = NOW_MS - days_ago * DAY_MS
-            content = json.dumps([number, kind, days_ago])
-            labels.append(
-                (content, identity, tenant, kind, None, known_ms, known_ms, known_ms, "med", after, None, None)
-            )
+            label = dict.fromkeys(LABELS_SILVER.names) | {"end_to_end_id": identity, "tenant": tenant, "kind": kind}
+            label |= dict.fromkeys(("effective_at_ms", "known_at_ms", "recorded_at_ms"), known_ms)
+            label |= {"label_id": json.dumps([number, kind, days_ago]), "source": "med", "is_fraud_after": after}
+            labels.append(tuple(label.values()))
     return (
         spark.createDataFrame(features, PAYMENT_FEATURES.ddl),
         spark.createDataFrame(payments, PAYMENTS_SILVER.ddl),

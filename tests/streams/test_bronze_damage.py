@@ -127,7 +127,9 @@ def test_a_cut_file_of_the_checkpoint_is_refused_by_its_name(tmp_path: Path, fol
 
 def commands() -> list[str]:
     """The runbook's blocks: a commit, a data file, Delta's checkpoint, the query's checkpoint."""
-    section = (REPOSITORY / "docs" / "runbook.md").read_text().partition("## Bronze is damaged")[2]
+    section = (
+        (REPOSITORY / "docs" / "runbook.md").read_text().partition("## Bronze is damaged")[2].partition("\n## ")[0]
+    )
     return re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
 
 
