@@ -31,7 +31,6 @@ def main() -> None:
         page = browser.new_page(viewport=SIZE)
         asset_graph(page, dagster)
         asset_page(page, dagster)
-        auditors_pages(page, dagster)
         browser.close()
 
 
@@ -60,22 +59,6 @@ def asset_page(page: Page, dagster: str) -> None:
     page.goto(f"{dagster}/assets/gold/decisions?view=overview")
     page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=IMAGES / "asset-page.png")
-
-
-def auditors_pages(page: Page, dagster: str) -> None:
-    """The days of a table, a day's own page, and the scorecard with its plot."""
-    page.set_viewport_size(SIZE)
-    page.goto(f"{dagster}/assets/silver/decisions?view=partitions")
-    page.wait_for_timeout(SETTLE_MS)
-    page.get_by_role("button", name="Latest").click()
-    page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=IMAGES / "partition-page.png")
-    page.goto(f"{dagster}/assets/quality/scorecard?view=events")
-    page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=IMAGES / "scorecard.png")
-    page.goto(f"{dagster}/assets/silver/payments?view=checks")
-    page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=IMAGES / "checks.png")
 
 
 if __name__ == "__main__":
