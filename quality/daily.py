@@ -8,7 +8,7 @@ from typing import Any
 
 from pix.offline.declaration import Table
 from quality.counting import ASKED, TIME_COLUMNS, Ask, arrival_sql, day_sql, quoted
-from quality.promises import ARRIVES, IMPORTED, LIVE
+from quality.promises import ARRIVES, IMPORTED, LIVE, MATURES
 from quality.suites import key_columns
 
 DAYS_READ = 120
@@ -63,7 +63,7 @@ def daily_facts(table: Table, ask: Ask, *, columns: Iterable[str]) -> list[Daily
     """
     there = set(columns)
     newest = ARRIVES.get(table.name) or next((name for name in NEWEST if name in there), None)
-    skipped = {*key_columns(table), *table.partitions, newest}
+    skipped = {*key_columns(table), *table.partitions, *MATURES, newest}
     maybe = [name for name in table.names if name in there - skipped]
     sums = [
         f'sum(case when {quoted(name)} is null then 1 else 0 end) as "n{place}"' for place, name in enumerate(maybe)

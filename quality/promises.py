@@ -135,6 +135,14 @@ ARRIVES: Mapping[str, str] = MappingProxyType(
 )
 """Tables kept by another day than the one on which their rows come: a payment's labels arrive for months. What is usual
 is asked of the days of arrival."""
+MATURES = frozenset(
+    {
+        *("known_until_ms", "redriven_at_ms", "redriven_to", "redriven_from"),
+        *("is_fraud", "label_kind", "label_known_at_ms", "fraud_type", "alert_precision"),
+        *("review_verdict", "review_closed_by", "review_ended_at_ms", "review_outcome"),
+    }
+)
+"""Columns that are filled days after their row: in the newest days more of them are always missing."""
 IMPORTED = frozenset(
     {"silver/history_payments", "silver/history_labels", "silver/history_refused", "silver/history_imports"}
 )

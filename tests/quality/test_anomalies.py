@@ -187,3 +187,11 @@ def test_labels_are_usual_by_the_day_they_come_though_kept_by_their_payments_day
 def test_imports_have_no_usual_day():
     assert not has_days(covered()["silver/history_payments"])
     assert has_days(covered()["gold/daily_kpis"])
+
+
+def test_what_is_filled_days_later_is_no_sign_of_a_bad_day(rows, write, ask):
+    known = {"payment_day": MONDAY, "recorded_at_ms": rows.NOON_MS, "known_at_ms": rows.NOON_MS, "tenant": "default"}
+    table = write("silver/labels", {**known, "label_id": "0" * 64, "end_to_end_id": "E1"})
+    (found,) = daily_facts(table, ask, columns=table.names)
+    assert "closed_by" in found.nulls
+    assert "known_until_ms" not in found.nulls
