@@ -15,19 +15,14 @@ def asking(lake: LakeResource) -> Ask:
 
     def ask(sql: str, tables: Mapping[str, str]) -> list[dict[str, Any]]:
         import pyarrow as pa
-        from deltalake import DeltaTable, QueryBuilder
+        from deltalake import QueryBuilder
 
         if not all(lake.exists(name) for name in tables.values()):
             return []
         builder = QueryBuilder()
         for alias, name in tables.items():
-            builder = builder.register(alias, DeltaTable(delta_address(lake, name)))
+            builder = builder.register(alias, lake.log(name))
         rows: list[dict[str, Any]] = pa.table(builder.execute(sql).read_all()).to_pylist()
         return rows
 
     return ask
-
-
-def delta_address(lake: LakeResource, table: str) -> str:
-    """A table's path as delta-rs spells it; Hadoop has a scheme of its own for S3."""
-    return lake.path(table).replace("s3a://", "s3://", 1)

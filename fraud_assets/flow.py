@@ -15,6 +15,7 @@ from fraud_assets.lake import LakeResource
 from fraud_assets.resources import BrokerResource
 from pix import topics
 from pix.offline.tables import DECISIONS_GOLD, DECISIONS_SILVER, FLOW, QUARANTINE_SILVER
+from pix.streams import SCORING_GROUP
 from quality import flow
 from quality.flow import DEAD_LETTER, NOT_YET, SUPERSEDED, UNDECIDED, UNREADABLE, Hour, Hours, Stage, Tally
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from fraud_streaming.offsets import Extent, Watermarks
 
 TOPICS = (topics.TRANSACTIONS, topics.DECISIONS)
-SCORING_GROUP = "sentinela-scoring"
 SHOWN_HOURS, SHOWN_PLACES, KEPT_PLACES = 24, 20, 20
 MOST_LOOKED_AT = 20_000
 """Messages whose content is read for an explanation; where more are missing, that is the finding."""

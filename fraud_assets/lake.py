@@ -170,7 +170,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Whether anything was ever written there."""
         from deltalake import DeltaTable
 
-        return DeltaTable.is_deltatable(self._address(table))
+        return DeltaTable.is_deltatable(self.address(table))
 
     def read(self, table: str, *, version: int | None = None) -> "DataFrame":
         """A table as it is now, or as it was.
@@ -222,6 +222,11 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Distinct values of some columns, without Spark; none if the table does not exist."""
         query = f"select distinct {', '.join(columns)} from asked where {where}"  # noqa: S608 - names of our own code
         return {tuple(row[name] for name in columns) for row in self.ask(table, query)}
+
+    def ends(self, table: str, *, version: int | None = None) -> dict[int, int]:
+        """Kafka partition -> newest offset in a bronze table; none if the table does not exist."""
+        query = 'select "partition" as part, max("offset") as last from asked group by 1'
+        return {row["part"]: row["last"] for row in self.ask(table, query, version=version)}
 
     def types(self, table: str) -> dict[str, str]:
         """Column -> type as the table has them, without Spark.
@@ -301,7 +306,7 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         ]
         schema = Schema.from_json(json.dumps({"type": "struct", "fields": columns}))
         DeltaTable.create(
-            self._address(table.name),
+            self.address(table.name),
             schema,
             mode="ignore",
             partition_by=list(table.partitions) or None,
@@ -327,9 +332,9 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from deltalake import DeltaTable
 
         self._require(table)
-        return DeltaTable(self._address(table))
+        return DeltaTable(self.address(table))
 
-    def _address(self, table: str) -> str:
+    def address(self, table: str) -> str:
         """The table's path as delta-rs spells it; Hadoop has a scheme of its own for S3."""
         return self.path(table).replace("s3a://", "s3://", 1)
 

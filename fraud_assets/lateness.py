@@ -24,7 +24,6 @@ from pix.offline.runs import beyond
 from pix.offline.tables import DECISIONS_SILVER
 
 MOST_OF_A_TAG = 250
-ENDS = 'select "partition" as part, max("offset") as last from asked group by 1'
 
 
 @dg.sensor(job=refresh_lake_job, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -34,7 +33,7 @@ def late_data_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) ->
     if not newest or newest[0]["at_ms"] is None:
         return dg.SkipReason("silver has no decisions yet, so no day is closed")
     looked = {int(part): last for part, last in json.loads(context.cursor or "{}").items()}
-    ends = {row["part"]: row["last"] for row in lake.ask(BRONZE_DECISIONS, ENDS)}
+    ends = lake.ends(BRONZE_DECISIONS)
     cursor = json.dumps(ends)
     if ends == looked:
         return dg.SkipReason("nothing came since the last look")

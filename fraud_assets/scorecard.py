@@ -9,7 +9,7 @@ from fraud_assets.asking import asking
 from fraud_assets.declared import ARROW_KINDS, keys_of, table_asset, table_spec
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
-from fraud_assets.table_checks import brasilia_day
+from pix.offline.days import day_at
 from quality.scorecard import BROKEN, GOOD, SCORECARD, as_table, markdown, picture, score
 from quality.suites import covered
 from quality.unexpected import UNEXPECTED
@@ -27,7 +27,7 @@ def scorecard(lake: LakeResource) -> dg.MaterializeResult[Any]:
     for table in covered().values():
         if lake.exists(table.name):
             columns = lake.types(table.name)
-            rows += score(table, ask, columns=columns, now_ms=now_ms, today=brasilia_day(now_ms))
+            rows += score(table, ask, columns=columns, now_ms=now_ms, today=day_at(now_ms))
     verdicts = [row["verdict"] for row in rows]
     return dg.MaterializeResult(
         value=as_table(rows),

@@ -65,8 +65,7 @@ class _Read:
         self.table = table
         version = lake.version(table) if lake.exists(table) else None
         self.rows = bronze(lake, table, version=version)
-        last = 'select "partition" as part, max("offset") as last from asked group by 1'
-        self.ends: notes.Ends = {row["part"]: row["last"] for row in lake.ask(table, last, version=version)}
+        self.ends: notes.Ends = lake.ends(table, version=version)
 
     def since(self, note: notes.Note | None) -> "DataFrame | None":
         """Rows that a note does not cover; None if there are none."""

@@ -6,19 +6,17 @@ in one step. Critical promises block what is downstream; a day far from usual do
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from fraud_assets.asking import asking, delta_address
+from fraud_assets.asking import asking
 from fraud_assets.daily import picked_days
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
-from pix import locks
-from pix.features import BRASILIA_OFFSET_MS
+from pix.offline.days import day_at
 from pix.offline.declaration import Table
 from quality import unexpected
 from quality.anomalies import ORDER, Aspect, Judged, judge, judge_freshness
@@ -77,7 +75,7 @@ def table_checks(table: Table) -> dg.AssetChecksDefinition:
         facts = _facts(lake, table) if habits else []
         for name in habits:
             yield _as_habit(table, name, _judged(table, facts, USUAL[name][0], days, now_ms))
-        keep(lake, table, [outcome.name for outcome in outcomes], kept, day=brasilia_day(now_ms))
+        keep(lake, table, [outcome.name for outcome in outcomes], kept, day=day_at(now_ms))
 
     return check
 
@@ -139,7 +137,7 @@ def _judged(
     if aspect == "freshness":
         return [judge_freshness(facts, now_ms)]
     # A day that is not over has too little of everything.
-    over = [place for place, day in enumerate(facts) if day.day < brasilia_day(now_ms)]
+    over = [place for place, day in enumerate(facts) if day.day < day_at(now_ms)]
     chosen = over[-1:] if days is None else [place for place in over if facts[place].day in days]
     return [judge(table, aspect, facts[:place], facts[place]) for place in chosen]
 
@@ -157,11 +155,6 @@ def _as_habit(table: Table, name: str, judged: Sequence[Judged]) -> dg.AssetChec
     )
 
 
-def brasilia_day(now_ms: int) -> date:
-    """The day in Brasília."""
-    return datetime.fromtimestamp((now_ms + BRASILIA_OFFSET_MS) / 1000, UTC).date()
-
-
 def _samples(
     lake: LakeResource,
     table: Table,
@@ -177,14 +170,13 @@ def _samples(
     for outcome in outcomes:
         asked = [one for one in outcome.broken if set(one.reads) <= there]
         found = [(one, examples(table, one, ask, days=days, most=unexpected.MOST)) for one in asked]
-        rows += unexpected.rows_of(table, outcome.name, found, day=brasilia_day(now_ms), run=run, at_ms=now_ms)
+        rows += unexpected.rows_of(table, outcome.name, found, day=day_at(now_ms), run=run, at_ms=now_ms)
     return rows
 
 
 @told
 def keep(lake: LakeResource, table: Table, checks: Sequence[str], rows: Sequence[dict[str, Any]], *, day: date) -> None:
     """Put these samples in place of the day's earlier ones of the same checks, and drop what is too old."""
-    address = delta_address(lake, UNEXPECTED.name)
     if not checks:
         return
     listed = ", ".join(f"'{name}'" for name in checks)
@@ -192,17 +184,15 @@ def keep(lake: LakeResource, table: Table, checks: Sequence[str], rows: Sequence
     if not rows and not lake.distinct(UNEXPECTED.name, "check_name", where=ours):
         return
     import pyarrow as pa
-    from deltalake import DeltaTable, write_deltalake
+    from deltalake import write_deltalake
 
     arrow = {"date": pa.date32(), "bigint": pa.int64(), "string": pa.string()}
     schema = pa.schema([(column.name, arrow[column.type]) for column in UNEXPECTED.columns])
-    with locks.held(
-        Path(lake.locks) / f"lake-{UNEXPECTED.name.replace('/', '-')}", patience_seconds=lake.patience_seconds
-    ):
+    with lake.only_writer(UNEXPECTED.name):
         options: dict[str, Any] = {"mode": "overwrite", "predicate": ours} if lake.exists(UNEXPECTED.name) else {}
-        write_deltalake(
-            address, pa.Table.from_pylist(list(rows), schema), partition_by=list(UNEXPECTED.partitions), **options
-        )
-        stored = DeltaTable(address)
+        content = pa.Table.from_pylist(list(rows), schema)
+        apart = list(UNEXPECTED.partitions)
+        write_deltalake(lake.address(UNEXPECTED.name), content, partition_by=apart, **options)
+        stored = lake.log(UNEXPECTED.name)
         if stored.delete(f"day < '{day - timedelta(days=DAYS_KEPT)}'")["num_deleted_rows"]:
             stored.vacuum(dry_run=False)

@@ -12,6 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, admin
 
 from fraud_streaming.kafka import KafkaAway
+from fraud_streaming.ranges import Part, Topics
 
 ANSWER_SECONDS = 10.0
 GROUP = "sentinela-flow"
@@ -46,7 +47,7 @@ class Watermarks:
         Args:
             kafka: librdkafka's configuration of the cluster.
         """
-        self._kafka: dict[str, str | int | float | bool] = {**kafka, "log_level": 0}
+        self._kafka = {**kafka, "log_level": "0"}
 
     def extents(self, topic: str) -> dict[int, Extent]:
         """Partition -> what it holds; empty where the topic is not there.
@@ -71,7 +72,7 @@ class Watermarks:
         spec: Any = admin.OffsetSpec  # type: ignore[attr-defined]
         asked = {TopicPartition(topic, part): spec.max_timestamp() for part in partitions}
         # Kept until all have answered: a client that is gone answers nobody.
-        client = admin.AdminClient(self._kafka)
+        client = admin.AdminClient({**self._kafka})
         answers = client.list_offsets(asked, request_timeout=ANSWER_SECONDS)
         return {place.partition: int(answer.result().timestamp) for place, answer in answers.items()}
 
@@ -112,27 +113,15 @@ class Watermarks:
 
         Raises:
             KafkaAway: No broker answers.
+            RangeGone: Kafka deleted messages that were still to come.
         """
-        extents = self.extents(topic)
-        starts = {part: max(extent.low, since.get(part, 0)) for part, extent in extents.items()}
-        waiting = {part: extents[part].end for part, start in starts.items() if start < extents[part].end}
-        if not waiting:
-            return
-        with self._consumer(GROUP) as consumer:
-            consumer.assign([TopicPartition(topic, part, starts[part]) for part in waiting])
-            while waiting:
-                message = consumer.poll(ANSWER_SECONDS)
-                if message is None:
-                    raise self._away("it sends nothing")
-                if (error := message.error()) is not None:
-                    raise self._away(str(error))
-                part, offset = message.partition(), message.offset()
-                if part is None or offset is None or part not in waiting:
-                    continue
-                if offset < waiting[part]:
-                    yield message.value()
-                if offset + 1 >= waiting[part]:
-                    del waiting[part]
+        parts = []
+        for number, extent in self.extents(topic).items():
+            begin = min(max(extent.low, since.get(number, 0)), extent.end)
+            parts.append(Part(topic, number, begin, extent.end, begin, extent.low))
+        with Topics(self._kafka) as source:
+            for message in source.messages(parts):
+                yield message.value()
 
     @contextmanager
     def _consumer(self, group: str) -> Iterator[Consumer]:

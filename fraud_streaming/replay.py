@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+# The stubs do not export all of these.
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from fraud_streaming.kafka import DELIVERY_TIMEOUT_MS, KafkaAway

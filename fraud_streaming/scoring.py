@@ -33,11 +33,11 @@ from fraud_streaming.meters import (
 )
 from fraud_streaming.service import ServiceClient
 from pix import topics
+from pix.streams import SCORING_GROUP
 from pix.tokens import Keyring
 
 log = logging.getLogger(__name__)
 
-GROUP = "sentinela-scoring"
 TAKEN_AT_ONCE = 500
 WAIT_SECONDS = 0.1
 COMMIT_SECONDS = 0.1
@@ -117,7 +117,9 @@ def run(
         StreamError: Kafka or the topic is not there, or the broker refuses dead letters.
         ServiceRefuses: The service rejects this client as a whole.
     """
-    group = Group(kafka, group_id=GROUP, topic=topics.TRANSACTIONS, member=member, poll_interval_ms=POLL_INTERVAL_MS)
+    group = Group(
+        kafka, group_id=SCORING_GROUP, topic=topics.TRANSACTIONS, member=member, poll_interval_ms=POLL_INTERVAL_MS
+    )
     service = ServiceClient(service_url, api_key, randomness=randomness)
     letters = DeadLetters(kafka)
     try:

@@ -1,6 +1,8 @@
 """Names of the continuous jobs: of their runs, locks, metrics, and as ``sentinela status`` lists them."""
 
 SCORE, LABEL, BRONZE = "score_stream", "label_stream", "bronze_stream"
+SCORING_GROUP = "sentinela-scoring"
+"""Kafka group under which the scoring job commits what it finished; others ask how far it is."""
 
 
 def score_names(instances: int) -> tuple[str, ...]:

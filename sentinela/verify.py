@@ -16,6 +16,7 @@ import httpx
 from fraud_assets import notes
 from pix import topics
 from pix.settings import Settings
+from pix.streams import SCORING_GROUP
 from pix.tokens import load_keyring
 from quality.reconciliation import Reconciliation, SentLine, read_sent_log, reconcile
 from sentinela.asking import never_started
@@ -25,7 +26,6 @@ from sentinela.progress import Say
 from sentinela.runtime.home import Home
 
 POLL_SECONDS = 0.5
-SCORING_GROUP = "sentinela-scoring"
 REFRESH_JOB = "refresh_lake_job"
 SENT_FOLDER = "sent"
 

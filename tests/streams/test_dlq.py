@@ -17,6 +17,7 @@ from fraud_streaming.ranges import Topics
 from fraud_streaming.redrive import read_mailbox
 from pix import topics as names
 from pix.deadletter import MAX_PAYLOAD_BYTES, REDRIVEN_FROM, Origin, dead_letter
+from pix.streams import SCORING_GROUP
 from pix.tokens import Keyring, body_sha256, ensure_keys, load_keyring
 from quality.reconciliation import SentLine, reconcile
 from tests.conftest import free_ports
@@ -62,7 +63,7 @@ class Desk:
         job.start()
         try:
             total = len(read_all(self.bootstrap, names.TRANSACTIONS))
-            group = (self.bootstrap, scoring.GROUP, names.TRANSACTIONS)
+            group = (self.bootstrap, SCORING_GROUP, names.TRANSACTIONS)
             wait_until(lambda: sum(max(0, each) for each in committed(*group).values()) == total, seconds=40)
         finally:
             stop.ask("TEST")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fraud_streaming import labels, scoring
+from fraud_streaming import labels
 from pix import topics as names
+from pix.streams import SCORING_GROUP
 from pix.tokens import Keyring, ensure_keys, load_keyring
 from tests.streams.support import (
     MALFORMED,
@@ -93,7 +94,7 @@ def test_every_payment_is_answered_or_put_away_under_kill_9(
         job.wait()
         job = start("scoring")
     total = len(messages)
-    wait_until(ends(topics, names.TRANSACTIONS, scoring.GROUP, total), seconds=60)
+    wait_until(ends(topics, names.TRANSACTIONS, SCORING_GROUP, total), seconds=60)
     job.terminate()
     assert job.wait(20) == 0
 
@@ -153,7 +154,7 @@ def test_partitions_move_between_jobs_without_loss_and_payers_stay_in_order(
     first.wait()
     send(400)
     wait_until(lambda: partitions_of(tmp_path, 2) == [0, 1], seconds=60)
-    wait_until(ends(topics, names.TRANSACTIONS, scoring.GROUP, len(sent)), seconds=60)
+    wait_until(ends(topics, names.TRANSACTIONS, SCORING_GROUP, len(sent)), seconds=60)
     second.terminate()
     assert second.wait(20) == 0
     orders: dict[str, list[str]] = {}

@@ -18,8 +18,8 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from fraud_streaming.scoring import GROUP
 from pix import topics as names
+from pix.streams import SCORING_GROUP
 from pix.tokens import load_keyring
 from tests.streams.scoring_nursery import GAPS, Order
 from tests.streams.support import MALFORMED, PARTITIONS, committed, epoch_ms, payment, read_all, wait_until
@@ -143,7 +143,7 @@ def lives(parts: Parts, jobs: Jobs, seed: int, count: int) -> str:
     traffic.wave()
     jobs.bear(Order())
     ends = parts.ends(names.TRANSACTIONS)
-    wait_until(lambda: committed(parts.bootstrap, GROUP, names.TRANSACTIONS) == ends, seconds=60)
+    wait_until(lambda: committed(parts.bootstrap, SCORING_GROUP, names.TRANSACTIONS) == ends, seconds=60)
     wait_until(parts.all_published, seconds=30)
     recoveries = recovered(parts.bootstrap, [death["at"] for death in deaths])
     return check(parts, traffic, deaths) + (
