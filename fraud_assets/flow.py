@@ -1,18 +1,20 @@
-"""Kafka's offsets against bronze, silver and gold, hour by hour; what it means lives in ``quality.flow``."""
+"""Kafka's offsets against bronze, silver, gold and the service, hour by hour; what it means: ``quality.flow``."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 
+from fraud_assets import flow_answers as answers
 from fraud_assets import flow_rows as rows
 from fraud_assets.declared import ARROW_KINDS, key_of, keys_of, table_asset
 from fraud_assets.failures import told
 from fraud_assets.flow_rows import BRONZE, Bounds, Compared, Counts, Pins
 from fraud_assets.lake import LakeResource
-from fraud_assets.resources import BrokerResource
+from fraud_assets.resources import BrokerResource, OnlineStoreResource
 from pix import topics
 from pix.offline.tables import DECISIONS_GOLD, DECISIONS_SILVER, FLOW, QUARANTINE_SILVER
 from pix.streams import SCORING_GROUP
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from fraud_streaming.offsets import Extent, Watermarks
 
 TOPICS = (topics.TRANSACTIONS, topics.DECISIONS)
+TOTALS = ("on_topic", "in_bronze", "in_silver", "in_gold", "in_service")
 SHOWN_HOURS, SHOWN_PLACES, KEPT_PLACES = 24, 20, 20
 MOST_LOOKED_AT = 20_000
 """Messages whose content is read for an explanation; where more are missing, that is the finding."""
@@ -49,9 +52,11 @@ class FlowConfig(dg.Config):
     io_manager_key="small_tables",
 )
 @told
-def hourly_flow(lake: LakeResource, broker: BrokerResource, config: FlowConfig) -> dg.MaterializeResult[Any]:
-    """One hour of a topic: how many of Kafka's messages are in bronze, silver and gold, and where the others are."""
-    found = _look(lake, broker.watermarks(), config.days)
+def hourly_flow(
+    lake: LakeResource, broker: BrokerResource, online_store: OnlineStoreResource, config: FlowConfig
+) -> dg.MaterializeResult[Any]:
+    """One hour of a topic: how many of Kafka's messages are in bronze, silver, gold and service; where others are."""
+    found = _look(lake, broker.watermarks(), online_store, config.days)
     kept = _kept(lake, min((hour.began_ms for hour in found), default=NEVER))
     table = _as_table([*kept, *map(_row, found)])
     return dg.MaterializeResult(
@@ -83,8 +88,11 @@ def every_difference_is_explained(lake: LakeResource) -> dg.AssetCheckResult:
     )
 
 
-def _look(lake: LakeResource, watermarks: "Watermarks", days: int) -> list[Hour]:
-    """Hours of both topics that have anything, the later stages read first."""
+def _look(lake: LakeResource, watermarks: "Watermarks", online_store: OnlineStoreResource, days: int) -> list[Hour]:
+    """Hours of both topics that have anything, the later stages read first.
+
+    Only the service, which is ahead of Kafka, is read after them.
+    """
     committed = watermarks.committed(SCORING_GROUP, topics.TRANSACTIONS)
     pins = Pins(lake)
     extents = {topic: watermarks.extents(topic) for topic in TOPICS}
@@ -99,7 +107,8 @@ def _look(lake: LakeResource, watermarks: "Watermarks", days: int) -> list[Hour]
     found: list[Hour] = []
     for topic in TOPICS:
         later = committed if topic == topics.TRANSACTIONS else _after(pins.ends(rows.SILVER, BRONZE[topic]))
-        found += _Flow(pins, watermarks, topic, extents[topic], began, later).hours()
+        way = _Flow(pins, watermarks, topic, extents[topic], began, later)
+        found += way.hours(online_store if topic == topics.DECISIONS else None)
     return sorted(found, key=lambda hour: (hour.began_ms, hour.topic))
 
 
@@ -133,12 +142,14 @@ class _Flow:
         )
         self._has_gold = topic == topics.DECISIONS
 
-    def hours(self) -> list[Hour]:
-        """Its hours that have anything."""
+    def hours(self, online_store: OnlineStoreResource | None) -> list[Hour]:
+        """Its hours that have anything; without a store the service is no stage of them."""
         side = rows.bronze_and_silver(self._pins, self._topic, self._hours, self._bounds)
         stages = [self._in_kafka(), self._in_bronze(side), self._in_silver(side)]
         if self._has_gold:
             stages.append(self._in_gold(side))
+        if online_store is not None:
+            stages.append(self._in_service(online_store))
         found = [
             Hour(self._topic, began_ms, of_hour)
             for began_ms, of_hour in zip(self._hours.began_ms, zip(*stages, strict=True), strict=True)
@@ -192,6 +203,17 @@ class _Flow:
             )
         ]
 
+    def _in_service(self, online_store: OnlineStoreResource) -> list[Stage]:
+        gold = answers.expected(self._pins, self._hours)
+        with online_store.reading() as store:
+            service = answers.held(store.records(), gold, self._hours.began_ms[0])
+
+            def on_its_way() -> answers.Elsewhere:
+                waiting = [message.record_id for message in store.unpublished(NEVER, NEVER)]
+                return answers.elsewhere(self._pins, waiting, self._unread(topics.DECISIONS))
+
+            return answers.stages(gold, service, self._hours, on_its_way, now_ms=now_ms())
+
     def _evidence(self, side: Compared) -> flow.Evidence:
         """What explains the rows that are missing in silver; asked for only as far as there are any."""
         missing = [delta.place for delta in side.deltas if not delta.after.rows]
@@ -214,12 +236,17 @@ class _Flow:
     def _under_way(self, places: Sequence[flow.Place], digests: Mapping[flow.Place, str]) -> set[flow.Place]:
         if not places:
             return set()
-        tail = rows.tail(self._pins, self._unread())
+        tail = rows.tail(self._pins, self._unread(topics.DECISIONS, topics.DLQ))
         return {place for place in places if place in tail.origins or digests.get(place) in tail.digests}
 
-    def _unread(self) -> Iterator[bytes | None]:
-        for topic in (topics.DECISIONS, topics.DLQ):
+    def _unread(self, *of: str) -> Iterator[bytes | None]:
+        for topic in of:
             yield from self._watermarks.values(topic, _after(self._pins.bronze_ends(topic)))
+
+
+def now_ms() -> int:
+    """The clock of this process, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 def _after(offsets: flow.Offsets) -> dict[int, int]:
@@ -247,6 +274,7 @@ def _row(hour: Hour) -> dict[str, Any]:
         raise ValueError(f"an hour of {hour.topic} has the stages {', '.join(stages)}, not bronze and silver")
     of_bronze, of_silver = bronze.explained, silver.explained
     left, open_ = hour.unexplained, Tally()
+    service = stages.get(answers.STAGE)
     waits = gold.explained.get(NOT_YET, open_) if gold else None
     counts = {
         "copies": flow.COPY,
@@ -272,20 +300,34 @@ def _row(hour: Hour) -> dict[str, Any]:
         "not_in_gold_yet_cents": waits.cents if waits else None,
         "in_gold": gold.held.rows if gold else None,
         "gold_cents": gold.held.cents if gold else None,
+        "forgotten": service.explained.get(answers.FORGOTTEN, open_).rows if service else None,
+        "ahead_of_gold": -service.explained.get(answers.AHEAD, open_).rows if service else None,
+        "service_elsewhere_cents": sum(service.explained.values(), Tally()).cents if service else None,
+        "in_service": service.held.rows if service else None,
+        "service_cents": service.held.cents if service else None,
         "lost_before_bronze": left["bronze"].rows,
         "lost_before_silver": left["silver"].rows,
         "lost_before_silver_cents": left["silver"].cents,
         "lost_before_gold": left["gold"].rows if gold else None,
         "lost_before_gold_cents": left["gold"].cents if gold else None,
+        "lost_before_service": left[answers.STAGE].rows if service else None,
+        "lost_before_service_cents": left[answers.STAGE].cents if service else None,
         "is_explained": hour.is_explained,
         "nowhere": json.dumps(
             {
-                stage.name: [f"{hour.topic}/{part}/{offset}" for part, offset in sorted(stage.nowhere)[:KEPT_PLACES]]
+                stage.name: _named(hour.topic, stage.nowhere)
                 for stage in hour.stages
                 if stage.nowhere or left.get(stage.name)
             }
         ),
     }
+
+
+def _named(topic: str, nowhere: Iterable["flow.Place | str"]) -> list[str]:
+    """Some of them, places first."""
+    places = sorted(place for place in nowhere if not isinstance(place, str))
+    names = sorted(name for name in nowhere if isinstance(name, str))
+    return [*(f"{topic}/{part}/{offset}" for part, offset in places), *names][:KEPT_PLACES]
 
 
 def _kept(lake: LakeResource, before_ms: int) -> list[dict[str, Any]]:
@@ -311,6 +353,7 @@ def _shown(table: "pa.Table") -> dict[str, Any]:
         "copies": "copies",
         "in_silver": "silver",
         "in_gold": "gold",
+        "in_service": "service",
         "silver_cents": "silver, R$",
         "gold_cents": "gold, R$",
     }
@@ -325,11 +368,10 @@ def _shown(table: "pa.Table") -> dict[str, Any]:
         lines.append(f"| {_instant(row['hour_began_ms'])} | {row['topic']} | {' | '.join(cells)} | {said} |")
     import pyarrow.compute as pc
 
-    totals = {name: pc.sum(table[name]).as_py() or 0 for name in ("on_topic", "in_bronze", "in_silver", "in_gold")}
+    totals = {name: pc.sum(table[name]).as_py() or 0 for name in TOTALS}
     return {
         "newest_hours": dg.MetadataValue.md("\n".join(lines)),
         "hours_unexplained": table.num_rows - (pc.sum(table["is_explained"]).as_py() or 0),
-        "not_compared": "service: it reports no exact count by hour",
         **totals,
     }
 

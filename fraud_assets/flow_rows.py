@@ -233,11 +233,12 @@ def _places(table: str, place: tuple[str, str, str], hours: Hours, cents: str) -
     partition, offset, where = place
     return (
         f"select {partition} as p, {offset} as o, count(*) as n, sum({cents}) as cents from {table} "  # noqa: S608
-        f"where {where} and {_since(hours, partition, offset)} group by 1, 2"
+        f"where {where} and {since(hours, partition, offset)} group by 1, 2"
     )
 
 
-def _since(hours: Hours, partition: str, offset: str) -> str:
+def since(hours: Hours, partition: str, offset: str) -> str:
+    """SQL that is true of places in these hours, or later."""
     each = [f"({partition} = {part} and {offset} >= {firsts[0]})" for part, firsts in sorted(hours.firsts.items())]
     return f"({' or '.join(each) or 'false'})"
 
@@ -255,7 +256,7 @@ def quarantined(pins: Pins, topic: str, hours: Hours) -> dict[Place, str]:
     """Place of a topic's message -> why it is in quarantine."""
     if not pins.has(QUARANTINE):
         return {}
-    where = f"topic = '{topic}' and {_since(hours, *PLACE)}"
+    where = f"topic = '{topic}' and {since(hours, *PLACE)}"
     rows = pins.rows(f'select "partition", "offset", kind from asked where {where}', asked=QUARANTINE)  # noqa: S608
     return {(int(part), int(offset)): kind for part, offset, kind in rows}
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from learning.promotion import Decision, Evidence
     from learning.registry import Downloaded, RegisteredVersion
     from learning.training import Trained
+    from pix.store.interface import Store
     from pix.tokens import Keyring
     from serving.comparison import Comparison
     from serving.rerun_models import PastModels
@@ -120,6 +121,22 @@ class OnlineStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def of(cls, settings: Settings) -> Self:
         """The store that the settings name."""
         return cls(url=settings.store, lake_root=settings.lake, kafka=settings.kafka, secrets=str(settings.secrets))
+
+    @contextmanager
+    def reading(self) -> "Iterator[Store]":
+        """The store, to be read.
+
+        Raises:
+            pix.store.errors.StoreAway: It does not answer.
+        """
+        from pix.engines.layout import STATE_LAYOUT
+        from pix.store.interface import open_store
+
+        store = open_store(self.url, STATE_LAYOUT)
+        try:
+            yield store
+        finally:
+            store.close()
 
     def compare(self) -> "Comparison | None":
         """The generation in use against base and logs; None while nothing was built."""

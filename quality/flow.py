@@ -1,4 +1,4 @@
-"""Is everything that Kafka has also in bronze, silver and gold? Pure: rows by hour in, what nothing explains out.
+"""Is all that Kafka has also in bronze, silver, gold and service? Pure: rows by hour in, what nothing explains out.
 
 `sentinela verify` (``quality.reconciliation``) begins with what senders say that they sent; this begins with Kafka's
 offsets, and needs no log of anybody. Records are compared by their place, (partition, offset), and by their amount.
@@ -55,13 +55,13 @@ class Stage:
         name: Such as ``silver``.
         held: Rows there.
         explained: Why -> rows of the stage before that are elsewhere; fewer than none are here without being there.
-        nowhere: Places of rows that differ from the stage before for no known reason.
+        nowhere: Places of rows that differ from the stage before for no known reason; names of those without a place.
     """
 
     name: str
     held: Tally
     explained: Mapping[str, Tally] = field(default_factory=dict)
-    nowhere: tuple[Place, ...] = ()
+    nowhere: tuple[Place | str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

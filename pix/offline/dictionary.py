@@ -156,9 +156,11 @@ SHEETS: Mapping[str, Sheet] = sheets(
     (NONE, "count", "on_topic unread expired in_bronze copies superseded unreadable dead_letters undecided in_silver"),
     (NONE, "count", "not_in_silver_yet not_in_gold_yet in_gold lost_before_bronze lost_before_silver lost_before_gold"),
     (NONE, "centavos", "bronze_cents elsewhere_cents silver_cents not_in_gold_yet_cents gold_cents"),
-    (NONE, "centavos", "lost_before_silver_cents lost_before_gold_cents"),
+    (NONE, "centavos", "lost_before_silver_cents lost_before_gold_cents lost_before_service_cents"),
+    (NONE, "count", "forgotten ahead_of_gold in_service lost_before_service"),
+    (NONE, "centavos", "service_elsewhere_cents service_cents"),
     (NONE, "yes or no", "is_explained"),
-    (NONE, "JSON", "nowhere"),
+    (PSEUDONYM, "JSON", "nowhere"),
     (NONE, "ratio", "review_rate block_rate alert_precision friction_rate"),
     (NONE, "hour of the day", "hour"),
     # The quality of tables.

@@ -292,7 +292,7 @@ DAILY_KPIS = Table(
 _ELSEWHERE = "in bronze, and in silver not because"
 FLOW = Table(
     "quality/flow",
-    "One hour of a topic: how many of Kafka's messages are in bronze, silver and gold, and where the others are.",
+    "One hour of a topic: how many of Kafka's messages are in bronze, silver, gold and service; where the others are.",
     (
         Column("hour_began_ms", "bigint", "Begin of the hour in which Kafka got the messages."),
         Column("topic", "string", "pix.transactions or pix.decisions."),
@@ -314,13 +314,24 @@ FLOW = Table(
         Column("not_in_gold_yet_cents", "bigint", "Sum of their amounts."),
         Column("in_gold", "bigint", "Decisions in gold; null for pix.transactions, whose decisions are counted there."),
         Column("gold_cents", "bigint", "Sum of their amounts."),
+        Column("forgotten", "bigint", "Decisions of gold whose record in the online store is past its life, and gone."),
+        Column("ahead_of_gold", "bigint", "Decisions in the online store that are on their way to gold."),
+        Column("service_elsewhere_cents", "bigint", "Sum of the amounts of the former, less that of the latter."),
+        Column(
+            "in_service",
+            "bigint",
+            "Decisions that a repeated request would get, by the online store; null for pix.transactions.",
+        ),
+        Column("service_cents", "bigint", "Sum of their amounts."),
         Column("lost_before_bronze", "bigint", "Messages of Kafka that bronze lacks, less those it has too much."),
         Column("lost_before_silver", "bigint", "Messages of bronze that are nowhere, less those silver has too much."),
         Column("lost_before_silver_cents", "bigint", "Amount by which the two differ, after all that is explained."),
         Column("lost_before_gold", "bigint", "Decisions of silver that gold lacks, less those it has too much."),
         Column("lost_before_gold_cents", "bigint", "Amount by which the two differ, after all that is explained."),
+        Column("lost_before_service", "bigint", "Decisions of gold that the store lacks, less those it has too much."),
+        Column("lost_before_service_cents", "bigint", "Amount by which the two differ, after all that is explained."),
         Column("is_explained", "boolean", "Whether every message is at each stage, or known to be elsewhere."),
-        Column("nowhere", "string", "JSON: stage, and topic/partition/offset of some messages that differ there."),
+        Column("nowhere", "string", "JSON: stage, and topic/partition/offset or tenant/id of some that differ there."),
     ),
 )
 PROFILE = (

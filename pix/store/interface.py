@@ -9,7 +9,7 @@ Numbers: imported history counts 1, 2, ... per key; a key's first live fold gets
 milliseconds, later ones add one, so numbers never repeat and never fall.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -202,6 +202,12 @@ class Store(Protocol):
 
     def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:
         """Let another record, which is published, answer for an id; the one before leaves the outbox, too."""
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Id and final bytes of every record that is there from begin to end of the reading; not for the request path.
+
+        One that comes meanwhile may be among them, and one may come twice.
+        """
 
     def queue(self, after: str, before: str, limit: int) -> list[tuple[str, bytes]]:
         """Places of the queue strictly between two texts, in their order.

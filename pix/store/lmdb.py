@@ -39,6 +39,8 @@ MAP_BYTES = 64 * 2**30
 
 WRITTEN_AT_ONCE = 500
 """States per transaction of a builder: payments wait for no longer than that takes."""
+READ_AT_ONCE = 2_000
+"""Records per read transaction of whoever reads them all."""
 
 AWAY = (lmdb.MapFullError, lmdb.DiskError, lmdb.ReadersFullError)
 """Errors of a file that takes nothing more; nothing was written."""
@@ -177,6 +179,20 @@ class LmdbStore(GenerationBook):
                     if committed_at_ms > now_ms - RECORD_LIFE_MS:
                         restored += txn.put(record_id.encode(), record, db=self._records, overwrite=False)
         return restored
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Every record, some at a time: a reading that lasts keeps pages of all that is written meanwhile."""
+        after = b""
+        while True:
+            with self._env.begin(buffers=False) as txn:
+                cursor = txn.cursor(db=self._records)
+                # Nothing lies between an id and the same with the smallest byte behind it.
+                there = cursor.set_range(after + b"\0" if after else b"\0")
+                chunk = list(islice(cast("Iterable[tuple[bytes, bytes]]", cursor), READ_AT_ONCE)) if there else []
+            yield from ((key.decode(), value) for key, value in chunk)
+            if len(chunk) < READ_AT_ONCE:
+                return
+            after = chunk[-1][0]
 
     def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:  # noqa: ARG002
         """Let another record, which is published, answer for an id."""

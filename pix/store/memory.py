@@ -1,6 +1,6 @@
 """The store in a dictionary: for tests, comparisons and dry runs, gone with its process."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from threading import RLock
 
@@ -114,6 +114,12 @@ class MemoryStore(GenerationBook):
                 if committed_at_ms > now_ms - RECORD_LIFE_MS:
                     self._records.setdefault(record_id, record)
             return len(self._records) - before
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Every record, as of now."""
+        with self._lock:
+            found = list(self._records.items())
+        return iter(found)
 
     def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:  # noqa: ARG002
         """Let another record, which is published, answer for an id."""

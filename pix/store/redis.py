@@ -283,6 +283,15 @@ class RedisStore(GenerationBook):
                 restored += sum(bool(done) for done in pipeline.execute())
         return restored
 
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Every record; a scan names a key again when the server's table grows meanwhile."""
+        prefix = _record_key("")
+        with _answering():
+            for keys in _chunks(self._whoever.scan_iter(f"{prefix}*", count=CHUNK), CHUNK):
+                for key, value in zip(keys, self._whoever.mget(keys), strict=True):
+                    if value is not None:
+                        yield key.decode().removeprefix(prefix), value
+
     def replace_record(self, record_id: str, record: bytes, committed_at_ms: int, now_ms: int) -> None:
         """Let another record, which is published, answer for an id."""
         left_ms = max(1, committed_at_ms + RECORD_LIFE_MS - now_ms)

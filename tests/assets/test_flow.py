@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from contextlib import contextmanager
 from hashlib import sha256
 
 import pyarrow as pa
@@ -13,11 +15,14 @@ from deltalake import DeltaTable, write_deltalake
 from fraud_assets import flow
 from fraud_assets.flow import FlowConfig, hourly_flow
 from fraud_assets.flow_rows import BRONZE
-from fraud_assets.resources import BrokerResource
+from fraud_assets.resources import BrokerResource, OnlineStoreResource
 from fraud_streaming import offsets
 from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from pix import topics
+from pix.engines.layout import STATE_LAYOUT
 from pix.offline.tables import FLOW
+from pix.store.interface import RECORD_LIFE_MS, Message, open_store
+from serving.outcomes import decision_id
 from tests.streams.support import delete_topics
 
 HOUR_MS = 3_600_000
@@ -126,6 +131,28 @@ def fill_bronze(made) -> None:
         write_deltalake(made.lake.path(topics.bronze_table(topic)), table, mode="append")
 
 
+def record_id(number: int) -> str:
+    return decision_id("default", json.loads(payment(number))["end_to_end_id"])
+
+
+@contextmanager
+def store_of(made):
+    opened = open_store(made.settings.store, STATE_LAYOUT)
+    yield opened
+    opened.close()
+
+
+def fill_store(made) -> None:
+    """What the service committed: all that is on the topic, and one more that waits in the outbox."""
+    decided = [(1, record(1, 0)), (2, record(2, 3, SECOND_MS)), (9, record(9, None, SECOND_MS))]
+    decided.append((3, record(3, 4, SECOND_MS)))
+    with store_of(made) as store:
+        store.restore_records([(record_id(each), said.encode(), SECOND_MS) for each, said in decided], SECOND_MS)
+        waits = record(7, None, SECOND_MS).encode()
+        store.commit(Message(record_id(7), topics.DECISIONS, "payer", waits, SECOND_MS), [], 0)
+        store.restore_records([("default|feedback|l-1", b"{}", SECOND_MS)], SECOND_MS)
+
+
 @pytest.fixture(scope="module")
 def made(place, broker, tmp_path_factory):
     # Kafka would soon delete messages of these times.
@@ -138,15 +165,19 @@ def made(place, broker, tmp_path_factory):
     one = place(tmp_path_factory.mktemp("flow"))
     one = dataclasses.replace(one, settings=one.settings.model_copy(update={"kafka_bootstrap": broker}))
     fill_bronze(one)
+    fill_store(one)
     result = one.run(SILVER, "silver/labels", QUARANTINE, GOLD)
     assert result.success, one.told(result)
-    yield one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "now_ms", lambda: SECOND_MS + HOUR_MS)
+        yield one
     delete_topics(broker)
 
 
 def look(made) -> dict[tuple[str, int], dict]:
     """The asset's rows, by topic and hour."""
-    found = hourly_flow(lake=made.lake, broker=BrokerResource.of(made.settings), config=FlowConfig())
+    broker, store = BrokerResource.of(made.settings), OnlineStoreResource.of(made.settings)
+    found = hourly_flow(lake=made.lake, broker=broker, online_store=store, config=FlowConfig())
     first = FIRST_MS // HOUR_MS
     return {(row["topic"], row["hour_began_ms"] // HOUR_MS - first): row for row in found.value.to_pylist()}
 
@@ -175,6 +206,11 @@ def test_every_difference_of_a_whole_lake_has_its_reason(made):
     assert some(found[topics.DECISIONS, 1], *counts) == (3, 1, 2, 2_011, 2, 2_011, 2, 2_011)
     assert some(found[topics.TRANSACTIONS, 0], *counts) == (3, 0, 3, 2_002, 1, 1_001, None, None)
     assert some(found[topics.TRANSACTIONS, 0], "copies", "dead_letters", "elsewhere_cents") == (1, 1, 1_001)
+    service = ("in_service", "service_cents", "ahead_of_gold", "forgotten", "lost_before_service")
+    assert some(found[topics.DECISIONS, 0], *service) == (1, 1_001, 0, 0, 0)
+    # One that Kafka has and bronze not, one that waits in the outbox.
+    assert some(found[topics.DECISIONS, 1], *service) == (4, 4_021, 2, 0, 0)
+    assert some(found[topics.TRANSACTIONS, 1], *service) == (None,) * 5
     # One whose decision is in Kafka alone, one that the scoring job has not committed.
     assert some(found[topics.TRANSACTIONS, 1], "in_silver", "not_in_silver_yet", "undecided") == (1, 1, 1)
 
@@ -194,7 +230,7 @@ FAULTS = {
     "a silver row": (SILVER, deleted("decision_offset = 4"), {"silver": [IN_DECISIONS, IN_TRANSACTIONS]}),
     "a gold row": (GOLD, deleted("decision_offset = 4"), {"gold": [IN_DECISIONS]}),
     "another amount in silver": (SILVER, dearer, {"silver": [IN_DECISIONS, IN_TRANSACTIONS]}),
-    "another amount in gold": (GOLD, dearer, {"gold": [IN_DECISIONS]}),
+    "another amount in gold": (GOLD, dearer, {"gold": [IN_DECISIONS], "service": [IN_DECISIONS]}),
     "a bronze row": (
         BRONZE_DECISIONS,
         deleted('"offset" = 4'),
@@ -226,6 +262,47 @@ def test_a_planted_fault_is_found_at_its_place_and_gone_when_it_is_mended(made, 
     finally:
         DeltaTable(made.lake.path(name)).restore(before)
     assert nowhere(look(made)) == {}
+
+
+def other_answer(made) -> list[str]:
+    said = record(2, 3, SECOND_MS, action="BLOCK").encode()
+    with store_of(made) as store:
+        store.replace_record(record_id(2), said, SECOND_MS, SECOND_MS)
+    return [IN_DECISIONS]
+
+
+def never_published(made) -> list[str]:
+    with store_of(made) as store:
+        store.restore_records([(record_id(8), record(8, None, SECOND_MS).encode(), SECOND_MS)], SECOND_MS)
+    return [record_id(8).replace("|decision|", "/")]
+
+
+def emptied(made) -> list[str]:
+    shutil.rmtree(made.settings.root / "store")
+    return [f"{topics.DECISIONS}/0/{offset}" for offset in (0, 4, 5)]
+
+
+@pytest.mark.parametrize("plant", [other_answer, never_published, emptied])
+def test_a_service_that_would_answer_otherwise_is_found(made, plant):
+    expected = plant(made)
+    try:
+        assert nowhere(look(made)) == {"service": expected}
+    finally:
+        shutil.rmtree(made.settings.root / "store")
+        fill_store(made)
+    assert nowhere(look(made)) == {}
+
+
+def test_what_the_store_may_forget_is_explained(made, monkeypatch):
+    shutil.rmtree(made.settings.root / "store")
+    monkeypatch.setattr(flow, "now_ms", lambda: FIRST_MS + RECORD_LIFE_MS + 10)
+    try:
+        found = look(made)
+        assert some(found[topics.DECISIONS, 0], "in_service", "forgotten", "is_explained") == (0, 1, True)
+        assert found[topics.DECISIONS, 0]["service_elsewhere_cents"] == 1_001
+        assert some(found[topics.DECISIONS, 1], "lost_before_service", "forgotten", "is_explained") == (2, 0, False)
+    finally:
+        fill_store(made)
 
 
 def test_a_bronze_row_that_is_there_twice_is_found(made):

@@ -214,6 +214,15 @@ def test_lost_records_are_put_back_and_others_stay(store: Store) -> None:
     assert [(each.record, each.is_published) for each in found] == [(b"here", False), (b"back", True), (None, True)]
 
 
+def test_every_record_is_read_and_those_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lmdb_store, "READ_AT_ONCE", 7)
+    assert dict(store.records()) == {}
+    store.commit(message("id-0", b"waits"), [Fold("a", 0, LIVE, b"one")], 0)
+    more = {f"id-{number}": b"%d" % number for number in range(1, 30)}
+    store.restore_records([(name, value, 100) for name, value in more.items()], 100)
+    assert dict(store.records()) == {"id-0": b"waits", **more}
+
+
 def test_a_record_expires_only_after_it_left_the_outbox(valkey: str) -> None:
     import redis
 
