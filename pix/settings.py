@@ -4,15 +4,19 @@
 service and the stream entry points. Everything below takes plain values.
 
 Order of authority: constructor arguments, ``SENTINELA_*`` environment variables, then
-``$SENTINELA_HOME/runtime.json``, where ``sentinela up`` records the ports it chose.
+``$SENTINELA_HOME/runtime.json``, where ``sentinela up`` records the ports it chose and the environment
+it was told, then that environment's file (``pix.environments``).
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pix import environments
 
 RUNTIME_FILE = "runtime.json"
 
@@ -34,12 +38,35 @@ class RuntimeFileSource(PydanticBaseSettingsSource):
         return {name: value for name, value in recorded.get("settings", {}).items() if name in Settings.model_fields}
 
 
+class EnvironmentFileSource(PydanticBaseSettingsSource):
+    """Values of the environment's file."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Required by the interface; ``__call__`` gives all values at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """What the file says of fields that nothing of more authority sets.
+
+        Raises:
+            pix.environments.BadEnvironment: There is no such file, or it cannot be used.
+        """
+        named = self.current_state.get("environment") or Settings.model_fields["environment"].default
+        fields = Settings.model_fields.keys() - {"home", "environment"}
+        path = environments.file_of(named)
+        return environments.read(path, known=fields, given=self.current_state, variables=os.environ)
+
+
 class Settings(BaseSettings):
     """Where everything is. Every field can be set as ``SENTINELA_<FIELD>``."""
 
     model_config = SettingsConfigDict(env_prefix="SENTINELA_", extra="ignore")
 
     home: Path = Field(Path(".sentinela"), description="All local state lives under this folder.")
+
+    environment: str = Field(
+        "local", description="Whose settings count: a name in config/environments, or the path of a .yaml file."
+    )
 
     kafka_port: int = Field(9092, description="Port of the local broker.")
     kafka_controller_port: int = Field(9093, description="Port of the local broker's controller.")
@@ -106,8 +133,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then environment, then what ``up`` recorded."""
-        return init_settings, env_settings, RuntimeFileSource(settings_cls)
+        """Arguments, then variables, then what ``up`` recorded, then the environment's file."""
+        return init_settings, env_settings, RuntimeFileSource(settings_cls), EnvironmentFileSource(settings_cls)
 
     @property
     def root(self) -> Path:

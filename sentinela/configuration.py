@@ -1,10 +1,11 @@
 """How commands come by their settings.
 
-``up`` starts from the defaults and what its environment says, so taking a variable away takes its
-effect away; it records what it was told and chose. Every other command reads that record, so it needs
-nothing but ``SENTINELA_HOME``.
+``up`` starts from the defaults, the file of its environment and what its variables say, so taking a
+variable away takes its effect away; it records what it was told and chose. Every other command reads
+that record, so it needs nothing but ``SENTINELA_HOME`` (and the variables that the file names).
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
+from pix import environments
 from pix.settings import Settings
 from sentinela.errors import BadUse
 from sentinela.runtime.home import Home, read_layout, read_runtime
@@ -45,39 +47,51 @@ def for_start() -> tuple[Settings, Home, frozenset[str]]:
     Ports chosen by an earlier ``up`` are proposed again, so that addresses stay what they were.
     """
     home = find_home()
-    told = _environment()
+    told = _variables()
     recorded = read_runtime(home).get("settings", {})
     fields = Settings.model_fields.items()
     values = {name: field.get_default(call_default_factory=True) for name, field in fields}
+    filed = _file(told.get("environment", values["environment"]), told)
     values |= {name: recorded[name] for name in PORTS if name in recorded}
-    values |= told
-    return _parse({**values, "home": home.root}), home, frozenset(told)
+    values |= filed | told
+    return _parse({**values, "home": home.root}), home, frozenset(told | filed)
 
 
-def to_record(settings: Settings, configured: frozenset[str]) -> dict[str, Any]:
-    """What later commands must know: every port, and what was configured by hand."""
-    names = {*PORTS, *configured} - NEVER_RECORDED
+def to_record(settings: Settings) -> dict[str, Any]:
+    """What later commands must know: every port, and what variables said; the environment's file they read again."""
+    names = {*PORTS, *_variables()} - NEVER_RECORDED
     return {name: value for name, value in settings.model_dump(mode="json").items() if name in names}
 
 
 def find_home() -> Home:
     """The home named by the environment, its layout checked before anything in it is believed."""
-    named = _environment().get("home") or Settings.model_fields["home"].default
+    named = _variables().get("home") or Settings.model_fields["home"].default
     home = Home(Path(str(named)).expanduser().absolute())
     read_layout(home)
     return home
 
 
-def _environment() -> dict[str, Any]:
+def _variables() -> dict[str, Any]:
     try:
         return dict(EnvSettingsSource(Settings)())
     except SettingsError as error:
         raise BadUse(f"a SENTINELA_ variable cannot be read: {error}") from error
 
 
+def _file(environment: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    fields = Settings.model_fields.keys() - {"home", "environment"}
+    try:
+        path = environments.file_of(environment)
+        return environments.read(path, known=fields, given=told, variables=os.environ)
+    except environments.BadEnvironment as error:
+        raise BadUse(str(error)) from error
+
+
 def _parse(values: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**values)
+    except environments.BadEnvironment as error:
+        raise BadUse(str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -52,9 +52,10 @@ def status(as_json: AsJson = False) -> None:
     settings, home = configuration.current()
     states = supervisor.status(settings, home)
     if as_json:
-        typer.echo(json.dumps({"home": str(home.root), "services": [asdict(state) for state in states]}))
+        found = [asdict(state) for state in states]
+        typer.echo(json.dumps({"home": str(home.root), "environment": settings.environment, "services": found}))
     else:
-        typer.echo(f"home  {home.root}")
+        typer.echo(f"home  {home.root} ({settings.environment})")
         for state in states:
             told = state.problem or state.url or ""
             typer.echo(f"{state.name:15} {state.state:10} {state.pid or '-':>8}  {told}")

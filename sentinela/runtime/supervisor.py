@@ -92,7 +92,7 @@ def up(say: Say) -> Settings:
     with changing(home, LOCK_WAIT_SECONDS, say), ports.Claims() as claims:
         settings, home, configured = configuration.for_start()
         settings = _with_ports(settings, home, configured, claims, say)
-        write_runtime(home, settings=configuration.to_record(settings, configured))
+        write_runtime(home, settings=configuration.to_record(settings))
         _Start(settings, home, say).run()
     return settings
 
