@@ -12,7 +12,7 @@ What a table was made from stands in the note of its commits (``fraud_assets.not
 does what is left, and a day is never half written.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,21 @@ import dagster as dg
 from fraud_assets import notes
 from fraud_assets.declared import key_of, table_asset
 from fraud_assets.lake import LakeResource, Written
-from pix.offline.days import FIRST_DAY, TIMEZONE, Days, day_at, listed
+from pix.offline.days import TIMEZONE, Days, day_at, listed
 from pix.offline.declaration import Table
+from pix.settings import FIRST_DAY
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-DAYS = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), timezone=TIMEZONE, end_offset=1)
-"""Every day since Pix began; today's, too."""
+
+def days_since(first: date) -> dg.DailyPartitionsDefinition:
+    """Every day in Brasília from one on; today's, too."""
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), timezone=TIMEZONE, end_offset=1)
+
+
+DAYS = days_since(FIRST_DAY)
+"""Every day since Pix began; an institution shows those since its own first (``beginning``)."""
 FOLLOWS_NEWS = {"sentinela/days": "with-news"}
 DATA_VERSION = "dagster/data_version"
 MOST_DAYS_TOLD = 62
@@ -91,6 +98,16 @@ def daily_asset(table: Table) -> dict[str, Any]:
         "partitions_def": DAYS,
         "backfill_policy": dg.BackfillPolicy.single_run(),
     }
+
+
+def beginning(
+    assets: "Iterable[dg.AssetsDefinition | dg.AssetSpec]", first: date
+) -> "Sequence[dg.AssetsDefinition | dg.AssetSpec]":
+    """The assets with days from one on: a table is green when it has all the days that its institution has."""
+    days = days_since(first)
+    return dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(partitions_def=days) if spec.partitions_def else spec, assets
+    )
 
 
 def picked_days(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date] | None:

@@ -12,6 +12,7 @@ import dagster as dg
 from fraud_assets import features, flow, gold, imports, models, monitoring, silver
 from fraud_assets.automation import JOBS, daily_refresh_schedule, daily_scorecard_schedule, drift_retrain_sensor
 from fraud_assets.checks import all_checks
+from fraud_assets.daily import beginning
 from fraud_assets.lateness import late_data_sensor
 from fraud_assets.resources import all_resources
 from fraud_assets.scorecard import scorecard, unexpected_rows
@@ -48,7 +49,7 @@ def build(settings: Settings) -> dg.Definitions:
     """The code location over the home that the settings name."""
     return dg.Definitions.merge(
         dg.Definitions(
-            assets=ASSETS,
+            assets=beginning(ASSETS, settings.first_day),
             asset_checks=all_checks(),
             jobs=JOBS,
             sensors=[drift_retrain_sensor, late_data_sensor],

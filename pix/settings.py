@@ -10,6 +10,7 @@ it was told, then that environment's file (``pix.environments``).
 
 import json
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pix import environments
 
 RUNTIME_FILE = "runtime.json"
+FIRST_DAY = date(2020, 11, 16)
+"""Pix began on this day."""
 
 
 class RuntimeFileSource(PydanticBaseSettingsSource):
@@ -88,6 +91,10 @@ class Settings(BaseSettings):
         2.0, gt=0, lt=30, description="A payment is answered within about so long; BentoML ends requests after 30 s."
     )
 
+    first_day: date = Field(
+        FIRST_DAY,
+        description="Days begin here: earlier payments are kept, but their days are no partitions in Dagster.",
+    )
     lake_root: str = Field("", description="Root of the Delta tables: a path or s3a://; empty is <home>/lake.")
     spark_master: str = Field("local[2]", description="Spark master.")
     spark_config: dict[str, str] = Field(default_factory=dict, description="Further Spark settings.")

@@ -27,6 +27,7 @@ PORTS = (
     "dagster_port",
     "dagster_code_port",
 )
+CHOSEN = (*PORTS, "first_day")
 # These may carry passwords: they stay in the environment of whoever set them.
 NEVER_RECORDED = frozenset({"home", "kafka_config", "spark_config"})
 
@@ -41,10 +42,13 @@ def current() -> tuple[Settings, Home]:
     return _parse({"home": home.root}), home
 
 
-def for_start() -> tuple[Settings, Home, frozenset[str]]:
+def for_start(proposed: Mapping[str, Any] | None = None) -> tuple[Settings, Home, frozenset[str]]:
     """Settings to start an instance with, and the names that were configured by hand.
 
-    Ports chosen by an earlier ``up`` are proposed again, so that addresses stay what they were.
+    What an earlier ``up`` chose is proposed again, so that addresses and days stay what they were.
+
+    Args:
+        proposed: Values for a home that nobody configured otherwise.
     """
     home = find_home()
     told = _variables()
@@ -52,14 +56,14 @@ def for_start() -> tuple[Settings, Home, frozenset[str]]:
     fields = Settings.model_fields.items()
     values = {name: field.get_default(call_default_factory=True) for name, field in fields}
     filed = _file(told.get("environment", values["environment"]), told)
-    values |= {name: recorded[name] for name in PORTS if name in recorded}
+    values |= dict(proposed or {}) | {name: recorded[name] for name in CHOSEN if name in recorded}
     values |= filed | told
     return _parse({**values, "home": home.root}), home, frozenset(told | filed)
 
 
 def to_record(settings: Settings) -> dict[str, Any]:
-    """What later commands must know: every port, and what variables said; the environment's file they read again."""
-    names = {*PORTS, *_variables()} - NEVER_RECORDED
+    """What later commands must know: what `up` chose and variables said; the environment's file they read again."""
+    names = {*CHOSEN, *_variables()} - NEVER_RECORDED
     return {name: value for name, value in settings.model_dump(mode="json").items() if name in names}
 
 

@@ -15,6 +15,7 @@ import httpx
 
 from pix import topics
 from pix.contracts import DAY_MS, LIVE_HISTORY, canonical_json, label_id
+from pix.offline.days import day_at
 from pix.settings import Settings
 from pix.simulator.simulation import Simulation, SimulationPlan, simulate, write
 from sentinela.dagster_runs import launch
@@ -87,7 +88,9 @@ def run(plan: DemoPlan, say: Say) -> str:
     from sentinela.runtime import supervisor
 
     start = time.monotonic()
-    settings = _step(1, "start the local runtime", say, lambda: supervisor.up(say))
+    first_day = day_at(_now_ms() - int(plan.days * DAY_MS))
+    proposed = {"first_day": first_day.isoformat()}
+    settings = _step(1, "start the local runtime", say, lambda: supervisor.up(say, proposed))
     _step(2, "simulate a history that ends now", say, lambda: _history(plan, settings, say))
     _step(3, "import, features, train, promote", say, lambda: launch(settings.dagster, EVERYTHING_JOB, say))
     _step(4, "the service takes the champion", say, lambda: _wait_for_champion(settings))
@@ -104,6 +107,10 @@ def run(plan: DemoPlan, say: Say) -> str:
     return closing_table(settings, live.simulation.truth, live.rest, verified, time.monotonic() - start)
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _step(number: int, title: str, say: Say, work: Callable[[], Outcome]) -> Outcome:
     say(f"[{number}/7] {title}")
     start = time.monotonic()
@@ -116,10 +123,9 @@ def _history(plan: DemoPlan, settings: Settings, say: Say) -> None:
     if has_history(settings, HISTORY):
         say("  this home has its history; nothing is simulated again")
         return
-    now_ms = time.time_ns() // 1_000_000
     past = SimulationPlan(
         seed=plan.seed,
-        start_ms=now_ms - int(plan.days * DAY_MS),
+        start_ms=_now_ms() - int(plan.days * DAY_MS),
         days=plan.days,
         accounts=plan.accounts,
         payments=plan.payments,

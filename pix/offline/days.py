@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column
 
 TIMEZONE = "America/Sao_Paulo"
-FIRST_DAY = date(2020, 11, 16)
-"""Pix began on this day; payments from before are in the lake, but their days are no partitions in Dagster."""
 ALLOWED_LATENESS_MS = DAY_MS
 """A day is closed when an event so long past its end is known; rows that come for it then are late."""
 Days = Collection[date] | None

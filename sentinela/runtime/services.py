@@ -54,7 +54,7 @@ class Service:
         needs: Services that must be healthy before it is started.
         after: Services that it is better started after, whether they became healthy or not.
         ports: Settings of the ports it listens on.
-        reads: Prefix of the settings that it depends on; a change of them restarts it.
+        reads: Prefixes of the settings that it depends on; a change of them restarts it.
         working: What it is busy with before it can be healthy, and how far; it is waited for as long as it says so.
         prepare: Done before it is started.
         finish: Done once it is healthy.
@@ -69,7 +69,7 @@ class Service:
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
-    reads: str = ""
+    reads: str | tuple[str, ...] = ""
     working: Probe = lambda: None
     prepare: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
@@ -225,7 +225,7 @@ def _code(settings: Settings, home: Home) -> Service:
         url=None,
         environment=environment,
         ports=("dagster_code_port",),
-        reads="scoring_",
+        reads=("scoring_", "first_day"),
         prepare=lambda: dagster_home.prepare(home, REPOSITORY, everything),
     )
 

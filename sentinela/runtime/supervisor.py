@@ -10,11 +10,12 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from signal import SIGINT, SIGTERM
+from typing import Any
 
 from fraud_streaming import meters
 from pix import locks
@@ -75,8 +76,12 @@ def changing(home: Home, wait_seconds: float, say: Say) -> Iterator[None]:
         ) from other
 
 
-def up(say: Say) -> Settings:
+def up(say: Say, proposed: Mapping[str, Any] | None = None) -> Settings:
     """Start the instance; returns its settings once everything is healthy.
+
+    Args:
+        say: Told of the progress.
+        proposed: Settings for a home that nobody configured otherwise.
 
     Raises:
         BadUse: a configured port is taken, or the home cannot be used.
@@ -90,7 +95,7 @@ def up(say: Say) -> Settings:
     ensure_keys(home.secrets)
     ensure_signing_keys(home.secrets)
     with changing(home, LOCK_WAIT_SECONDS, say), ports.Claims() as claims:
-        settings, home, configured = configuration.for_start()
+        settings, home, configured = configuration.for_start(proposed)
         settings = _with_ports(settings, home, configured, claims, say)
         write_runtime(home, settings=configuration.to_record(settings))
         _Start(settings, home, say).run()

@@ -1,5 +1,6 @@
 """What the code location holds, and what it must not import."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -137,3 +138,14 @@ def test_the_lineage_is_no_circle(graph):
     """Dagster loads circular external assets, but its asset graph then shows nothing."""
     parents = {key: graph.get(key).parent_keys for key in graph.get_all_asset_keys()}
     assert len(tuple(TopologicalSorter(parents).static_order())) == len(parents)
+
+
+def test_days_begin_with_the_institutions_first(tmp_path):
+    began = dt.date(2026, 9, 1)
+    graph = definitions.build(Settings(home=tmp_path, first_day=began)).get_repository_def().asset_graph
+    parted = {node.key.to_user_string(): node.partitions_def for node in graph.asset_nodes if node.partitions_def}
+    daily = {"decisions", "payments", "labels", "quarantine", "shadow_scores"}
+    assert parted.keys() == {*(f"silver/{name}" for name in daily), "gold/decisions"}
+    assert {days.start.date() for days in parted.values()} == {began}
+    # A job over several of them needs them alike, and alike in Dagster means equal.
+    assert len(set(parted.values())) == 1

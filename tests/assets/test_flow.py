@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from contextlib import contextmanager
+from datetime import date
 from hashlib import sha256
 
 import pyarrow as pa
@@ -163,7 +164,9 @@ def made(place, broker, tmp_path_factory):
         done.result(30)
     fill_kafka(broker)
     one = place(tmp_path_factory.mktemp("flow"))
-    one = dataclasses.replace(one, settings=one.settings.model_copy(update={"kafka_bootstrap": broker}))
+    # All days are before the first one: they are written as any other, and are no partitions.
+    given = {"kafka_bootstrap": broker, "first_day": date(2026, 6, 2)}
+    one = dataclasses.replace(one, settings=one.settings.model_copy(update=given))
     fill_bronze(one)
     fill_store(one)
     result = one.run(SILVER, "silver/labels", QUARANTINE, GOLD)
