@@ -1,10 +1,12 @@
-"""Take the pictures of the README from a running instance, in a real headless Chromium.
+"""Take the pictures of the docs from a running instance, in a real headless Chromium.
 
-``.venv/bin/python scripts/screenshots.py`` after `make demo`; needs Debian's package ``chromium``.
+``.venv/bin/python scripts/screenshots.py [NAME…]`` after `make demo`; without names all but ``red-check``, which
+shows whatever is red then. Needs Debian's package ``chromium``.
 """
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
@@ -20,29 +22,43 @@ SETTLE_MS = 4_000
 
 
 def main() -> None:
-    """Take every picture."""
+    """Take every picture that was asked for."""
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("chromium is not installed; type: apt-get install chromium")
+    names = sys.argv[1:] or [name for name in PICTURES if name != RED]
+    if unknown := set(names) - PICTURES.keys():
+        sys.exit(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(PICTURES)}")
     dagster = Settings().dagster
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport=SIZE)
-        asset_graph(page, dagster)
-        asset_page(page, dagster)
+        opened(page, f"{dagster}/asset-groups")
+        for name in names:
+            PICTURES[name](page, dagster, IMAGES / f"{name}.png")
         browser.close()
 
 
-def asset_graph(page: Page, dagster: str) -> None:
-    """The lineage of every asset, groups opened."""
-    page.goto(f"{dagster}/asset-groups")
+def opened(page: Page, url: str) -> None:
+    """Go to a page, without the newsletter that Dagster offers at first."""
+    page.goto(url)
     page.wait_for_timeout(SETTLE_MS)
     newsletter = page.get_by_role("button", name="Skip")
     if newsletter.count():
         newsletter.click()
-    page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=IMAGES / "asset-groups.png")
+        page.wait_for_timeout(SETTLE_MS)
+
+
+def groups(page: Page, dagster: str, path: Path) -> None:
+    """The lineage of every group."""
+    opened(page, f"{dagster}/asset-groups")
+    page.screenshot(path=path)
+
+
+def graph(page: Page, dagster: str, path: Path) -> None:
+    """The lineage of every asset, groups opened."""
+    opened(page, f"{dagster}/asset-groups")
     page.locator("body").click(position={"x": 1_000, "y": 1_000})
     page.keyboard.press("Alt+e")
     page.wait_for_timeout(SETTLE_MS)
@@ -50,16 +66,29 @@ def asset_graph(page: Page, dagster: str) -> None:
     page.set_viewport_size(TALL)
     page.reload()
     page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=IMAGES / "asset-graph.png")
+    page.screenshot(path=path)
     page.set_viewport_size(SIZE)
 
 
-def asset_page(page: Page, dagster: str) -> None:
-    """The page of gold decisions."""
-    page.goto(f"{dagster}/assets/gold/decisions?view=overview")
-    page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=IMAGES / "asset-page.png")
+def of_asset(asset: str, view: str) -> Callable[[Page, str, Path], None]:
+    """One tab of an asset's page."""
 
+    def take(page: Page, dagster: str, path: Path) -> None:
+        opened(page, f"{dagster}/assets/{asset}?view={view}")
+        page.screenshot(path=path)
+
+    return take
+
+
+RED = "red-check"
+PICTURES: dict[str, Callable[[Page, str, Path], None]] = {
+    "asset-groups": groups,
+    "asset-graph": graph,
+    "asset-page": of_asset("gold/decisions", "overview"),
+    "partitions": of_asset("silver/payments", "partitions"),
+    RED: of_asset("silver/decisions", "checks"),
+    "scorecard": of_asset("quality/scorecard", "overview"),
+}
 
 if __name__ == "__main__":
     main()
