@@ -1,9 +1,9 @@
 """Run a command with Sentinela on a Spark standalone master and one worker, both on this machine.
 
-The command gets ``SENTINELA_ENVIRONMENT``, a file that names the master; nothing else differs. Master and worker end
-with it.
+The command gets ``SENTINELA_ENVIRONMENT``, a file that names the master, and ``{environment}`` in its words stands for
+that file; nothing else differs. Master and worker end with it. Fails if nothing ran on them.
 
-    python scripts/on_spark_cluster.py pytest -m "not faults" tests/test_end_to_end.py
+    python scripts/on_spark_cluster.py pytest -m "not faults" --environment {environment} tests/test_end_to_end.py
 """
 
 import os
@@ -47,9 +47,11 @@ def main() -> int:
         answered(f"http://{HOST}:{master_ui}/json/", '"aliveworkers" : 1', folder)
         environment = written(folder, master)
         print(f"Spark master {master} with one worker; SENTINELA_ENVIRONMENT={environment}", file=sys.stderr)
-        done = subprocess.run(sys.argv[1:], env={**os.environ, "SENTINELA_ENVIRONMENT": str(environment)}, check=False)
-        print(f"Spark ran {ran(f'http://{HOST}:{master_ui}/json/')} applications", file=sys.stderr)
-        return done.returncode
+        words = [word.replace("{environment}", str(environment)) for word in sys.argv[1:]]
+        done = subprocess.run(words, env={**os.environ, "SENTINELA_ENVIRONMENT": str(environment)}, check=False)
+        applications = ran(f"http://{HOST}:{master_ui}/json/")
+        print(f"Spark ran {applications} applications", file=sys.stderr)
+        return done.returncode or int(not applications)
 
 
 def written(folder: Path, master: str) -> Path:

@@ -61,8 +61,9 @@ rootLogger.appenderRef.console.ref=console
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``make test-faults`` says where its table belongs."""
+    """``make test-faults`` says where its table belongs; ``scripts/on_spark_cluster.py`` on what to run."""
     parser.addoption("--faults-report", help="write a table of the runs marked `faults` to this file")
+    parser.addoption("--environment", help="settings file of the instance that is tested; docs/environments.md")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -135,13 +136,17 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A home of its own for the whole run, so that no test meets a running instance."""
     folder = tmp_path_factory.mktemp("home")
     before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SENTINELA_")}
-    os.environ["SENTINELA_HOME"] = str(folder)
+    ours = {"SENTINELA_HOME": str(folder)}
+    if chosen := request.config.getoption("--environment"):
+        ours["SENTINELA_ENVIRONMENT"] = chosen
+    os.environ.update(ours)
     yield folder
-    del os.environ["SENTINELA_HOME"]
+    for name in ours:
+        del os.environ[name]
     os.environ.update(before)
 
 
