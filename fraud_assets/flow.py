@@ -1,6 +1,7 @@
 """Kafka's offsets against bronze, silver and gold, hour by hour; what it means lives in ``quality.flow``."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from fraud_assets.flow_rows import BRONZE, Bounds, Compared, Counts, Pins
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import BrokerResource
 from pix import topics
+from pix.offline.care import gone_before, terms
+from pix.offline.days import begin_ms
 from pix.offline.tables import DECISIONS_GOLD, DECISIONS_SILVER, FLOW, QUARANTINE_SILVER
 from pix.streams import SCORING_GROUP
 from quality import flow
@@ -51,7 +54,7 @@ class FlowConfig(dg.Config):
 @told
 def hourly_flow(lake: LakeResource, broker: BrokerResource, config: FlowConfig) -> dg.MaterializeResult[Any]:
     """One hour of a topic: how many of Kafka's messages are in bronze, silver and gold, and where the others are."""
-    found = _look(lake, broker.watermarks(), config.days)
+    found = _look(lake, broker.watermarks(), config.days, time.time_ns() // 1_000_000)
     kept = _kept(lake, min((hour.began_ms for hour in found), default=NEVER))
     table = _as_table([*kept, *map(_row, found)])
     return dg.MaterializeResult(
@@ -83,7 +86,13 @@ def every_difference_is_explained(lake: LakeResource) -> dg.AssetCheckResult:
     )
 
 
-def _look(lake: LakeResource, watermarks: "Watermarks", days: int) -> list[Hour]:
+def _whole_from(topic: str, now_ms: int) -> int:
+    """From when on bronze has every message of a topic, epoch milliseconds; rows before went by their retention."""
+    name = BRONZE[topic]
+    return begin_ms(gone_before(terms([name])[name], now_ms))
+
+
+def _look(lake: LakeResource, watermarks: "Watermarks", days: int, now_ms: int) -> list[Hour]:
     """Hours of both topics that have anything, the later stages read first."""
     committed = watermarks.committed(SCORING_GROUP, topics.TRANSACTIONS)
     pins = Pins(lake)
@@ -99,7 +108,11 @@ def _look(lake: LakeResource, watermarks: "Watermarks", days: int) -> list[Hour]
     found: list[Hour] = []
     for topic in TOPICS:
         later = committed if topic == topics.TRANSACTIONS else _after(pins.ends(rows.SILVER, BRONZE[topic]))
-        found += _Flow(pins, watermarks, topic, extents[topic], began, later).hours()
+        # Where nothing came for a year, the newest hours are so old that bronze's rows of them are gone.
+        whole = _whole_from(topic, now_ms)
+        kept = tuple(hour for hour in began if hour >= whole)
+        if kept:
+            found += _Flow(pins, watermarks, topic, extents[topic], kept, later).hours()
     return sorted(found, key=lambda hour: (hour.began_ms, hour.topic))
 
 

@@ -1,5 +1,6 @@
 """Silver to gold: what people and reports read."""
 
+import time
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ from fraud_assets.declared import ARROW_KINDS, keys_of, table_asset
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from pix.offline import gold
+from pix.offline.care import gone_before, terms
 from pix.offline.days import Days, widened, within
+from pix.offline.declaration import Table
 from pix.offline.tables import (
     DAILY_KPIS,
     DECISIONS_GOLD,
@@ -76,7 +79,7 @@ def _newest_ms(lake: LakeResource) -> int:
 @told
 def hourly_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One hour of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
-    table = gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow()
+    table = _with_earlier(lake, HOURLY_KPIS, gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow())
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows})
 
 
@@ -86,6 +89,19 @@ def daily_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One day of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
     table = gold.daily_kpis(lake.read(HOURLY_KPIS.name)).toArrow()
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows, **_shown(table)})
+
+
+def _with_earlier(lake: LakeResource, table: Table, counted: "pa.Table") -> "pa.Table":
+    """Days whose decisions are past their term keep their figures, which tell of no person."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    day = gone_before(terms([DECISIONS_GOLD.name])[DECISIONS_GOLD.name], time.time_ns() // 1_000_000)
+    if not lake.fits(table):
+        return counted
+    earlier = lake.ask(table.name, f"select * from asked where day < date '{day}'")  # noqa: S608 - a day
+    whole = counted.filter(pc.greater_equal(counted["day"], pa.scalar(day)))
+    return pa.concat_tables([pa.Table.from_pylist(earlier, counted.schema), whole]) if earlier else counted
 
 
 def _shown(table: "pa.Table") -> dict[str, Any]:
