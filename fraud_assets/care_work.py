@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from fraud_assets import notes
 from fraud_assets.care_log import Log, checkpoint
@@ -177,7 +178,8 @@ def clear(
     if table.name in needs.unknown:
         return replace(before, did=LEFT_OUT, why=needs.unknown[table.name], **_same(before))
     kept, lost = readable(lake, table.name, needs.versions.get(table.name, {}), due(table, now_ms, imports))
-    gone = _vacuum(log, care, kept, dry_run=True)
+    # delta-rs names files, too, that went before.
+    gone = {unquote(path) for path in _vacuum(log, care, kept, dry_run=True)} & files.data.keys()
     if not dry_run:
         if gone:
             _vacuum(log, care, kept, dry_run=False)
