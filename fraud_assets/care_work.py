@@ -57,13 +57,13 @@ class Done:
 Work = Callable[[], Done]
 
 
-def done_to(lake: LakeResource, table: Table, work: Work) -> Done:
+def done_to(lake: LakeResource, table: Table, work: Work, *, patience_seconds: float = PATIENCE_SECONDS) -> Done:
     """Do some work on a table alone; what stops it is said, and stops no other table's."""
     from deltalake.exceptions import DeltaError
 
     started = time.monotonic()
     try:
-        with lake.only_writer(table.name, patience_seconds=PATIENCE_SECONDS):
+        with lake.only_writer(table.name, patience_seconds=patience_seconds):
             found = _again(work)
     except TableBusy as busy:
         found = Done(table_name=table.name, did=LEFT_OUT, why=str(busy))

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -27,7 +28,8 @@ from pix.contracts import DAY_MS
 from pix.offline.care import BRONZE, EXPIRED, Care, due, gone_before, terms
 from pix.offline.days import begin_ms, day_at
 from pix.offline.declaration import Column, Table
-from pix.offline.dictionary import RETENTION, TEN_YEARS, bronze_tables as bronze_declared
+from pix.offline.dictionary import RETENTION, TEN_YEARS
+from pix.offline.dictionary import bronze_tables as bronze_declared
 from pix.offline.tables import BASE_STATES, HISTORY_REFUSED, QUARANTINE_SILVER, TRAINING_SET
 from pix.settings import Settings
 from tests.conftest import REPOSITORY
@@ -337,7 +339,7 @@ def test_models_decisions_and_notes_say_what_they_need(lake):
     assert "MLflow does not answer" in done.why
 
 
-@pytest.fixture
+@contextmanager
 def busy(lake: LakeResource) -> Iterator[None]:
     """Another process writes the table."""
     held = "import sys, time; from pathlib import Path; from pix import locks; locks.hold(Path(sys.argv[1]))"
@@ -350,11 +352,11 @@ def busy(lake: LakeResource) -> Iterator[None]:
         process.kill()
 
 
-def test_a_table_that_is_written_is_left_out_and_said_to_be(lake, busy, monkeypatch):
-    monkeypatch.setattr(care_work, "PATIENCE_SECONDS", 0.2)
+def test_a_table_that_is_written_is_left_out_and_said_to_be(lake):
     daily(lake, date(2026, 6, 1))
     stream(lake, topics.DECISIONS, commits=3)
-    left = care_work.done_to(lake, DAILY, lambda: cleared(lake, DAILY))
+    with busy(lake):
+        left = care_work.done_to(lake, DAILY, lambda: cleared(lake, DAILY), patience_seconds=0.2)
     assert left.did == care_work.LEFT_OUT
     assert "is writing quality/scorecard" in left.why
     done = care_work.done_to(
