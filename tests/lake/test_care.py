@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
@@ -38,7 +39,7 @@ NOW_MS = 1_795_300_000_000
 DLQ, DECISIONS = topics.bronze_table(topics.DLQ), topics.bronze_table(topics.DECISIONS)
 AT_ONCE = Care(travel_days=0, small_files=2, why="A test cannot wait.")
 DAILY = Table("quality/scorecard", "One.", (Column("n", "bigint"), Column("day", "date")), partitions=("day",))
-COMMITS = 60
+COMMITS, GONE = 60, 20
 
 
 @pytest.fixture
@@ -106,32 +107,44 @@ def cleared(
 BRONZE_DLQ, BRONZE_DECISIONS = bronze_declared()[topics.DLQ], bronze_declared()[topics.DECISIONS]
 
 
-def test_compaction_keeps_every_row_while_the_stream_appends(lake):
+def test_every_row_stays_and_old_ones_go_while_the_stream_appends(lake):
     table, stop = stream(lake, topics.DECISIONS), threading.Event()
-    written = [COMMITS]
 
-    def write() -> None:
+    def write() -> int:
+        number = COMMITS
         while not stop.is_set():
-            append(table, topics.DECISIONS, written[0])
-            written[0] += 1
+            bronze_tables.refresh(table)
+            append(table, topics.DECISIONS, number)
+            number += 1
+        return number
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        done = [care_work.compact(lake, BRONZE_DECISIONS, BRONZE, dry_run=False) for _ in range(5)]
-        cleared(lake, BRONZE_DECISIONS, care=BRONZE)
-    finally:
-        stop.set()
-        writer.join()
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write)
+        try:
+            done = [care_work.compact(lake, BRONZE_DECISIONS, BRONZE, dry_run=False) for _ in range(5)]
+            gone = [expired(lake, NOW_MS + TEN_YEARS * DAY_MS + number) for number in range(1, GONE + 1)]
+            cleared(lake, BRONZE_DECISIONS, care=BRONZE)
+        finally:
+            stop.set()
+        written = writer.result()
     assert done[0].did == care_work.DONE
     assert done[0].files_after < done[0].files_before / 2
-    assert written[0] > COMMITS
-    assert [row[2] for row in rows(lake, DECISIONS)] == list(range(2 * written[0]))
+    assert [each.rows_deleted for each in gone] == [2] * GONE
+    assert written > COMMITS
+    assert [row[2] for row in rows(lake, DECISIONS)] == list(range(2 * GONE, 2 * written))
     # What the stream looks at when it starts: log, files, batches, ends.
     bronze_tables.check_table(lake.address(DECISIONS))
     fresh = bronze_tables.open_table(lake.address(DECISIONS))
-    assert fresh.transaction_version("app") == written[0] - 1
-    assert lake.ends(DECISIONS) == bronze_tables.ends(fresh) == {0: 2 * written[0] - 1}
+    assert fresh.transaction_version("app") == written - 1
+    assert lake.ends(DECISIONS) == bronze_tables.ends(fresh) == {0: 2 * written - 1}
+
+
+def expired(lake: LakeResource, now_ms: int) -> care_work.Done:
+    return care_work.done_to(
+        lake,
+        BRONZE_DECISIONS,
+        lambda: care_work.expire(lake, BRONZE_DECISIONS, now_ms=now_ms, imports={}, dry_run=False),
+    )
 
 
 def test_a_stream_that_was_quiet_goes_on_after_care(lake):

@@ -83,10 +83,10 @@ def test_fifty_threads_of_spark(tmp_path, spark, record_property):
 def test_fifty_processes_of_delta_rs(tmp_path, record_property):
     path, told = begin(tmp_path), Told()
     with ProcessPoolExecutor(50, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for each in [pool.submit(write_by_delta_rs, path, writer, SEED, 20) for writer in range(50)]:
+        for each in [pool.submit(write_by_delta_rs, path, writer, SEED, 6) for writer in range(50)]:
             told += each.result()
     table = require_what_was_told(path, told)
-    _report(record_property, "50 processes, 20 operations each", told, table)
+    _report(record_property, "50 processes, 6 operations each", told, table)
 
 
 def _report(record_property: Callable[[str, object], None], runs: str, told: Told, table: DeltaTable) -> None:

@@ -33,8 +33,8 @@ class Engine(Protocol):
 class DeltaRs:
     """delta-rs, as bronze and the care of tables use it.
 
-    Two compactions of the same files both succeed in 1.6.6, and every row is there twice: nothing in their commits counts
-    as a change of data, so neither sees the other. Whoever compacts has to be alone; the care of tables holds a lock.
+    Two compactions of the same files both succeed in 1.6.6, and every row is there twice: neither changes data by its
+    own word, so neither sees the other. Whoever compacts has to be alone; the care of tables holds a lock.
     """
 
     compactors = 1
