@@ -14,7 +14,6 @@ from fraud_assets.lake import LakeResource
 from pix.offline import gold
 from pix.offline.care import gone_before, terms
 from pix.offline.days import Days, widened, within
-from pix.offline.declaration import Table
 from pix.offline.tables import (
     DAILY_KPIS,
     DECISIONS_GOLD,
@@ -79,7 +78,9 @@ def _newest_ms(lake: LakeResource) -> int:
 @told
 def hourly_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One hour of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
-    table = _with_earlier(lake, HOURLY_KPIS, gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow())
+    table = with_earlier(
+        lake, gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow(), now_ms=time.time_ns() // 1_000_000
+    )
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows})
 
 
@@ -91,15 +92,21 @@ def daily_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows, **_shown(table)})
 
 
-def _with_earlier(lake: LakeResource, table: Table, counted: "pa.Table") -> "pa.Table":
-    """Days whose decisions are past their term keep their figures, which tell of no person."""
+def with_earlier(lake: LakeResource, counted: "pa.Table", *, now_ms: int) -> "pa.Table":
+    """The hours that were counted, and those of days whose decisions are past their term: figures tell of no person.
+
+    Args:
+        lake: Has the figures as they were.
+        counted: Hours of the decisions that there are.
+        now_ms: The clock.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    day = gone_before(terms([DECISIONS_GOLD.name])[DECISIONS_GOLD.name], time.time_ns() // 1_000_000)
-    if not lake.fits(table):
+    day = gone_before(terms([DECISIONS_GOLD.name])[DECISIONS_GOLD.name], now_ms)
+    if not lake.fits(HOURLY_KPIS):
         return counted
-    earlier = lake.ask(table.name, f"select * from asked where day < date '{day}'")  # noqa: S608 - a day
+    earlier = lake.ask(HOURLY_KPIS.name, f"select * from asked where day < date '{day}'")  # noqa: S608 - a day
     whole = counted.filter(pc.greater_equal(counted["day"], pa.scalar(day)))
     return pa.concat_tables([pa.Table.from_pylist(earlier, counted.schema), whole]) if earlier else counted
 

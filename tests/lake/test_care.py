@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from fraud_assets import care_work, notes
+from fraud_assets import care_work, gold, imports, notes
 from fraud_assets.care_log import Log
 from fraud_assets.care_needs import LEARNT_FROM, Needs, needs
 from fraud_assets.lake import LakeResource
@@ -26,13 +27,25 @@ from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from learning.errors import RegistryUnavailable
 from pix import topics
 from pix.contracts import DAY_MS
+from pix.engines.layout import STATE_LAYOUT
 from pix.offline.care import BRONZE, EXPIRED, Care, due, gone_before, terms
 from pix.offline.days import begin_ms, day_at
 from pix.offline.declaration import Column, Table
-from pix.offline.dictionary import RETENTION, TEN_YEARS
+from pix.offline.dictionary import RETENTION, SEASON, TEN_YEARS
 from pix.offline.dictionary import bronze_tables as bronze_declared
-from pix.offline.tables import BASE_STATES, HISTORY_REFUSED, QUARANTINE_SILVER, TRAINING_SET
+from pix.offline.tables import (
+    BASE_STATES,
+    HISTORY_IMPORTS,
+    HISTORY_PAYMENTS,
+    HISTORY_REFUSED,
+    HOURLY_KPIS,
+    QUARANTINE_SILVER,
+    TRAINING_SET,
+)
 from pix.settings import Settings
+from sentinela import verify
+from serving.rerun_errors import EvidenceAway
+from serving.rerun_lake import Evidence
 from tests.conftest import REPOSITORY
 
 NOW_MS = 1_795_300_000_000
@@ -105,6 +118,7 @@ def cleared(
 
 
 BRONZE_DLQ, BRONZE_DECISIONS = bronze_declared()[topics.DLQ], bronze_declared()[topics.DECISIONS]
+TRANSACTIONS = bronze_declared()[topics.TRANSACTIONS]
 
 
 def test_every_row_stays_and_old_ones_go_while_the_stream_appends(lake):
@@ -223,28 +237,31 @@ def held_bytes(lake: LakeResource, table: str) -> str:
 
 
 def test_rows_past_their_term_go_and_so_do_their_bytes(lake):
-    old, new = NOW_MS - (TEN_YEARS + 1) * DAY_MS, NOW_MS - (TEN_YEARS - 1) * DAY_MS
-    table = stream(lake, topics.DECISIONS, commits=0)
+    old, new = NOW_MS - (SEASON + 1) * DAY_MS, NOW_MS - (SEASON - 1) * DAY_MS
+    table = stream(lake, topics.TRANSACTIONS, commits=0)
     written = [(0, 0, old, "SECRET-A"), (0, 1, new, "kept"), (1, 0, old, "SECRET-B"), (1, 1, old + 1, "SECRET-C")]
-    for batch, row in enumerate(written):
-        bronze_tables.append(table, messages(topics.DECISIONS, [row]), "app", batch)
+    for batch, (part, offset, at_ms, said) in enumerate(written):
+        row = part, offset, at_ms, json.dumps({"end_to_end_id": said, "amount_cents": 1})
+        bronze_tables.append(table, messages(topics.TRANSACTIONS, [row]), "app", batch)
     expire = {"now_ms": NOW_MS, "imports": {}}
-    planned = care_work.expire(lake, BRONZE_DECISIONS, **expire, dry_run=True)
-    assert (planned.rows_deleted, lake.version(DECISIONS)) == (2, 4)
-    done = care_work.expire(lake, BRONZE_DECISIONS, **expire, dry_run=False)
+    planned = care_work.expire(lake, TRANSACTIONS, **expire, dry_run=True)
+    assert (planned.rows_deleted, lake.version(TRANSACTIONS.name)) == (2, 4)
+    done = care_work.expire(lake, TRANSACTIONS, **expire, dry_run=False)
     assert done.rows_deleted == 2
     # The newest message of a partition stays as a place without content: everybody reads there where the table ends.
-    found = lake.ask(DECISIONS, 'select "partition", "offset", value, body_token, reason from asked order by 1, 2')
-    assert [tuple(row.values()) for row in found] == [(0, 1, "kept", "k1:b", None), (1, 1, None, None, EXPIRED)]
-    assert lake.ends(DECISIONS) == {0: 1, 1: 1}
-    assert "SECRET" in held_bytes(lake, DECISIONS)
-    care_work.compact(lake, BRONZE_DECISIONS, BRONZE, dry_run=False)
-    cleared(lake, BRONZE_DECISIONS)
-    assert "SECRET" not in held_bytes(lake, DECISIONS)
-    assert "kept" in held_bytes(lake, DECISIONS)
-    again = care_work.expire(lake, BRONZE_DECISIONS, **expire, dry_run=False)
+    found = lake.ask(TRANSACTIONS.name, 'select "partition", "offset", body_token, reason from asked order by 1, 2')
+    assert [tuple(row.values()) for row in found] == [(0, 1, "k1:b", None), (1, 1, None, EXPIRED)]
+    assert lake.ends(TRANSACTIONS.name) == {0: 1, 1: 1}
+    # Nobody has to answer for what was sent there.
+    assert [line.end_to_end_id for line in verify._in_bronze(lake.root)] == ["kept"]
+    assert "SECRET" in held_bytes(lake, TRANSACTIONS.name)
+    care_work.compact(lake, TRANSACTIONS, BRONZE, dry_run=False)
+    cleared(lake, TRANSACTIONS)
+    assert "SECRET" not in held_bytes(lake, TRANSACTIONS.name)
+    assert "kept" in held_bytes(lake, TRANSACTIONS.name)
+    again = care_work.expire(lake, TRANSACTIONS, **expire, dry_run=False)
     assert (again.did, again.rows_deleted, again.version_after) == (care_work.NOTHING, 0, again.version_before)
-    bronze_tables.check_table(lake.address(DECISIONS))
+    bronze_tables.check_table(lake.address(TRANSACTIONS.name))
 
 
 LETTER = {
@@ -350,6 +367,42 @@ def test_models_decisions_and_notes_say_what_they_need(lake):
     done = cleared(lake, TRAINING_SET, unknown)
     assert (done.did, done.files_after) == (care_work.LEFT_OUT, 1)
     assert "MLflow does not answer" in done.why
+
+
+def test_a_past_decision_finds_its_base_among_versions_that_are_gone(lake):
+    for imports_there in (1, 2, 2, 3):
+        content = {"key": ["k"], "number": [imports_there], "blob": [b"state"], "layout": [STATE_LAYOUT]}
+        count = pa.array([imports_there], pa.int32())
+        write_deltalake(lake.address(BASE_STATES.name), pa.table({**content, "import_number": count}), mode="overwrite")
+    done = cleared(lake, BASE_STATES, needs(lake, {BASE_STATES.name: BASE_STATES}, dict))
+    assert sorted(done.kept_versions) == [0, 2, 3]
+    with pytest.raises(Exception, match=r"(?i)not found|No files|metadata"):
+        lake.ask(BASE_STATES.name, "select key from asked", version=1)
+    evidence = Evidence(lake.root)
+    assert [evidence.base(number, {"k"})["k"].number for number in (1, 2, 3)] == [1, 2, 3]
+    with pytest.raises(EvidenceAway, match=r"no version of it holds so many; version 1, the newest of those"):
+        evidence.base(4, {"k"})
+
+
+def test_figures_outlive_the_decisions_that_they_were_counted_of(lake):
+    kinds = {"bigint": pa.int64(), "int": pa.int32(), "double": pa.float64(), "date": pa.date32()}
+    schema = pa.schema([(column.name, kinds[column.type]) for column in HOURLY_KPIS.columns])
+    days = [date(2016, 3, 4), date(2026, 3, 4)]
+    counted = [pa.Table.from_pylist([{"day": day, "hour": 7, "payments": 1}], schema) for day in days]
+    write_deltalake(lake.address(HOURLY_KPIS.name), counted[0])
+    assert gold.with_earlier(lake, counted[1], now_ms=NOW_MS)["day"].to_pylist() == days
+    assert gold.with_earlier(lake, counted[1], now_ms=NOW_MS - 300 * DAY_MS)["day"].to_pylist() == days[1:]
+
+
+def test_an_import_whose_payments_are_gone_is_not_taken_again(lake):
+    def import_number(number: int, table: Table, **more: Any) -> None:
+        row = {"history": ["live"], "import_number": pa.array([number], pa.int32()), "file_sha256": [f"file{number}"]}
+        write_deltalake(lake.address(table.name), pa.table({**row, **more}), mode="append")
+
+    for number in (1, 2):
+        import_number(number, HISTORY_IMPORTS, payments=[5])
+    import_number(2, HISTORY_PAYMENTS)
+    assert imports.committed(lake) == (2, {("live", "file1"), ("live", "file2")})
 
 
 @contextmanager
