@@ -78,9 +78,8 @@ def _newest_ms(lake: LakeResource) -> int:
 @told
 def hourly_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One hour of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
-    table = with_earlier(
-        lake, gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow(), now_ms=time.time_ns() // 1_000_000
-    )
+    counted = gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow()
+    table = with_earlier(lake, counted, now_ms=time.time_ns() // 1_000_000)
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows})
 
 

@@ -11,14 +11,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from fraud_assets import care_work, gold, imports, notes
+from fraud_assets import care_work, notes
 from fraud_assets.care_log import Log
 from fraud_assets.care_needs import LEARNT_FROM, Needs, needs
 from fraud_assets.lake import LakeResource
@@ -27,25 +26,18 @@ from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from learning.errors import RegistryUnavailable
 from pix import topics
 from pix.contracts import DAY_MS
-from pix.engines.layout import STATE_LAYOUT
-from pix.offline.care import BRONZE, EXPIRED, Care, due, gone_before, terms
+from pix.offline.care import BRONZE, EXPIRED, Care, gone_before
 from pix.offline.days import begin_ms, day_at
 from pix.offline.declaration import Column, Table
-from pix.offline.dictionary import RETENTION, SEASON, TEN_YEARS
+from pix.offline.dictionary import SEASON, TEN_YEARS
 from pix.offline.dictionary import bronze_tables as bronze_declared
 from pix.offline.tables import (
     BASE_STATES,
-    HISTORY_IMPORTS,
-    HISTORY_PAYMENTS,
-    HISTORY_REFUSED,
-    HOURLY_KPIS,
     QUARANTINE_SILVER,
     TRAINING_SET,
 )
 from pix.settings import Settings
 from sentinela import verify
-from serving.rerun_errors import EvidenceAway
-from serving.rerun_lake import Evidence
 from tests.conftest import REPOSITORY
 
 NOW_MS = 1_795_300_000_000
@@ -318,16 +310,6 @@ def kind(table: Table, name: str) -> str:
     return next(column.type for column in table.columns if column.name == name)
 
 
-def test_rows_without_a_time_of_their_own_age_with_their_import():
-    imports = {1: NOW_MS - 91 * DAY_MS, 2: NOW_MS - 89 * DAY_MS, 3: NOW_MS - (TEN_YEARS + 1) * DAY_MS}
-    found = due(HISTORY_REFUSED, NOW_MS, imports)
-    assert [each.where for each in found] == [
-        "import_number in (3)",
-        'import_number in (1, 3) and "payload" is not null',
-    ]
-    assert due(HISTORY_REFUSED, NOW_MS, {2: imports[2]}) == []
-
-
 def test_the_law_comes_before_whoever_needs_a_version(lake):
     cutoff = NOW_MS - 1_827 * DAY_MS
     for at_ms in (cutoff - 1, cutoff + 1, cutoff + 2):
@@ -342,8 +324,8 @@ def test_the_law_comes_before_whoever_needs_a_version(lake):
 
 
 def test_models_decisions_and_notes_say_what_they_need(lake):
-    for imports, layout in ((1, "a"), (1, "b"), (1, "b"), (2, "b")):
-        content = pa.table({"key": ["k"], "import_number": pa.array([imports], pa.int32()), "layout": [layout]})
+    for number, layout in ((1, "a"), (1, "b"), (1, "b"), (2, "b")):
+        content = pa.table({"key": ["k"], "import_number": pa.array([number], pa.int32()), "layout": [layout]})
         write_deltalake(lake.address(BASE_STATES.name), content, mode="overwrite")
     write_deltalake(lake.address(TRAINING_SET.name), pa.table({"event_time_ms": [1]}))
     daily(lake, date(2026, 6, 1), note={"made_from": {"silver/decisions": 5}, "days": None})
@@ -367,42 +349,6 @@ def test_models_decisions_and_notes_say_what_they_need(lake):
     done = cleared(lake, TRAINING_SET, unknown)
     assert (done.did, done.files_after) == (care_work.LEFT_OUT, 1)
     assert "MLflow does not answer" in done.why
-
-
-def test_a_past_decision_finds_its_base_among_versions_that_are_gone(lake):
-    for imports_there in (1, 2, 2, 3):
-        content = {"key": ["k"], "number": [imports_there], "blob": [b"state"], "layout": [STATE_LAYOUT]}
-        count = pa.array([imports_there], pa.int32())
-        write_deltalake(lake.address(BASE_STATES.name), pa.table({**content, "import_number": count}), mode="overwrite")
-    done = cleared(lake, BASE_STATES, needs(lake, {BASE_STATES.name: BASE_STATES}, dict))
-    assert sorted(done.kept_versions) == [0, 2, 3]
-    with pytest.raises(Exception, match=r"(?i)not found|No files|metadata"):
-        lake.ask(BASE_STATES.name, "select key from asked", version=1)
-    evidence = Evidence(lake.root)
-    assert [evidence.base(number, {"k"})["k"].number for number in (1, 2, 3)] == [1, 2, 3]
-    with pytest.raises(EvidenceAway, match=r"no version of it holds so many; version 1, the newest of those"):
-        evidence.base(4, {"k"})
-
-
-def test_figures_outlive_the_decisions_that_they_were_counted_of(lake):
-    kinds = {"bigint": pa.int64(), "int": pa.int32(), "double": pa.float64(), "date": pa.date32()}
-    schema = pa.schema([(column.name, kinds[column.type]) for column in HOURLY_KPIS.columns])
-    days = [date(2016, 3, 4), date(2026, 3, 4)]
-    counted = [pa.Table.from_pylist([{"day": day, "hour": 7, "payments": 1}], schema) for day in days]
-    write_deltalake(lake.address(HOURLY_KPIS.name), counted[0])
-    assert gold.with_earlier(lake, counted[1], now_ms=NOW_MS)["day"].to_pylist() == days
-    assert gold.with_earlier(lake, counted[1], now_ms=NOW_MS - 300 * DAY_MS)["day"].to_pylist() == days[1:]
-
-
-def test_an_import_whose_payments_are_gone_is_not_taken_again(lake):
-    def import_number(number: int, table: Table, **more: Any) -> None:
-        row = {"history": ["live"], "import_number": pa.array([number], pa.int32()), "file_sha256": [f"file{number}"]}
-        write_deltalake(lake.address(table.name), pa.table({**row, **more}), mode="append")
-
-    for number in (1, 2):
-        import_number(number, HISTORY_IMPORTS, payments=[5])
-    import_number(2, HISTORY_PAYMENTS)
-    assert imports.committed(lake) == (2, {("live", "file1"), ("live", "file2")})
 
 
 @contextmanager
@@ -432,26 +378,6 @@ def test_a_table_that_is_written_is_left_out_and_said_to_be(lake):
     (Path(lake.path(DAILY.name)) / "_delta_log" / f"{0:020}.json").write_text("{")
     broken = care_work.done_to(lake, replace(DAILY, name=DAILY.name + "2"), lambda: cleared(lake, DAILY))
     assert broken.did == care_work.FAILED
-
-
-def test_no_rows_outlive_what_they_are_made_from():
-    """A table is made anew from what is upstream; what had gone there would be lost here."""
-    import dagster as dg
-
-    from fraud_assets import definitions
-
-    # These keep by themselves what is upstream no more (`_whole_from`, `describe_days`, `_with_earlier`, `_kept`).
-    keep = {"quality/flow", "features/statistics", "gold/hourly_kpis", "gold/daily_kpis"}
-    graph = definitions.build(Settings()).resolve_asset_graph()
-    shorter = {}
-    for name in RETENTION.keys() - keep:
-        parents = graph.get(dg.AssetKey(name.split("/"))).parent_keys
-        for source, days in terms("/".join(parent.path) for parent in parents).items():
-            own = terms([name]).get(name)
-            # Without a term of its own a table is replaced whole, from what there is.
-            if own is not None and days < own:
-                shorter[name, source] = (own, days)
-    assert shorter == {}
 
 
 def test_of_days_before_a_term_rows_may_be_gone():
