@@ -12,7 +12,6 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from fraud_streaming.bronze_tables import files_of
 from pix.offline.care import cut_at
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ class Log:
     def of(cls, address: str) -> Self:
         """Look at a table's folder."""
         from pyarrow.fs import FileSelector, FileType
+
+        from fraud_streaming.bronze_tables import files_of
 
         files = files_of(address)
         commits, checkpoints = {}, set()

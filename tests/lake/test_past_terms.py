@@ -10,11 +10,12 @@ import pytest
 from deltalake import write_deltalake
 
 from fraud_assets import care_work, gold, imports
+from fraud_assets.__main__ import lake_tables
 from fraud_assets.care_needs import needs
 from fraud_assets.lake import LakeResource
 from pix.contracts import DAY_MS
 from pix.engines.layout import STATE_LAYOUT
-from pix.offline.care import Care, due, gone_before, terms
+from pix.offline.care import CARE, Care, NoCare, care_of, due, gone_before, terms
 from pix.offline.days import begin_ms
 from pix.offline.declaration import Table
 from pix.offline.dictionary import RETENTION, TEN_YEARS
@@ -97,6 +98,13 @@ def test_no_rows_outlive_what_they_are_made_from():
             if own is not None and days < own:
                 shorter[name, source] = (own, days)
     assert shorter == {}
+
+
+def test_every_table_is_looked_after_or_left_alone_by_decision():
+    assert CARE.keys() == {table.name for table in lake_tables()}
+    assert {name for name, care in CARE.items() if care is None} == {"silver/policies"}
+    with pytest.raises(NoCare, match="silver/new has no care; add it to CARE"):
+        care_of("silver/new")
 
 
 def test_of_days_before_a_term_rows_may_be_gone():
