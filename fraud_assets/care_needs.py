@@ -104,7 +104,7 @@ def readable(lake: LakeResource, table: str, wanted: Versions, dues: list[Due]) 
         try:
             held = sum(_rows(lake, table, version, each.where) for each in dues)
             whole = _is_whole(lake, table, version)
-        except Exception:  # noqa: BLE001 - delta-rs and DataFusion have no error in common; the version is not there
+        except Exception:  # delta-rs and DataFusion have no error in common; the version is not there
             held, whole = 0, False
         if not whole:
             lost[version] = f"needed by {who}, and gone already"

@@ -162,7 +162,7 @@ class Evidence:
             try:
                 table = DeltaTable(f"{self._root}/{BASE}", version=version)
                 told = set(_rows(table, ("import_number", "layout"), None))
-            except Exception as gone:  # noqa: BLE001 - delta-rs and DataFusion have no error in common
+            except Exception as gone:  # delta-rs and DataFusion have no error in common
                 # Of each base the newest version is kept, others are cleared away.
                 unread = unread or f"; version {version}, the newest of those that cannot be read: {gone}"
                 continue

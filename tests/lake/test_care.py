@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -375,9 +374,11 @@ def test_a_table_that_is_written_is_left_out_and_said_to_be(lake):
         lake, BRONZE_DECISIONS, lambda: care_work.compact(lake, BRONZE_DECISIONS, BRONZE, dry_run=False)
     )
     assert done.did == care_work.DONE
-    (Path(lake.path(DAILY.name)) / "_delta_log" / f"{0:020}.json").write_text("{")
-    broken = care_work.done_to(lake, replace(DAILY, name=DAILY.name + "2"), lambda: cleared(lake, DAILY))
+    for path in Path(lake.path(DAILY.name)).rglob("*.parquet"):
+        path.unlink()
+    broken = care_work.done_to(lake, DAILY, lambda: care_work.Done(table_name=str(rows(lake, DAILY.name))))
     assert broken.did == care_work.FAILED
+    assert "not found" in broken.why.lower()
 
 
 def test_of_days_before_a_term_rows_may_be_gone():

@@ -127,7 +127,7 @@ def write(engine: Engine, path: str, *, writer: int, seed: int, operations: int)
         }
         try:
             work[what]()
-        except Exception as error:  # noqa: BLE001 - which errors there are is what is found out
+        except Exception as error:  # which errors there are is what is found out
             told.refused[f"{what}: {named(error)}"] += 1
             continue
         if what == "append":
