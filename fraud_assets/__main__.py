@@ -7,6 +7,7 @@ from typing import Any
 from fraud_assets.declared import key_of
 from fraud_assets.external import policies_table
 from fraud_assets.table_checks import USUAL, blocks, usual_of
+from pix.offline.care import CARE_TABLES
 from pix.offline.declaration import Table
 from pix.offline.dictionary import tables
 from pix.offline.dictionary_page import page as dictionary_page
@@ -49,7 +50,7 @@ It is made in a run of its own: in a run with its tables a red check would stop 
 
 def lake_tables() -> tuple[Table, ...]:
     """Every table of the lake."""
-    return (*tables(), policies_table(), SCORECARD, UNEXPECTED)
+    return (*tables(), policies_table(), SCORECARD, UNEXPECTED, *CARE_TABLES)
 
 
 def quality_page() -> str:

@@ -13,6 +13,7 @@ from fraud_assets.folding import TABLES as FOLDED_TABLES
 from fraud_assets.models import CHALLENGER, CHAMPION, EVALUATION
 from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
+from pix.offline.care import CARE_TABLES
 from pix.offline.tables import (
     DAILY_KPIS,
     DECISIONS_GOLD,
@@ -106,6 +107,12 @@ scorecard_job = dg.define_asset_job(
     description="Judge every table and day; in a run of its own, which no table's red check stops.",
 )
 
+care_job = dg.define_asset_job(
+    "care_job",
+    selection(*(table.name for table in CARE_TABLES)),
+    description="What had to go goes, small files are put together, what nobody needs is cleared away.",
+)
+
 
 @dg.asset_sensor(
     asset_key=key_of(DRIFT_REPORT),
@@ -156,6 +163,19 @@ def daily_scorecard_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReq
     return dg.RunRequest()
 
 
+# After the night's runs, so that little is left out for being written; a night that is slept through is made up for by
+# the next.
+@dg.schedule(
+    job=care_job,
+    cron_schedule="30 2 * * *",
+    execution_timezone="America/Sao_Paulo",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def nightly_care_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:  # noqa: ARG001 - Dagster passes it
+    """Half past two in Brasília, when refresh and scorecard are over."""
+    return dg.RunRequest()
+
+
 JOBS = (
     refresh_lake_job,
     import_history_job,
@@ -165,4 +185,5 @@ JOBS = (
     daily_refresh_job,
     everything_job,
     scorecard_job,
+    care_job,
 )

@@ -14,7 +14,7 @@ from fraud_assets.flow import every_difference_is_explained
 from fraud_assets.lake import LakeResource
 from fraud_assets.rerun_checks import decisions_come_out_again
 from fraud_assets.resources import OnlineStoreResource
-from fraud_assets.silver import BRONZE_DECISIONS
+from fraud_assets.silver import BRONZE_DECISIONS, bronze
 from fraud_assets.table_checks import all_table_checks
 from pix.contracts import LIVE_HISTORY
 from pix.offline import silver
@@ -53,7 +53,7 @@ def every_bronze_decision_is_in_silver_or_quarantine(lake: LakeResource) -> dg.A
     seen = notes.ends_of(lake.note(DECISIONS_SILVER.name), BRONZE_DECISIONS)
     if not seen:
         return dg.AssetCheckResult(passed=True, description="silver/decisions was made before bronze began")
-    records = lake.read(BRONZE_DECISIONS).where(f"not {beyond(seen, 'partition', 'offset')}")
+    records = bronze(lake, BRONZE_DECISIONS).where(f"not {beyond(seen, 'partition', 'offset')}")
     decided = lake.read(DECISIONS_SILVER.name)
     quarantined = lake.read(QUARANTINE_SILVER.name).select(*silver.PLACE)
     kept = decided.select(*silver.IDENTITY, f.col("record").alias("kept"))

@@ -12,6 +12,7 @@ What a table was made from stands in the note of its commits (``fraud_assets.not
 does what is left, and a day is never half written.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -21,7 +22,8 @@ import dagster as dg
 
 from fraud_assets import notes
 from fraud_assets.declared import key_of, table_asset
-from fraud_assets.lake import LakeResource, Written
+from fraud_assets.lake import LakeError, LakeResource, Written
+from pix.offline.care import gone_before, terms
 from pix.offline.days import TIMEZONE, Days, day_at, listed
 from pix.offline.declaration import Table
 from pix.settings import FIRST_DAY
@@ -40,6 +42,10 @@ DAYS = days_since(FIRST_DAY)
 FOLLOWS_NEWS = {"sentinela/days": "with-news"}
 DATA_VERSION = "dagster/data_version"
 MOST_DAYS_TOLD = 62
+
+
+class DaysExpired(LakeError):
+    """Days were picked whose rows upstream are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ def picked_days(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContex
 
 def keep(context: dg.AssetExecutionContext, lake: LakeResource, daily: Daily) -> "dg.MaterializeResult[Any]":
     """Bring a daily table up to date, or make the picked days anew; what to report of it."""
+    _require_sources(context, daily, time.time_ns() // 1_000_000)
     with lake.only_writer(daily.table.name):
         note = lake.note(daily.table.name) if lake.fits(daily.table) else None
         picked = picked_days(context)
@@ -132,6 +139,37 @@ def keep(context: dg.AssetExecutionContext, lake: LakeResource, daily: Daily) ->
         else:
             written, changed, told = _make_anew(lake, daily, note, picked)
     return _reported(context, lake, daily, written, changed, told)
+
+
+def _require_sources(context: dg.AssetExecutionContext, daily: Daily, now_ms: int) -> None:
+    key = key_of(daily.table.name)
+    sources = ["/".join(parent.path) for parent in context.assets_def.asset_deps[key]]
+    require_sources(daily.table, sources, picked_days(context) or (), now_ms=now_ms)
+
+
+def require_sources(table: Table, sources: Iterable[str], picked: Iterable[date], *, now_ms: int) -> None:
+    """Refuse to make days anew whose rows upstream went by their retention: they would come out emptier than they are.
+
+    Args:
+        table: What is made.
+        sources: What it is made of.
+        picked: Days that somebody picked.
+        now_ms: The clock.
+
+    Raises:
+        DaysExpired: Some of them began too long ago.
+    """
+    ages = terms(sources)
+    if not ages:
+        return
+    shortest = min(ages, key=lambda name: (ages[name], name))
+    whole_from = gone_before(ages[shortest], now_ms)
+    if gone := sorted(day for day in picked if day < whole_from):
+        raise DaysExpired(
+            f"{gone[0]} {f'and {len(gone) - 1} more days ' if gone[1:] else ''}of {table.name} cannot be made anew: "
+            f"rows of {shortest} go after {ages[shortest]:,} days (docs/data-dictionary.md, Retention), and what "
+            f"{table.name} has would be lost. It stays as it is; pick days from {whole_from} on"
+        )
 
 
 def _follow(lake: LakeResource, daily: Daily, note: notes.Note) -> tuple[Written, frozenset[date], Mapping[str, Any]]:

@@ -17,6 +17,7 @@ OWNERS = {
     "model": "team:models",
     "monitoring": "team:models",
     "quality": "team:lake",
+    "care": "team:lake",
 }
 SPARK_KINDS = frozenset({"spark", "delta"})
 ARROW_KINDS = frozenset({"arrow", "delta"})

@@ -9,8 +9,15 @@ import os
 
 import dagster as dg
 
-from fraud_assets import features, flow, gold, imports, models, monitoring, silver
-from fraud_assets.automation import JOBS, daily_refresh_schedule, daily_scorecard_schedule, drift_retrain_sensor
+from fraud_assets import care, features, flow, gold, imports, models, monitoring, silver
+from fraud_assets.automation import (
+    JOBS,
+    daily_refresh_schedule,
+    daily_scorecard_schedule,
+    drift_retrain_sensor,
+    nightly_care_schedule,
+)
+from fraud_assets.care import care_checks
 from fraud_assets.checks import all_checks
 from fraud_assets.daily import beginning
 from fraud_assets.lateness import late_data_sensor
@@ -42,6 +49,9 @@ ASSETS = (
     monitoring.drift_report,
     scorecard,
     unexpected_rows,
+    care.retention,
+    care.compaction,
+    care.vacuum,
 )
 
 
@@ -50,10 +60,10 @@ def build(settings: Settings) -> dg.Definitions:
     return dg.Definitions.merge(
         dg.Definitions(
             assets=beginning(ASSETS, settings.first_day),
-            asset_checks=all_checks(),
+            asset_checks=[*all_checks(), *care_checks()],
             jobs=JOBS,
             sensors=[drift_retrain_sensor, late_data_sensor],
-            schedules=[daily_refresh_schedule, daily_scorecard_schedule],
+            schedules=[daily_refresh_schedule, daily_scorecard_schedule, nightly_care_schedule],
             resources=all_resources(settings),
             executor=dg.in_process_executor,
         ),

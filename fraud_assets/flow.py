@@ -16,6 +16,8 @@ from fraud_assets.flow_rows import BRONZE, Bounds, Compared, Counts, Pins
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import BrokerResource, OnlineStoreResource
 from pix import topics
+from pix.offline.care import gone_before, terms
+from pix.offline.days import begin_ms
 from pix.offline.tables import DECISIONS_GOLD, DECISIONS_SILVER, FLOW, QUARANTINE_SILVER
 from pix.streams import SCORING_GROUP
 from quality import flow
@@ -56,7 +58,7 @@ def hourly_flow(
     lake: LakeResource, broker: BrokerResource, online_store: OnlineStoreResource, config: FlowConfig
 ) -> dg.MaterializeResult[Any]:
     """One hour of a topic: how many of Kafka's messages are in bronze, silver, gold and service; where others are."""
-    found = _look(lake, broker.watermarks(), online_store, config.days)
+    found = _look(lake, broker.watermarks(), online_store, config.days, now_ms())
     kept = _kept(lake, min((hour.began_ms for hour in found), default=NEVER))
     table = _as_table([*kept, *map(_row, found)])
     return dg.MaterializeResult(
@@ -88,7 +90,20 @@ def every_difference_is_explained(lake: LakeResource) -> dg.AssetCheckResult:
     )
 
 
-def _look(lake: LakeResource, watermarks: "Watermarks", online_store: OnlineStoreResource, days: int) -> list[Hour]:
+def now_ms() -> int:
+    """The clock of this process, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _whole_from(topic: str, at_ms: int) -> int:
+    """From when on bronze has every message of a topic, epoch milliseconds; rows before went by their retention."""
+    name = BRONZE[topic]
+    return begin_ms(gone_before(terms([name])[name], at_ms))
+
+
+def _look(
+    lake: LakeResource, watermarks: "Watermarks", online_store: OnlineStoreResource, days: int, at_ms: int
+) -> list[Hour]:
     """Hours of both topics that have anything, the later stages read first.
 
     Only the service, which is ahead of Kafka, is read after them.
@@ -107,8 +122,11 @@ def _look(lake: LakeResource, watermarks: "Watermarks", online_store: OnlineStor
     found: list[Hour] = []
     for topic in TOPICS:
         later = committed if topic == topics.TRANSACTIONS else _after(pins.ends(rows.SILVER, BRONZE[topic]))
-        way = _Flow(pins, watermarks, topic, extents[topic], began, later)
-        found += way.hours(online_store if topic == topics.DECISIONS else None)
+        # Where nothing came for a year, the newest hours are so old that bronze's rows of them are gone.
+        whole = _whole_from(topic, at_ms)
+        if kept := tuple(hour for hour in began if hour >= whole):
+            way = _Flow(pins, watermarks, topic, extents[topic], kept, later)
+            found += way.hours(online_store if topic == topics.DECISIONS else None, at_ms)
     return sorted(found, key=lambda hour: (hour.began_ms, hour.topic))
 
 
@@ -142,14 +160,14 @@ class _Flow:
         )
         self._has_gold = topic == topics.DECISIONS
 
-    def hours(self, online_store: OnlineStoreResource | None) -> list[Hour]:
+    def hours(self, online_store: OnlineStoreResource | None, at_ms: int) -> list[Hour]:
         """Its hours that have anything; without a store the service is no stage of them."""
         side = rows.bronze_and_silver(self._pins, self._topic, self._hours, self._bounds)
         stages = [self._in_kafka(), self._in_bronze(side), self._in_silver(side)]
         if self._has_gold:
             stages.append(self._in_gold(side))
         if online_store is not None:
-            stages.append(self._in_service(online_store))
+            stages.append(self._in_service(online_store, at_ms))
         found = [
             Hour(self._topic, began_ms, of_hour)
             for began_ms, of_hour in zip(self._hours.began_ms, zip(*stages, strict=True), strict=True)
@@ -203,7 +221,7 @@ class _Flow:
             )
         ]
 
-    def _in_service(self, online_store: OnlineStoreResource) -> list[Stage]:
+    def _in_service(self, online_store: OnlineStoreResource, at_ms: int) -> list[Stage]:
         gold = answers.expected(self._pins, self._hours)
         with online_store.reading() as store:
             service = answers.held(store.records(), gold, self._hours.began_ms[0])
@@ -212,7 +230,7 @@ class _Flow:
                 waiting = [message.record_id for message in store.unpublished(NEVER, NEVER)]
                 return answers.elsewhere(self._pins, waiting, self._unread(topics.DECISIONS))
 
-            return answers.stages(gold, service, self._hours, on_its_way, now_ms=now_ms())
+            return answers.stages(gold, service, self._hours, on_its_way, now_ms=at_ms)
 
     def _evidence(self, side: Compared) -> flow.Evidence:
         """What explains the rows that are missing in silver; asked for only as far as there are any."""
@@ -242,11 +260,6 @@ class _Flow:
     def _unread(self, *of: str) -> Iterator[bytes | None]:
         for topic in of:
             yield from self._watermarks.values(topic, _after(self._pins.bronze_ends(topic)))
-
-
-def now_ms() -> int:
-    """The clock of this process, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def _after(offsets: flow.Offsets) -> dict[int, int]:

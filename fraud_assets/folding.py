@@ -12,6 +12,7 @@ from pix.contracts import LIVE_HISTORY
 from pix.engines.layout import STATE_LAYOUT
 from pix.features import FINGERPRINT
 from pix.offline import runs
+from pix.offline.care import gone_before, terms
 from pix.offline.declaration import Table
 from pix.offline.tables import (
     BASE_STATES,
@@ -240,8 +241,11 @@ def _counts(lake: LakeResource, batch: int, reopened: int) -> dict[str, int]:
     return {"answered": answered["n"], "unanswered": len(waits), "reopened": reopened}
 
 
-def describe_days(lake: LakeResource) -> int:
-    """Bring ``features/statistics`` up to date; how many days were counted again."""
+def describe_days(lake: LakeResource, *, now_ms: int) -> int:
+    """Bring ``features/statistics`` up to date; how many days were counted again.
+
+    Of a day whose vectors are past their term what was counted stays: it tells of no person.
+    """
     from pyspark.sql import functions as f
 
     from pix.offline import statistics
@@ -252,7 +256,8 @@ def describe_days(lake: LakeResource) -> int:
     known = lake.read(FEATURE_STATISTICS.name).where(f.col("fingerprint") == FINGERPRINT)
     counted = {tuple(row) for row in known.select(*group, "payments").distinct().collect()}
     found = {tuple(row) for row in ours.groupBy(*group).count().collect()}
-    days = sorted({row[0] for row in counted ^ found})
+    whole_from = gone_before(terms([PAYMENT_FEATURES.name])[PAYMENT_FEATURES.name], now_ms)
+    days = sorted({row[0] for row in counted ^ found if row[0] >= whole_from})
     if days:
         listed = ", ".join(f"date '{day}'" for day in days)
         where = f"fold_day in ({listed})"

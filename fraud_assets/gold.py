@@ -1,5 +1,6 @@
 """Silver to gold: what people and reports read."""
 
+import time
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from fraud_assets.declared import ARROW_KINDS, keys_of, table_asset
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from pix.offline import gold
+from pix.offline.care import gone_before, terms
 from pix.offline.days import Days, widened, within
 from pix.offline.tables import (
     DAILY_KPIS,
@@ -76,7 +78,8 @@ def _newest_ms(lake: LakeResource) -> int:
 @told
 def hourly_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One hour of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
-    table = gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow()
+    counted = gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow()
+    table = with_earlier(lake, counted, now_ms=time.time_ns() // 1_000_000)
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows})
 
 
@@ -86,6 +89,25 @@ def daily_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One day of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
     table = gold.daily_kpis(lake.read(HOURLY_KPIS.name)).toArrow()
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows, **_shown(table)})
+
+
+def with_earlier(lake: LakeResource, counted: "pa.Table", *, now_ms: int) -> "pa.Table":
+    """The hours that were counted, and those of days whose decisions are past their term: figures tell of no person.
+
+    Args:
+        lake: Has the figures as they were.
+        counted: Hours of the decisions that there are.
+        now_ms: The clock.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    day = gone_before(terms([DECISIONS_GOLD.name])[DECISIONS_GOLD.name], now_ms)
+    if not lake.fits(HOURLY_KPIS):
+        return counted
+    earlier = lake.ask(HOURLY_KPIS.name, f"select * from asked where day < date '{day}'")  # noqa: S608 - a day
+    whole = counted.filter(pc.greater_equal(counted["day"], pa.scalar(day)))
+    return pa.concat_tables([pa.Table.from_pylist(earlier, counted.schema), whole]) if earlier else counted
 
 
 def _shown(table: "pa.Table") -> dict[str, Any]:

@@ -148,10 +148,13 @@ def import_one(
 def committed(lake: LakeResource) -> tuple[int, set[tuple[str, str]]]:
     """The newest import that happened, and (history, SHA-256 of the file) of all.
 
-    An import has happened if its payments are there, or if it has none.
+    An import has happened if its payments are there, or if it has none; or if there was another one after it, also when
+    all its payments are past their term.
     """
     columns = ("import_number", "history", "file_sha256")
     with_payments = lake.distinct(HISTORY_PAYMENTS.name, *columns)
     without = lake.distinct(HISTORY_IMPORTS.name, *columns, where="payments = 0")
-    imports = with_payments | without
+    listed = lake.distinct(HISTORY_IMPORTS.name, *columns)
+    newest = max((number for number, _, _ in listed), default=0)
+    imports = with_payments | without | {each for each in listed if each[0] < newest}
     return max((number for number, _, _ in imports), default=0), {(history, sha256) for _, history, sha256 in imports}

@@ -343,8 +343,12 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             raise MissingTable(f"{table} does not exist in {self.root}: {_how_to_get(table)}")
 
     @contextmanager
-    def only_writer(self, table: str) -> Iterator[None]:
+    def only_writer(self, table: str, *, patience_seconds: float | None = None) -> Iterator[None]:
         """Keep other processes from writing a table meanwhile.
+
+        Args:
+            table: Its name.
+            patience_seconds: How long to wait for another writer; the lake's own patience if None.
 
         Raises:
             TableBusy: Another process is still writing when the patience is over.
@@ -355,7 +359,8 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield
             return
         try:
-            with locks.held(path, patience_seconds=self.patience_seconds):
+            patience = self.patience_seconds if patience_seconds is None else patience_seconds
+            with locks.held(path, patience_seconds=patience):
                 yield
         except locks.LockHeld as held:
             raise TableBusy(f"process {held.pid} is writing {table}; try again when it is done") from held

@@ -12,7 +12,7 @@ Commits that keep every row, such as compaction, carry no note and change nothin
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -45,10 +45,26 @@ def newest(table: "DeltaTable") -> Note | None:
 
     What somebody changed by hand has none: such rows are counted as they are, and never silently written anew.
     """
+    return next((note for _, note in _noted(table)), None)
+
+
+def newest_at(table: "DeltaTable") -> int | None:
+    """Version of the commit with the newest note; a log that forgets it forgets what the table was made from."""
+    return next((version for version, _ in _noted(table)), None)
+
+
+def _noted(table: "DeltaTable") -> Iterator[tuple[int, Note]]:
+    """Commits that have a note, newest first."""
     # The history goes on when others write, the rows at hand do not.
-    known = (commit for commit in table.history() if commit["version"] <= table.version())
-    found = (_note_of(commit) for commit in known if _may_change(commit))
-    return next((note for note in found if note is not None), None)
+    for commit in table.history():
+        note = _note_of(commit) if commit["version"] <= table.version() and _may_change(commit) else None
+        if note is not None:
+            yield int(commit["version"]), note
+
+
+def kept(note: Note) -> dict[str, Any]:
+    """The note of a commit after which a table was made from the same, and downstream nothing is to be made again."""
+    return with_days({name: said for name, said in note.items() if name != "aside"}, frozenset())
 
 
 def changes(table: "DeltaTable", since: int) -> Changes:

@@ -239,6 +239,12 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         registry.promote(self.uri, self.model_name, version, reason, now=now)
 
+    def data_versions(self) -> dict[str, dict[str, int]]:
+        """Registered version -> Delta table -> the version that it was made from."""
+        from learning import registry
+
+        return registry.data_versions(self.uri, self.model_name)
+
     def past_models(self) -> "PastModels":
         """Versions that decided, by what stands on a decision; the service's own copies will do, if whole."""
         from learning import signing

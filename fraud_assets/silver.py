@@ -13,6 +13,7 @@ from fraud_assets.lake import LakeResource
 from pix import topics
 from pix.contracts import DAY_MS
 from pix.offline import silver
+from pix.offline.care import EXPIRED
 from pix.offline.days import ALLOWED_LATENESS_MS, Days, begin_ms, day_at, day_of, widened, within, within_ms
 from pix.offline.declaration import Table
 from pix.offline.runs import beyond
@@ -54,7 +55,8 @@ def bronze(lake: LakeResource, table: str, *, version: int | None = None) -> "Da
         fraud_assets.lake.MissingTable: The table is gone.
     """
     if lake.exists(table) or lake.rows(DECISIONS_SILVER.name):
-        return lake.read(table, version=version)
+        # A row whose time is over is a place, and no message any more.
+        return lake.read(table, version=version).where(f"reason is null or reason <> '{EXPIRED}'")
     return lake.empty(Table(table, "One message of the topic.", BRONZE_COLUMNS))
 
 

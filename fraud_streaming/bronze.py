@@ -121,6 +121,7 @@ def run(
         bronze_tables.create_tables(lake)
         for topic in topics.ALL:
             bronze_tables.check_table(table_path(lake, topic))
+        bronze_tables.renew_properties(lake)
         application = bronze_checkpoint.application_id(checkpoint, lambda: f"bronze-{uuid.uuid4()}")
         writer = BronzeWriter(lake, application, keyring)
         writer.announce(checkpoint)
@@ -160,7 +161,7 @@ class BronzeWriter:
     def __init__(self, lake: str, application: str, keyring: Keyring) -> None:
         self._application = application
         self._keyring = keyring
-        # Kept open: nobody else appends, and opening reads the list of all files.
+        # Kept open: opening reads the list of all files.
         self._tables = {topic: bronze_tables.open_table(table_path(lake, topic)) for topic in topics.ALL}
         self._ends = {topic: bronze_tables.ends(table) for topic, table in self._tables.items()}
         self._batch_ms: list[float] = []
@@ -207,6 +208,7 @@ class BronzeWriter:
 
     def _append(self, topic: str, rows: pa.Table, batch: int) -> None:
         table = self._tables[topic]
+        bronze_tables.refresh(table)
         parts, ends = _parts(rows), self._ends[topic]
         seen = {number: part for number, part in parts.items() if part.first <= ends.get(number, -1)}
         fresh = self._unseen(topic, table, rows, seen) if seen else rows

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fraud_streaming.bronze_errors import TableDamaged
 from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from pix import topics
+from pix.offline.care import BRONZE, properties
 from pix.offline.session import TABLE_PROPERTIES
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 CHECKPOINT_EACH = 25
+ATTEMPTS = 5
 PROPERTIES: Mapping[str, str] = {
     # delta-rs takes the mere name of this one for a feature that it does not know.
     **{name: value for name, value in TABLE_PROPERTIES.items() if name != "delta.enableRowTracking"},
     # Readers look for ranges of these; the smallest and largest text of a column would fill the log.
     "delta.dataSkippingStatsColumns": "partition,offset,timestamp_ms",
+    # The stream clears its own log: it writes a commit every two seconds, and nobody needs the old ones (`BRONZE`).
+    "delta.enableExpiredLogCleanup": "true",
+    **properties(BRONZE),
     # A reader opens so many JSON files at most.
     "delta.checkpointInterval": str(CHECKPOINT_EACH),
 }
@@ -42,6 +47,15 @@ def create_tables(lake: str) -> None:
         path = table_path(lake, topic)
         if not DeltaTable.is_deltatable(path):
             DeltaTable.create(path, ARROW_SCHEMA, configuration=dict(PROPERTIES))
+
+
+def renew_properties(lake: str) -> None:
+    """Give tables of earlier builds the properties of this one. While rows come nobody may: their commit would fail."""
+    for topic in topics.ALL:
+        table = open_table(table_path(lake, topic))
+        known = table.metadata().configuration
+        if lacking := {name: value for name, value in PROPERTIES.items() if known.get(name) != value}:
+            table.alter.set_table_properties(lacking, raise_if_not_exists=False)
 
 
 def table_path(lake: str, topic: str) -> str:
@@ -78,7 +92,18 @@ def append(table: "DeltaTable", rows: pa.Table, application: str, batch: int) ->
     # At version 2,000 the hooks, which look at the whole log after each commit, took longer than the commit.
     no_hooks = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
     try:
-        write_deltalake(table, rows, mode="append", commit_properties=noted, post_commithook_properties=no_hooks)
+        for attempt in range(ATTEMPTS):
+            try:
+                write_deltalake(
+                    table, rows, mode="append", commit_properties=noted, post_commithook_properties=no_hooks
+                )
+                break
+            except CommitFailedError:
+                # In this moment rows whose time was over went; or another stream wrote this batch.
+                refresh(table)
+                seen = table.transaction_version(application)
+                if attempt == ATTEMPTS - 1 or (seen is not None and seen >= batch):
+                    raise
         if table.version() % CHECKPOINT_EACH == 0:
             table.create_checkpoint()
             table.cleanup_metadata()
@@ -87,6 +112,21 @@ def append(table: "DeltaTable", rows: pa.Table, application: str, batch: int) ->
     except DeltaError as error:
         check_log(table.table_uri)
         raise TableDamaged(_damaged(table.table_uri, f"cannot be written ({str(error)[:500]})")) from error
+
+
+def refresh(table: "DeltaTable") -> None:
+    """Bring a table that was kept open up to what its care did meanwhile: files put together, rows and commits gone.
+
+    Raises:
+        TableDamaged: The table's log cannot be read any more.
+    """
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table.update_incremental()
+    except DeltaError as error:
+        check_log(table.table_uri)
+        raise TableDamaged(_damaged(table.table_uri, f"cannot be read ({str(error)[:500]})")) from error
 
 
 def ends(table: "DeltaTable") -> dict[int, int]:
@@ -125,7 +165,7 @@ class _Log:
 
     @classmethod
     def of(cls, path: str) -> "_Log":
-        files = _files(path)
+        files = files_of(path)
         from pyarrow.fs import FileSelector
 
         return cls(path, files, sorted(found.base_name for found in files.get_file_info(FileSelector("_delta_log"))))
@@ -146,7 +186,7 @@ def check_table(path: str) -> None:
 
     check_log(path)
     adds = pa.table(open_table(path).get_add_actions(flatten=True))
-    there = {found.base_name: found.size for found in _files(path).get_file_info(FileSelector(""))}
+    there = {found.base_name: found.size for found in files_of(path).get_file_info(FileSelector(""))}
     for name, size in zip(adds["path"].to_pylist(), adds["size_bytes"].to_pylist(), strict=True):
         if name not in there:
             raise TableDamaged(_damaged(f"{path}/{name}", "is missing"))
@@ -209,7 +249,7 @@ def _check_parquet(log: _Log, name: str) -> None:
         raise TableDamaged(_damaged(f"{log.path}/_delta_log/{name}", "is not readable as Parquet")) from error
 
 
-def _files(path: str) -> "FileSystem":
+def files_of(path: str) -> "FileSystem":
     """A file system whose root is the table's folder, wherever the lake is."""
     from pyarrow.fs import FileSystem, SubTreeFileSystem
 

@@ -29,6 +29,9 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 FOLDER = "champion"
 EXPERIMENT = "sentinela"
+DATA_VERSION = "data_version."
+"""Begin of a run's tags that say which version of a Delta table was read."""
+MOST_VERSIONS = 10_000
 PIP_REQUIREMENTS = ["catboost==1.2.10"]
 REST_TIMEOUT_SECONDS = 5.0
 # An unknown model, and an unknown alias of a known one.
@@ -140,7 +143,7 @@ def register(
         tags = {"sha256": sha256, "fingerprint": fingerprint, **(extra_tags or {})}
         mlflow.log_params({**card.config, "features": len(card.feature_names), "fingerprint": fingerprint})
         mlflow.log_metrics(dict(card.metrics))
-        mlflow.set_tags({**tags, **{f"data_version.{table}": v for table, v in data_versions.items()}})
+        mlflow.set_tags({**tags, **{f"{DATA_VERSION}{table}": v for table, v in data_versions.items()}})
         mlflow.log_artifacts(str(folder), FOLDER)
         version = str(_log_and_register(trained, model_name, tags).version)
         _client(uri).set_registered_model_alias(model_name, CHALLENGER, version)
@@ -221,6 +224,30 @@ def version_of(uri: str, model_name: str, version: str) -> ChampionRef | None:
             return None
         raise RegistryError(f"MLflow at {shown(uri)} refused to look up {model_name} {version}: {error}") from error
     return _ref(model_name, _Found(found.version, found.run_id, found.tags), f"{model_name} version {found.version}")
+
+
+def data_versions(uri: str, model_name: str) -> dict[str, dict[str, int]]:
+    """Registered version -> Delta table -> the version that it was made from; of every version there is.
+
+    Raises:
+        RegistryUnavailable: The server does not answer.
+        RegistryError: It refuses.
+    """
+    from mlflow.exceptions import MlflowException
+
+    _require_reachable(uri)
+    client, found = _client(uri), {}
+    try:
+        for version in client.search_model_versions(f"name='{model_name}'", max_results=MOST_VERSIONS):
+            tags = client.get_run(version.run_id).data.tags if version.run_id else {}
+            found[str(version.version)] = {
+                name.removeprefix(DATA_VERSION): int(said)
+                for name, said in tags.items()
+                if name.startswith(DATA_VERSION)
+            }
+    except MlflowException as error:
+        raise RegistryError(f"MLflow at {shown(uri)} refused to list {model_name}: {error}") from error
+    return found
 
 
 def _ref(model_name: str, found: _Found, told: str) -> ChampionRef:

@@ -15,6 +15,7 @@ import httpx
 
 from fraud_assets import notes
 from pix import topics
+from pix.offline.care import EXPIRED
 from pix.settings import Settings
 from pix.streams import SCORING_GROUP
 from pix.tokens import load_keyring
@@ -255,9 +256,11 @@ def _logged(paths: Sequence[Path]) -> list[SentLine]:
 
 def _in_bronze(lake: str) -> list[SentLine]:
     """What was taken from Kafka, whoever sent it: the token stands where a log has the body's hash."""
-    taken = read_table(lake, topics.bronze_table(topics.TRANSACTIONS), ["value", "body_token"])
+    taken = read_table(lake, topics.bronze_table(topics.TRANSACTIONS), ["value", "body_token", "reason"])
     if taken is None:
         return []
+    # Of a message whose time is over only the place is left, which nobody sent.
+    taken = taken[taken["reason"] != EXPIRED]
     lines = []
     for value, token in zip(taken["value"], taken["body_token"], strict=True):
         content = json.loads(value) if value else {}

@@ -157,18 +157,20 @@ class Evidence:
     def _base_of(self, imports: int) -> "DeltaTable":
         from deltalake import DeltaTable
 
-        newest = self._table(BASE)
+        newest, unread = self._table(BASE), ""
         for version in range(newest.version(), -1, -1) if newest else ():
             try:
                 table = DeltaTable(f"{self._root}/{BASE}", version=version)
                 told = set(_rows(table, ("import_number", "layout"), None))
-            except Exception as gone:
-                raise _base_away(imports, f"version {version} cannot be read: {gone}") from gone
+            except Exception as gone:  # delta-rs and DataFusion have no error in common
+                # Of each base the newest version is kept, others are cleared away.
+                unread = unread or f"; version {version}, the newest of those that cannot be read: {gone}"
+                continue
             if max((number for number, _ in told), default=0) == imports:
                 if {layout for _, layout in told} != {STATE_LAYOUT}:
                     raise _base_away(imports, f"version {version} has states of another layout than {STATE_LAYOUT}")
                 return table
-        raise _base_away(imports, "no version of it holds so many")
+        raise _base_away(imports, f"no version of it holds so many{unread}")
 
     def policy(self, version: str) -> tuple[str, str] | None:
         """The policy's text under this version, and the version that its bytes really have; None if there is none."""

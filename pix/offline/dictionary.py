@@ -53,7 +53,8 @@ class Retention:
         since: Column that their age is counted from, a date or epoch milliseconds; None if ``days`` is. Tables without
             a time of their own give ``IMPORTED_AT``, which ``silver/history_imports`` has by ``import_number``.
         reason: Why then, and not before.
-        emptied: The columns that are emptied then while the row stays; none of them: the row goes.
+        emptied: The columns that are emptied then while the row stays; none of them: the row goes. ``column.field``
+            is a field of the column's JSON.
     """
 
     days: int | None
@@ -174,6 +175,15 @@ SHEETS: Mapping[str, Sheet] = sheets(
     (NONE, "robust standard deviations", "volume_score"),
     (NONE, "hours", "silence_hours"),
     (NONE, "code", "verdict"),
+    # The care of tables.
+    (NONE, "code", "did"),
+    (NONE, "text", "why"),
+    (NONE, "count", "files_before files_after rows_deleted rows_emptied"),
+    (NONE, "bytes", "bytes_before bytes_after"),
+    (NONE, "version", "version_before version_after oldest_version"),
+    (NONE, "JSON", "kept_versions"),
+    (NONE, "s", "seconds"),
+    (NONE, "yes or no", "is_dry_run"),
     (NONE, "unit of the feature", "min p05 median p95 max mean"),
 )
 """By column name, or ``table.column`` where a table means something else by it."""
@@ -196,7 +206,11 @@ RETENTION: Mapping[str, tuple[Retention, ...]] = {
     topics.bronze_table(topics.DECISIONS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
     topics.bronze_table(topics.LABELS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
     topics.bronze_table(topics.FOLDS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
-    topics.bronze_table(topics.DLQ): (Retention(CORRECTION, "timestamp_ms", _CLEAR),),
+    # Only what was sealed goes early: silver is made again from the rest, and knows by it which labels were refused.
+    topics.bronze_table(topics.DLQ): (
+        Retention(CORRECTION, "timestamp_ms", _CLEAR, emptied=("value.payload",)),
+        Retention(TEN_YEARS, "timestamp_ms", _REFUSED),
+    ),
     topics.bronze_table(topics.SHADOW): (Retention(SEASON, "timestamp_ms", _SEASON),),
     "silver/history_payments": (Retention(TEN_YEARS, "event_time_ms", _OPERATION),),
     "silver/history_labels": (Retention(TEN_YEARS, "known_at_ms", _OPERATION),),
@@ -222,6 +236,10 @@ RETENTION: Mapping[str, tuple[Retention, ...]] = {
     "gold/payee_profiles": (Retention(None, None, "Replaced whole, from the payments that are kept."),),
     "quality/scorecard": (Retention(None, None, "Replaced whole, from the newest 60 days."),),
     "quality/unexpected": (Retention(CORRECTION, "day", "Samples of broken rows, for as long as they are mended."),),
+    **dict.fromkeys(
+        ("care/retention", "care/compaction", "care/vacuum"),
+        (Retention(None, None, "Replaced whole, from the newest 400 days."),),
+    ),
     "features/payment_features": (Retention(FIVE_YEARS, "fold_day", _RAW),),
     "features/training_set": (Retention(FIVE_YEARS, "event_time_ms", _RAW),),
     "features/base_states": (Retention(None, None, "Replaced whole; a state counts 90 days at most."),),
@@ -248,6 +266,9 @@ WRITERS: Mapping[str, str] = {
     "gold/daily_kpis": "delta-rs: asset `gold/daily_kpis`",
     "gold/hourly_kpis": "delta-rs: asset `gold/hourly_kpis`",
     "quality/flow": "delta-rs: asset `quality/flow`",
+    "care/retention": "delta-rs: asset `care/retention`",
+    "care/compaction": "delta-rs: asset `care/compaction`",
+    "care/vacuum": "delta-rs: asset `care/vacuum`",
     "features/payment_features": _ENGINE,
     "features/base_states": _ENGINE,
     "features/live_states": _ENGINE,

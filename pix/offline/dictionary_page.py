@@ -13,9 +13,10 @@ Every Delta table of the lake, and what its columns mean. Written by `make contr
 
 **How to read it.** The first part of a table's name is its layer: *bronze* is what came over Kafka, *silver* what it
 says, each thing once, *gold* what reports read, *features* what models learn from and the store starts with,
-*quality* what was compared. Types are Spark's. *ms* are whole milliseconds; times are counted from 1970 in UTC. Money
-is whole centavos of a real. What is unknown is null, never a default. Clear tax ids, accounts, keys, devices and
-texts are in no table: [the doors](architecture.md) put tokens in their place, and what no door let in is sealed.
+*quality* what was compared, *care* what was done to keep tables in order. Types are Spark's. *ms* are whole
+milliseconds; times are counted from 1970 in UTC. Money is whole centavos of a real. What is unknown is null, never a
+default. Clear tax ids, accounts, keys, devices and texts are in no table: [the doors](architecture.md) put tokens in
+their place, and what no door let in is sealed.
 
 ## Personal data
 
@@ -39,7 +40,7 @@ their compliance; `RETENTION` in `pix/offline/dictionary.py` is the one place th
 |---|---|---|---|---|
 {tables}
 """
-LAYERS = ("bronze", "silver", "gold", "features", "quality")
+LAYERS = ("bronze", "silver", "gold", "features", "quality", "care")
 COLUMNS_HEAD = "| Column | Type | Meaning | Unit | Personal data |\n|---|---|---|---|---|"
 
 

@@ -24,6 +24,11 @@ TABLE_PROPERTIES: Mapping[str, str] = {
     "delta.columnMapping.mode": "none",
     "delta.enableRowTracking": "false",
     "delta.checkpointPolicy": "classic",
+    # What a log may forget knows only who knows which notes and versions are still needed (`fraud_assets.care`); how
+    # long each table's are kept is told to Delta by it, too. Until then:
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 35 days",
+    "delta.deletedFileRetentionDuration": "interval 7 days",
 }
 
 

@@ -19,6 +19,9 @@ IMPORT_SECONDS = 3.0
 IMPORTS_TRIED = 5
 
 MATERIALIZABLE = {
+    "care/compaction",
+    "care/retention",
+    "care/vacuum",
     "features/base_states",
     "features/histories",
     "features/live_states",
@@ -112,6 +115,8 @@ def test_jobs_run_in_one_process(loaded):
 
 def test_automation(loaded):
     assert loaded.resolve_schedule_def("daily_refresh_schedule").execution_timezone == "America/Sao_Paulo"
+    care = loaded.resolve_schedule_def("nightly_care_schedule")
+    assert (care.execution_timezone, care.default_status.value) == ("America/Sao_Paulo", "RUNNING")
     assert loaded.resolve_sensor_def("drift_retrain_sensor").job_name == "retrain_job"
 
 

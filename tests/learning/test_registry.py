@@ -77,6 +77,7 @@ def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, tra
     assert (card.fingerprint, card.seed) == ("f" * 16, 7)
     assert card.feature_names == tuple(feature_names)
     assert card.data_versions == {"features/training_set": 4}
+    assert registry.data_versions(uri, NAME) == {"1": card.data_versions}
     served = CatBoostTrees((downloaded.folder / TREES_FILE).read_bytes(), range(len(feature_names)))
     rows = vectors(training_frame(), feature_names)
     native = np.array([served.log_odds(row.copy()) for row in rows])
