@@ -6,7 +6,7 @@ in ``fraud_assets.care_needs``, and what is done in ``fraud_assets.care_work``. 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -27,7 +27,7 @@ from quality.scorecard import SCORECARD
 from quality.unexpected import UNEXPECTED
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 Report = dg.MaterializeResult[Any]
 MB = 1 << 20
@@ -123,7 +123,7 @@ def _looked_after(
         context.log.info("%s: %s %s", table.name, done.did, _said(done))
         found.append(done)
     rows = [done.row(at_ms=now_ms, is_dry_run=config.dry_run) for done in found]
-    content = _as_table(report, [*_earlier(lake, report, now_ms - SEASON * DAY_MS), *rows])
+    content = report.arrow([*_earlier(lake, report, now_ms - SEASON * DAY_MS), *rows])
     return dg.MaterializeResult(
         value=content, metadata={"dagster/row_count": content.num_rows, **_shown(found, config)}
     )
@@ -141,13 +141,6 @@ def _earlier(lake: LakeResource, report: Table, since_ms: int) -> list[dict[str,
     if not lake.fits(report):
         return []
     return lake.ask(report.name, f"select * from asked where at_ms >= {since_ms}")  # noqa: S608 - a number
-
-
-def _as_table(report: Table, rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
-    import pyarrow as pa
-
-    types = {"bigint": pa.int64(), "string": pa.string(), "boolean": pa.bool_(), "double": pa.float64()}
-    return pa.Table.from_pylist(list(rows), pa.schema([(each.name, types[each.type]) for each in report.columns]))
 
 
 def _shown(found: Sequence[Done], config: CareConfig) -> dict[str, Any]:

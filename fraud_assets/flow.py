@@ -60,7 +60,7 @@ def hourly_flow(
     """One hour of a topic: how many of Kafka's messages are in bronze, silver, gold and service; where others are."""
     found = _look(lake, broker.watermarks(), online_store, config.days, now_ms())
     kept = _kept(lake, min((hour.began_ms for hour in found), default=NEVER))
-    table = _as_table([*kept, *map(_row, found)])
+    table = FLOW.arrow([*kept, *map(_row, found)])
     return dg.MaterializeResult(
         value=table, metadata={"dagster/row_count": table.num_rows, "hours_compared": len(found), **_shown(table)}
     )
@@ -348,13 +348,6 @@ def _kept(lake: LakeResource, before_ms: int) -> list[dict[str, Any]]:
     if not lake.exists(FLOW.name) or lake.types(FLOW.name) != {each.name: each.type for each in FLOW.columns}:
         return []
     return lake.ask(FLOW.name, f"select * from asked where hour_began_ms < {before_ms}")  # noqa: S608 - a number
-
-
-def _as_table(found: Iterable[Mapping[str, Any]]) -> "pa.Table":
-    import pyarrow as pa
-
-    types = {"bigint": pa.int64(), "string": pa.string(), "boolean": pa.bool_()}
-    return pa.Table.from_pylist(list(found), pa.schema([(column.name, types[column.type]) for column in FLOW.columns]))
 
 
 def _shown(table: "pa.Table") -> dict[str, Any]:

@@ -75,7 +75,7 @@ def fold_histories(lake: LakeResource) -> list[str]:
         finally:
             folded.release()
         row = (name, newest, STATE_LAYOUT, FINGERPRINT, count)
-        lake.replace(HISTORIES, lake.spark.createDataFrame([row], HISTORIES.ddl), where=where)
+        lake.record(HISTORIES, dict(zip(HISTORIES.names, row, strict=True)), where=where)
     return [name for name, *_ in stale]
 
 
@@ -123,7 +123,7 @@ def fold_log(lake: LakeResource) -> dict[str, Any]:
         *(batch, runs.written(planned.run.decisions_to), runs.written(planned.run.folds_to), base, STATE_LAYOUT),
         *(FINGERPRINT, planned.since is None, planned.run.states_from, *told.values()),
     )
-    lake.replace(RUNS, lake.spark.createDataFrame([row], RUNS.ddl), where=f"batch >= {batch}")
+    lake.record(RUNS, dict(zip(RUNS.names, row, strict=True)), where=f"batch >= {batch}")
     return {"run": batch, "news": True, "from_the_beginning": planned.since is None, **told}
 
 

@@ -286,6 +286,20 @@ class LakeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         options = {"replaceWhere": where, "mergeSchema": "true"} if self.exists(table.name) else {}
         return self._write(table, frame, {**options, "userMetadata": json.dumps(dict(note or {}))})
 
+    def record(self, table: Table, row: Mapping[str, Any], *, where: str) -> Written:
+        """Put one row of a ledger in place of those that match ``where``, without Spark: a tenth of its time.
+
+        Raises:
+            TableBusy: Another process writes the table.
+        """
+        from deltalake import write_deltalake
+
+        with self.only_writer(table.name):
+            if not self.exists(table.name):
+                self._create(table)
+            write_deltalake(self.address(table.name), table.arrow([row]), mode="overwrite", predicate=where)
+        return self._written(table)
+
     def unchanged(self, table: Table) -> Written:
         """What a table holds; an empty one is created where there is none.
 

@@ -10,7 +10,7 @@ from fraud_assets.declared import ARROW_KINDS, keys_of, table_asset, table_spec
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from pix.offline.days import day_at
-from quality.scorecard import BROKEN, GOOD, SCORECARD, as_table, markdown, picture, score
+from quality.scorecard import BROKEN, GOOD, SCORECARD, markdown, picture, score
 from quality.suites import covered
 from quality.unexpected import UNEXPECTED
 
@@ -30,7 +30,7 @@ def scorecard(lake: LakeResource) -> dg.MaterializeResult[Any]:
             rows += score(table, ask, columns=columns, now_ms=now_ms, today=day_at(now_ms))
     verdicts = [row["verdict"] for row in rows]
     return dg.MaterializeResult(
-        value=as_table(rows),
+        value=SCORECARD.arrow(rows),
         metadata={
             "dagster/row_count": len(rows),
             "good": verdicts.count(GOOD),

@@ -183,14 +183,11 @@ def keep(lake: LakeResource, table: Table, checks: Sequence[str], rows: Sequence
     ours = f"day = '{day}' and table_name = '{table.name}' and check_name in ({listed})"
     if not rows and not lake.distinct(UNEXPECTED.name, "check_name", where=ours):
         return
-    import pyarrow as pa
     from deltalake import write_deltalake
 
-    arrow = {"date": pa.date32(), "bigint": pa.int64(), "string": pa.string()}
-    schema = pa.schema([(column.name, arrow[column.type]) for column in UNEXPECTED.columns])
     with lake.only_writer(UNEXPECTED.name):
         options: dict[str, Any] = {"mode": "overwrite", "predicate": ours} if lake.exists(UNEXPECTED.name) else {}
-        content = pa.Table.from_pylist(list(rows), schema)
+        content = UNEXPECTED.arrow(rows)
         apart = list(UNEXPECTED.partitions)
         write_deltalake(lake.address(UNEXPECTED.name), content, partition_by=apart, **options)
         stored = lake.log(UNEXPECTED.name)

@@ -18,7 +18,7 @@ from quality.promises import GATES
 from quality.suites import suite
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 DAYS_SHOWN = 60
 DAYS_DRAWN = 30
@@ -78,15 +78,6 @@ def score(table: Table, ask: Ask, *, columns: Iterable[str], now_ms: int, today:
             }
         )
     return rows
-
-
-def as_table(rows: Sequence[Mapping[str, Any]]) -> "pa.Table":
-    """Rows as a small Arrow table with the declared columns."""
-    import pyarrow as pa
-
-    kinds = {"date": pa.date32(), "bigint": pa.int64(), "double": pa.float64(), "string": pa.string()}
-    fields = [(column.name, kinds[column.type]) for column in SCORECARD.columns]
-    return pa.Table.from_pylist([dict(row) for row in rows], pa.schema(fields))
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -29,14 +29,14 @@ from pix.engines.events import (
 from pix.features import FACT_NAMES, FLOW_OF_ROLE, MISSING, ROLES
 from pix.features.declarations import ROUND_AMOUNT_CENTS, YOUNG_ACCOUNT_MS
 from pix.features.facts import CALENDAR, CODES, DIRECT, SINCE, TIMES, calendar
+from pix.offline.declaration import ARROW_TYPES
 from pix.offline.tables import payment_columns
 
 Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 ROLE_NAMES = tuple(ROLES)
-_ARROW = {"string": pa.string(), "bigint": pa.int64(), "boolean": pa.bool_()}
-PAYMENT = pa.struct([(column.name, _ARROW[column.type]) for column in payment_columns()])
+PAYMENT = pa.struct([(column.name, ARROW_TYPES[column.type]) for column in payment_columns()])
 """A payment behind the door, as Arrow types."""
 
 _STATE = pa.struct([("key", pa.string()), ("read", pa.int64()), ("got", pa.int64())])

@@ -1,10 +1,26 @@
 """How a lake table is declared: its columns, what they mean, and what one row is. Types are Spark's short names."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "string": pa.string(),
+    "bigint": pa.int64(),
+    "long": pa.int64(),
+    "int": pa.int32(),
+    "byte": pa.int8(),
+    "binary": pa.binary(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+}
+"""Spark's short names of simple types -> Arrow's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,11 @@ class Table:
     def names(self) -> list[str]:
         """The columns' names, in order."""
         return [column.name for column in self.columns]
+
+    def arrow(self, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+        """A few rows as Arrow has them; the columns are simple ones."""
+        fields = [(column.name, ARROW_TYPES[column.type]) for column in self.columns]
+        return pa.Table.from_pylist([dict(row) for row in rows], pa.schema(fields))
 
     def shape(self, frame: "DataFrame") -> "DataFrame":
         """The frame's columns in this table's order and types; a missing column is an error of Spark's."""

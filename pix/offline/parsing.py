@@ -35,6 +35,7 @@ from pix.contracts import (
     readable_id,
 )
 from pix.offline.conversion import RowToPayment, RowToVerdict, plain
+from pix.offline.declaration import ARROW_TYPES
 from pix.offline.mapping import Mapping
 from pix.offline.sources import Block, FileIndex, lines_of, rows_of
 from pix.tokens import Keyring, body_sha256
@@ -53,7 +54,6 @@ LABELS = (
     f"effective_at_ms bigint, known_at_ms bigint, source string, {REFUSED}"
 )
 VERDICTS = f"row_number bigint, key string, verdict string, {REFUSED}"
-ARROW_TYPES = {"string": pa.string(), "bigint": pa.int64()}
 
 Parsed = dict[str, Any]
 RowParser = Callable[[FileIndex, Block], Iterator[Parsed]]

@@ -9,14 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-_ARROW = {
-    "string": pa.string(),
-    "byte": pa.int8(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "boolean": pa.bool_(),
-    "binary": pa.binary(),
-}
+from pix.offline.declaration import ARROW_TYPES
 
 ALONE, START, LABEL = -3, -2, -1
 """In ``role``: a decision that read no state, a state to begin with, a fold that nothing was read for (a label, or a
@@ -40,7 +33,7 @@ class Shape:
     @property
     def arrow(self) -> pa.Schema:
         """As Arrow takes it."""
-        return pa.schema([(name, _ARROW[kind]) for name, kind in self.columns])
+        return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in self.columns])
 
     def batch(self, rows: int, **columns: Any) -> pa.RecordBatch:
         """Columns by name as one batch; those not given are null, and a single value stands for all rows."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pix.features import FEATURE_NAMES, FINGERPRINT
+from pix.offline.declaration import ARROW_TYPES
 from pix.offline.tables import FEATURE_STATISTICS
 from pix.offline.vectors import matrix
 
@@ -101,11 +102,8 @@ class Gathered:
                 **{name: _or_null(row, ~np.isnan(row)) for name, row in zip(QUANTILES, quantiles, strict=True)},
                 **{name: [value] * len(known) for name, value in zip(GROUP, group, strict=True)},
             }
-        columns = [pa.array(found[column.name], _ARROW[column.type]) for column in FEATURE_STATISTICS.columns]
+        columns = [pa.array(found[column.name], ARROW_TYPES[column.type]) for column in FEATURE_STATISTICS.columns]
         return pa.RecordBatch.from_arrays(columns, names=FEATURE_STATISTICS.names)
-
-
-_ARROW = {"date": pa.date32(), "string": pa.string(), "bigint": pa.int64(), "double": pa.float64()}
 
 
 def _or_null(values: Floats, known: NDArray[np.bool_]) -> pa.Array:

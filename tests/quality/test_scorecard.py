@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from quality.scorecard import BROKEN, DAYS_SHOWN, GOOD, SCORECARD, WARNED, as_table, markdown, picture, score
+from quality.scorecard import BROKEN, DAYS_SHOWN, GOOD, SCORECARD, WARNED, markdown, picture, score
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_page_and_the_picture_are_small_and_say_what_is_bad(rows, write, sco
     drawn = picture(found)
     assert len(drawn) < 100_000
     assert base64.b64decode(drawn.partition("base64,")[2].rstrip(")")).startswith(b"\x89PNG")
-    assert as_table(found).column_names == SCORECARD.names
-    assert as_table([]).num_rows == 0
+    assert SCORECARD.arrow(found).column_names == SCORECARD.names
+    assert SCORECARD.arrow([]).num_rows == 0
     assert "0 of 0 days" in markdown([])
     assert picture([]).startswith("![")
