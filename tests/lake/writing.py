@@ -5,23 +5,22 @@ keys that all writers share. So after any run the table must say what the writer
 """
 
 import random
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-APPENDED, KEYS = 3, 6
+APPENDED, KEYS, TRIES = 3, 6, 5
 MATCH = "t.id = s.id"
 
 
 class Engine(Protocol):
-    """One way to write.
+    """One way to write."""
 
-    Attributes:
-        compactors: How many writers may put files together at once.
-    """
-
-    compactors: int
+    def shares(self, writer: int) -> tuple[int, int, int]:
+        """How often a writer appends, counts and compacts."""
 
     def append(self, path: str, ids: list[str]) -> None: ...
 
@@ -37,7 +36,8 @@ class DeltaRs:
     own word, so neither sees the other. Whoever compacts has to be alone; the care of tables holds a lock.
     """
 
-    compactors = 1
+    def shares(self, writer: int) -> tuple[int, int, int]:
+        return (5, 4, 0) if writer else (0, 0, 1)
 
     def append(self, path: str, ids: list[str]) -> None:
         from deltalake import write_deltalake
@@ -65,10 +65,11 @@ class DeltaRs:
 class Spark:
     """Spark, every writer a thread of one JVM: on a local disk its commits are atomic within one only."""
 
-    compactors = 1_000
-
     def __init__(self, session: Any) -> None:
         self._session = session
+
+    def shares(self, writer: int) -> tuple[int, int, int]:  # noqa: ARG002 - who it is does not matter here
+        return (5, 4, 1)
 
     def append(self, path: str, ids: list[str]) -> None:
         self._rows(ids).write.format("delta").mode("append").save(path)
@@ -114,10 +115,10 @@ class Told:
 
 
 def write(engine: Engine, path: str, *, writer: int, seed: int, operations: int) -> Told:
-    """What one writer does; a refusal is counted, and the writer goes on."""
+    """What one writer does; what is refused is counted, tried again some times, and left."""
     draw, told = random.Random(f"{seed}/{writer}"), Told()
     for number in range(operations):
-        what = draw.choices(("append", "count", "compact"), (5, 4, 2 if writer < engine.compactors else 0))[0]
+        what = draw.choices(("append", "count", "compact"), engine.shares(writer))[0]
         ids = [f"{writer}-{number}-{each}" for each in range(APPENDED)]
         keys = sorted(f"key{each}" for each in draw.sample(range(KEYS), 2))
         work: dict[str, Callable[[], None]] = {
@@ -125,10 +126,7 @@ def write(engine: Engine, path: str, *, writer: int, seed: int, operations: int)
             "count": lambda keys=keys: engine.count(path, keys),
             "compact": lambda: engine.compact(path),
         }
-        try:
-            work[what]()
-        except Exception as error:  # which errors there are is what is found out
-            told.refused[f"{what}: {named(error)}"] += 1
+        if not _done(work[what], what, told, draw):
             continue
         if what == "append":
             told.appended |= set(ids)
@@ -139,11 +137,29 @@ def write(engine: Engine, path: str, *, writer: int, seed: int, operations: int)
     return told
 
 
-def named(error: Exception) -> str:
-    """An error by its class; of Spark's the one of Delta's own."""
-    return type(error).__name__
+def _done(work: Callable[[], None], what: str, told: Told, draw: random.Random) -> bool:
+    """Do it, several times where it is refused; whether it was done in the end."""
+    for _ in range(TRIES):
+        try:
+            work()
+        except Exception as error:  # which errors there are is what is found out
+            told.refused[f"{what}: {type(error).__name__}"] += 1
+            time.sleep(draw.random() / 4)
+        else:
+            return True
+    return False
 
 
-def write_by_delta_rs(path: str, writer: int, seed: int, operations: int) -> Told:
-    """For a process of its own."""
-    return write(DeltaRs(), path, writer=writer, seed=seed, operations=operations)
+def in_threads(engine: Engine, path: str, writers: Iterable[int], *, seed: int, operations: int) -> Told:
+    """Some writers at once, in this process."""
+    told, chosen = Told(), list(writers)
+    with ThreadPoolExecutor(len(chosen)) as pool:
+        asked = [pool.submit(write, engine, path, writer=each, seed=seed, operations=operations) for each in chosen]
+        for done in asked:
+            told += done.result()
+    return told
+
+
+def by_delta_rs(path: str, writers: list[int], seed: int, operations: int) -> Told:
+    """The same by delta-rs, for a process of its own."""
+    return in_threads(DeltaRs(), path, writers, seed=seed, operations=operations)
