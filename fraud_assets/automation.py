@@ -13,7 +13,8 @@ from fraud_assets.folding import TABLES as FOLDED_TABLES
 from fraud_assets.models import CHALLENGER, CHAMPION, EVALUATION
 from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
-from pix.offline.care import CARE_TABLES
+from pix import topics
+from pix.offline.care import CARE_TABLES, COMPACTION_DONE
 from pix.offline.tables import (
     DAILY_KPIS,
     DECISIONS_GOLD,
@@ -112,6 +113,11 @@ care_job = dg.define_asset_job(
     selection(*(table.name for table in CARE_TABLES)),
     description="What had to go goes, small files are put together, what nobody needs is cleared away.",
 )
+compaction_job = dg.define_asset_job(
+    "compaction_job",
+    selection(COMPACTION_DONE.name),
+    description="Small files are put together; every hour in bronze, whose stream leaves up to 1,800 a topic and hour.",
+)
 
 
 @dg.asset_sensor(
@@ -163,6 +169,20 @@ def daily_scorecard_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReq
     return dg.RunRequest()
 
 
+# Whoever reads bronze opens its files one by one: a day's 40,000 of a topic keep Spark busy for minutes each time.
+@dg.schedule(
+    job=compaction_job,
+    cron_schedule="10 * * * *",
+    execution_timezone="America/Sao_Paulo",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def hourly_compaction_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:  # noqa: ARG001 - Dagster passes it
+    """Ten past every hour, so that the nightly refresh finds twenty minutes' small files."""
+    bronze = [topics.bronze_table(topic) for topic in topics.ALL]
+    compaction = "__".join(key_of(COMPACTION_DONE.name).path)
+    return dg.RunRequest(run_config={"ops": {compaction: {"config": {"tables": bronze}}}})
+
+
 # After the night's runs, so that little is left out for being written; a night that is slept through is made up for by
 # the next.
 @dg.schedule(
@@ -186,4 +206,5 @@ JOBS = (
     everything_job,
     scorecard_job,
     care_job,
+    compaction_job,
 )

@@ -15,6 +15,7 @@ from fraud_assets.automation import (
     daily_refresh_schedule,
     daily_scorecard_schedule,
     drift_retrain_sensor,
+    hourly_compaction_schedule,
     nightly_care_schedule,
 )
 from fraud_assets.care import care_checks
@@ -63,7 +64,12 @@ def build(settings: Settings) -> dg.Definitions:
             asset_checks=[*all_checks(), *care_checks()],
             jobs=JOBS,
             sensors=[drift_retrain_sensor, late_data_sensor],
-            schedules=[daily_refresh_schedule, daily_scorecard_schedule, nightly_care_schedule],
+            schedules=[
+                daily_refresh_schedule,
+                daily_scorecard_schedule,
+                hourly_compaction_schedule,
+                nightly_care_schedule,
+            ],
             resources=all_resources(settings),
             executor=dg.in_process_executor,
         ),

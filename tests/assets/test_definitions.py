@@ -11,6 +11,8 @@ import dagster as dg
 import pytest
 
 from fraud_assets import definitions
+from pix import topics
+from pix.offline.care import care_of
 from pix.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -118,6 +120,20 @@ def test_automation(loaded):
     care = loaded.resolve_schedule_def("nightly_care_schedule")
     assert (care.execution_timezone, care.default_status.value) == ("America/Sao_Paulo", "RUNNING")
     assert loaded.resolve_sensor_def("drift_retrain_sensor").job_name == "retrain_job"
+
+
+def test_bronze_is_compacted_every_hour_and_nothing_else_is(loaded):
+    schedule = loaded.resolve_schedule_def("hourly_compaction_schedule")
+    with dg.DagsterInstance.ephemeral() as instance:
+        tick = schedule.evaluate_tick(
+            dg.build_schedule_context(instance, dt.datetime(2026, 11, 22, 3, 10, tzinfo=dt.UTC))
+        )
+    (request,) = tick.run_requests
+    job = loaded.resolve_job_def(schedule.job_name)
+    assert dg.validate_run_config(job, request.run_config)
+    (asked,) = [op["config"]["tables"] for op in request.run_config["ops"].values()]
+    assert asked == [topics.bronze_table(topic) for topic in topics.ALL]
+    assert all(care_of(table).small_files for table in asked)
 
 
 def test_the_code_location_is_light():
