@@ -52,7 +52,7 @@ def test_what_writers_were_told_is_there(tmp_path, spark):
     for name, engine in engines.items():
         (tmp_path / name).mkdir()
         path = begin(tmp_path / name)
-        told = in_threads(engine, path, range(6), operations=3, seed=SEED)
+        told = in_threads(engine, path, range(4), operations=2, seed=SEED)
         require_what_was_told(path, told)
         assert told.appended
         assert told.counted
