@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         return self.root / "metrics"
 
     @property
+    def keepers(self) -> Path:
+        """Folder where each stream's keeper leaves a note of what it saw."""
+        return self.root / "run" / "keepers"
+
+    @property
     def locks(self) -> Path:
         """Folder of the operating system's locks that make writers and streams unique."""
         return self.root / "locks"

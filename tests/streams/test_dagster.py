@@ -13,7 +13,7 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.test_utils import create_run_for_test
 
-from fraud_assets import external, streams
+from fraud_assets import external, keepers, streams
 from fraud_streaming import labels, scoring
 from fraud_streaming.bronze import TableStats
 from pix import topics
@@ -78,7 +78,7 @@ def test_what_a_stream_tells_becomes_an_observation(stats: scoring.Stats | label
 
 def test_a_dead_worker_is_found_by_its_free_lock(instance: dg.DagsterInstance) -> None:
     run = run_of(instance, Status.STARTED, started=100)
-    assert streams.living_run(instance, "score_stream", lock_holder=0, now=NOW) is None
+    assert keepers.living_run(instance, "score_stream", lock_holder=0, now=NOW) is None
     after = instance.get_run_by_id(run.run_id)
     assert after is not None
     assert after.status == Status.FAILURE
@@ -92,16 +92,17 @@ def test_a_run_that_may_live_is_left_alone(
     instance: dg.DagsterInstance, status: Status, started: float, lock_holder: int
 ) -> None:
     run = run_of(instance, status, started=started)
-    living = streams.living_run(instance, "score_stream", lock_holder=lock_holder, now=NOW)
+    living = keepers.living_run(instance, "score_stream", lock_holder=lock_holder, now=NOW)
     assert living is not None
-    assert living.run_id == run.run_id
+    assert living.dagster_run.run_id == run.run_id
 
 
 def test_back_off_grows_with_failures_and_forgets_them_after_a_healthy_run(
     instance: dg.DagsterInstance,
 ) -> None:
     def wait() -> float:
-        return round(streams.back_off_seconds(instance, "score_stream", now=NOW))
+        failures = keepers.failures_in_a_row(instance, "score_stream")
+        return round(keepers.back_off_seconds(failures, now=NOW))
 
     assert wait() == 0
     run_of(instance, Status.SUCCESS, started=500, ended=300)
