@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import dagster as dg
 
 from fraud_streaming import keeping
+from fraud_streaming.keeping import HEALTHY_SECONDS, LONGEST_BACK_OFF_SECONDS
 from pix.locks import holder
 from pix.settings import Settings
 
 KEEPER_SECONDS = 5
 # Time between the start of a run and its taking the lock; within it a free lock means nothing.
 GRACE_SECONDS = 15
-# A run that lived this long was healthy: failures before it do not count for the back-off.
-HEALTHY_SECONDS = 60
-LONGEST_BACK_OFF_SECONDS = 300
 MOST_COUNTED = 8
 MOST_WHY = 500
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from pix.metrics import counter, gauge
 
+# A run that lived this long was healthy: failures before it do not count for the back-off.
+HEALTHY_SECONDS = 60
+LONGEST_BACK_OFF_SECONDS = 300
 # So many runs in a row that ended soon after their start are no accident.
 FLAPPING = 3
 # The keeper looks every five seconds; a busy machine may make it late.

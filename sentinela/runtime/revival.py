@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -99,9 +99,8 @@ class Gauges:
 class Revival:
     """Looks, starts what is dead, and judges, until asked to end."""
 
-    def __init__(self, settings: Settings, home: Home, gauges: Gauges) -> None:
-        self._settings, self._home, self._gauges = settings, home, gauges
-        self._services = [each for each in services.local(settings, home) if each.name != services.SUPERVISOR]
+    def __init__(self, parts: Sequence[Service], settings: Settings, home: Home, gauges: Gauges) -> None:
+        self._services, self._settings, self._home, self._gauges = parts, settings, home, gauges
         self._deaths = Deaths()
         # Ending what a dead part left behind may take long, and others may die meanwhile.
         self._pool = ThreadPoolExecutor(max_workers=len(services.ENDING) + 1)
@@ -173,7 +172,8 @@ def main() -> None:
     gauges = Gauges(CollectorRegistry())
     folder = services.supervisor_metrics(settings)
     with meters.answering(gauges.registry, folder, services.SUPERVISOR, {}):
-        Revival(settings, home, gauges).run(ended)
+        parts = [each for each in services.local(settings, home) if each.name != services.SUPERVISOR]
+        Revival(parts, settings, home, gauges).run(ended)
 
 
 if __name__ == "__main__":
