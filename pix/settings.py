@@ -138,7 +138,8 @@ class Settings(BaseSettings):
     @property
     def kafka(self) -> dict[str, str]:
         """Configuration of librdkafka, shared by every client."""
-        return {"bootstrap.servers": self.bootstrap, **self.kafka_config}
+        # A broker that is back is found within a second; left to itself a client waits for up to ten.
+        return {"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": "1000", **self.kafka_config}
 
     @property
     def mlflow(self) -> str:
