@@ -40,10 +40,9 @@ def keeper(stream: str, job: dg.JobDefinition) -> dg.SensorDefinition:
         living = living_run(context.instance, job.name, lock_holder=lock_holder, now=now)
         failures = failures_in_a_row(context.instance, job.name)
         waits = reason_to_wait(stream, living, failures, lock_holder=lock_holder, now=now)
-        healthy = living is not None and now - (living.start_time or now) > HEALTHY_SECONDS
-        counted = 0 if healthy else failures.count
-        why = why_failed(context.instance, failures.last_run) if counted else ""
-        note = keeping.Note(at=now, says=waits or "a run was asked for", failures=counted, why=why)
+        count = counted(failures, living, now=now)
+        why = why_failed(context.instance, failures.last_run) if count else ""
+        note = keeping.Note(at=now, says=waits or "a run was asked for", failures=count, why=why)
         keeping.write(settings.keepers, stream, note)
         return dg.SkipReason(waits) if waits else dg.RunRequest()
 
@@ -106,6 +105,12 @@ def failures_in_a_row(instance: dg.DagsterInstance, job_name: str) -> Failures:
         count += 1
         ended_at, last_run = ended_at or record.end_time or 0.0, last_run or record.dagster_run.run_id
     return Failures(count, ended_at, last_run)
+
+
+def counted(failures: Failures, living: dg.RunRecord | None, *, now: float) -> int:
+    """The failures in a row as of now: a run that lives for long enough ends the count."""
+    healthy = living is not None and now - (living.start_time or now) > HEALTHY_SECONDS
+    return 0 if healthy else failures.count
 
 
 def back_off_seconds(failures: Failures, *, now: float) -> float:
