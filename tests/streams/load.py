@@ -10,6 +10,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,33 @@ PAYERS = 997
 Ends = dict[tuple[str, int], int]
 
 
+Said = tuple[str, float | None, str, str]
+
+
+def said(decision: dict[str, Any]) -> Said:
+    """What no two answers about a payment may differ in."""
+    action, probability, decided_at, trace = (
+        decision[name] for name in ("action", "fraud_probability", "decided_at", "trace_id")
+    )
+    return action, probability, decided_at, trace
+
+
 class Outcomes:
-    """What stands on pix.decisions and pix.folds, read as it comes.
+    """What stands on pix.decisions and pix.folds, read as it comes; of each record what it takes to compare it.
 
     Attributes:
-        decided: Id -> the records of its decision; more than one is a fault.
-        folded: Id of a labelled payment -> its records.
+        decided: Id -> digests of the records of its decision; more than one is a fault.
+        folded: Id of a labelled payment -> digests of its records.
+        amounts: Id -> centavos, as decided.
+        said: Id -> what the decision says.
         reached: Past the newest message of pix.transactions that is decided, per partition.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.decided: dict[str, set[bytes]] = defaultdict(set)
         self.folded: dict[str, set[bytes]] = defaultdict(set)
+        self.amounts: dict[str, int] = {}
+        self.said: dict[str, Said] = {}
         self.reached: Ends = {}
         self._ended = threading.Event()
         self._consumer = Consumer({**settings.kafka, "group.id": f"outcomes-{epoch_ms()}", "log_level": 0})
@@ -58,9 +74,13 @@ class Outcomes:
             message = self._consumer.poll(0.1)
             if message is None or message.error() is not None:
                 continue
-            record = json.loads(message.value())
+            record, digest = json.loads(message.value()), sha256(message.value()).digest()
             name, origin = record["end_to_end_id"], record.get("origin") or {}
-            (self.decided if message.topic() == topics.DECISIONS else self.folded)[name].add(message.value())
+            if message.topic() == topics.FOLDS:
+                self.folded[name].add(digest)
+                continue
+            self.decided[name].add(digest)
+            self.amounts[name], self.said[name] = record["payment"]["amount_cents"], said(record)
             if "offset" in origin:
                 place = (origin["topic"], origin["partition"])
                 self.reached[place] = max(self.reached.get(place, 0), origin["offset"] + 1)
@@ -79,7 +99,7 @@ class Load:
         unacknowledged: Topics and ids of messages that Kafka has not confirmed.
         taken: Ids of payments that Kafka has confirmed.
         asked: Ids of REST requests that are under way.
-        answers: Id -> the bodies that REST answered, and when the first came.
+        answers: Id -> what REST answered.
         labelled: Payments that have a label.
     """
 
@@ -90,7 +110,7 @@ class Load:
         self.unacknowledged: set[tuple[str, str]] = set()
         self.taken: set[str] = set()
         self.asked: set[str] = set()
-        self.answers: dict[str, set[bytes]] = defaultdict(set)
+        self.answers: dict[str, Said] = {}
         self.labelled: dict[str, bytes] = {}
         self.outcomes = Outcomes(settings)
         self._ends: Ends = {}
@@ -136,6 +156,7 @@ class Load:
             if self._paused.is_set():
                 time.sleep(0.01)
                 next_at = time.monotonic()
+                yield 0
                 continue
             count = self._bursts[via].popleft() if self._bursts[via] else 0
             while time.monotonic() >= next_at:
@@ -144,8 +165,16 @@ class Load:
             time.sleep(0.005)
 
     def _to_kafka(self) -> None:
-        producer = Producer({**self.settings.kafka, "acks": "all", "enable.idempotence": True, "linger.ms": 5,
-                             "delivery.timeout.ms": 300_000, "log_level": 0})  # fmt: skip
+        producer = Producer(
+            {
+                **self.settings.kafka,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "delivery.timeout.ms": 300_000,
+                "log_level": 0,
+            }
+        )
         early: deque[tuple[float, str, bytes]] = deque()
         sent = 0
 
@@ -204,7 +233,7 @@ class Load:
                     time.sleep(0.005)
                     continue
                 name = json.loads(body)["end_to_end_id"]
-                self.answers[name].add(self._answered(client, body))
+                self.answers[name] = said(json.loads(self._answered(client, body)))
                 self.asked.discard(name)
 
     def _answered(self, client: httpx.Client, body: bytes) -> bytes:
@@ -245,15 +274,12 @@ class Load:
 
     def faults(self) -> dict[str, int]:
         """What is wrong with what was decided and folded so far, lost ones apart."""
-        decided, folded = dict(self.outcomes.decided), dict(self.outcomes.folded)
-        records = {name: json.loads(next(iter(bodies))) for name, bodies in decided.items() if name in self.amounts}
-        several = (*decided.values(), *folded.values(), *dict(self.answers).values())
-        answers = {name: json.loads(next(iter(bodies))) for name, bodies in dict(self.answers).items()}
-        other = [name for name, record in records.items() if record["payment"]["amount_cents"] != self.amounts[name]]
-        other += [
-            name for name, told in answers.items() if name in records and not records[name].items() >= told.items()
-        ]
-        return {"duplicated": sum(len(bodies) > 1 for bodies in several), "mismatched": len(other)}
+        found = self.outcomes
+        several = (*found.decided.copy().values(), *found.folded.copy().values())
+        amounts, decided = self.amounts.copy(), found.said.copy()
+        other = [name for name, amount in found.amounts.copy().items() if amounts.get(name, amount) != amount]
+        other += [name for name, told in self.answers.copy().items() if decided.get(name, told) != told]
+        return {"duplicated": sum(len(records) > 1 for records in several), "mismatched": len(other)}
 
 
 def ends(settings: Settings, names: tuple[str, ...]) -> Ends:

@@ -6,43 +6,44 @@ import statistics
 import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pix.settings import Settings
-from tests.streams.killing import (
-    COMMAND,
-    REPOSITORY,
+from pix.streams import names
+from tests.streams.killing import COMMAND, REPOSITORY, Killer, shown, told
+from tests.streams.load import Load
+from tests.streams.support import wait_until
+from tests.streams.victims import (
     Broker,
     Bronze,
     BronzeJvm,
     Daemon,
-    Kill,
-    Killer,
     LabelJob,
+    QueueingDaemon,
     ScoringJob,
     ServiceParent,
     ServiceWorker,
     Victim,
 )
-from tests.streams.load import Load
-from tests.streams.support import wait_until
 
 Figures = Callable[[str, object], None]
+STREAMS = names(1)
 SEED = 71
-KILLS = 100
+KILLS, VERIFY_EVERY = 100, 34
 # Recovering from them takes longest, and they stand for one victim of the six.
 DRIVERS = (Bronze, BronzeJvm)
 SERVICES = (ServiceParent, ServiceWorker)
+DAEMONS = (Daemon, QueueingDaemon)
 BROKER_BACK_SECONDS, BROKER_DONE_SECONDS = 30.0, 120.0
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Settings]:
-    """Everything that `sentinela up` starts, in a home of its own."""
-    environment = {**os.environ, "SENTINELA_HOME": str(tmp_path / "home")}
+def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Everything that `sentinela up` starts, in a home of its own; parameters are further variables."""
+    environment = {**os.environ, "SENTINELA_HOME": str(tmp_path / "home"), **getattr(request, "param", {})}
     started = subprocess.run([COMMAND, "up"], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
     try:
         assert started.returncode == 0, started.stderr
@@ -52,8 +53,8 @@ def home(tmp_path: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def load(home: Settings, tmp_path: Path) -> Iterator[Load]:
-    made = Load(home, tmp_path / "sent")
+def load(running: Settings, tmp_path: Path) -> Iterator[Load]:
+    made = Load(running, tmp_path / "sent")
     yield made
     made.end()
 
@@ -64,52 +65,57 @@ def order(seed: int, count: int) -> list[type[Victim]]:
     for number in range(-(-count // 6)):
         round_of = [ScoringJob, LabelJob, DRIVERS[number % 2], Broker, SERVICES[number % 2]]
         draw.shuffle(round_of)
-        victims += [*round_of, Daemon]
+        victims += [*round_of, DAEMONS[number % 2]]
     return victims[:count]
-
-
-def told(kills: Sequence[Kill], verified: int, counts: dict[str, int]) -> str:
-    """The figures of a run."""
-    by_victim: dict[str, list[Kill]] = defaultdict(list)
-    for kill in kills:
-        by_victim[kill.victim].append(kill)
-    lines = []
-    for victim, of_it in sorted(by_victim.items()):
-        points = Counter(kill.point for kill in of_it)
-        back, done = ([getattr(kill, name) for kill in of_it] for name in ("back_seconds", "recovered_seconds"))
-        lines.append(
-            f"{victim}: {len(of_it)} ({', '.join(f'{count} {point}' for point, count in sorted(points.items()))}), "
-            f"{sum(kill.missed for kill in of_it)} missed and repeated, back after median "
-            f"{statistics.median(back):.1f} s, longest {max(back):.1f} s, all done after median "
-            f"{statistics.median(done):.1f} s, longest {max(done):.1f} s"
-        )
-    return (
-        f"{'; '.join(lines)}; verified {verified} times, at last sent={counts['sent']} decided={counts['decided']} "
-        f"lost=0 duplicated=0 mismatched=0"
-    )
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-def test_a_hundred_kills_of_everything(home: Settings, load: Load, tmp_path: Path, record_property: Figures) -> None:
+def test_a_hundred_kills_of_everything(running: Settings, load: Load, tmp_path: Path, record_property: Figures) -> None:
+    """FAULTS_KILLS makes fewer of them; FAULTS_SECONDS ends it after that time with those that there were."""
+    count, seconds = int(os.environ.get("FAULTS_KILLS", KILLS)), float(os.environ.get("FAULTS_SECONDS", 3_000))
+    killer, ends_at, verified = Killer(running, load, SEED, tmp_path / "kills.jsonl"), time.monotonic() + seconds, 0
     record_property("seed", SEED)
-    count = int(os.environ.get("SENTINELA_TEST_KILLS", KILLS))
-    killer, verified, counts = Killer(home, load, SEED, tmp_path / "kills.jsonl"), 0, {}
-    wait_until(lambda: all(killer.instance.holder(name) for name in names_of(home)), seconds=120)
-    time.sleep(10)
-    for victim in order(SEED, count):
-        killer.kill(victim(killer.instance))
-        if victim is Daemon:
-            counts, verified = killer.verify(tmp_path), verified + 1
-    counts, verified = killer.verify(tmp_path), verified + 1
-    record_property("runs", f"{len(killer.kills)} kills with work in flight")
-    record_property("figures", told(killer.kills, verified, counts))
+    wait_until(lambda: all(killer.instance.holder(name) for name in STREAMS), seconds=120)
+    try:
+        for number, victim in enumerate(order(SEED, count), 1):
+            killer.kill(victim(killer.instance))
+            # A verification makes silver and gold anew, which takes longer than several kills.
+            if number % VERIFY_EVERY == 0 and number < count:
+                killer.verify(tmp_path)
+                verified += 1
+            if time.monotonic() > ends_at:
+                break
+    finally:
+        record_property("runs", f"{len(killer.kills)} kills with work in flight, of {count}")
+        record_property("figures", told(killer.kills))
+    counts = killer.verify(tmp_path)
+    record_property("figures", f"verified {verified + 1} times, at last {shown(counts)}")
     brokers = [kill for kill in killer.kills if kill.victim == Broker.name]
     assert max(kill.back_seconds for kill in brokers) <= BROKER_BACK_SECONDS
     assert max(kill.recovered_seconds for kill in brokers) <= BROKER_DONE_SECONDS
 
 
-def names_of(settings: Settings) -> tuple[str, ...]:
-    from sentinela.runtime import services
-
-    return services.stream_names(settings)
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("running", [{"SENTINELA_STREAM_LIFETIME_SECONDS": "20"}], indirect=True)
+def test_renewals_lose_nothing(running: Settings, load: Load, tmp_path: Path, record_property: Figures) -> None:
+    """Every stream ends when its time is over and is started again, several times under load."""
+    killer, gaps = Killer(running, load, SEED, tmp_path / "kills.jsonl"), defaultdict[str, list[float]](list)
+    holders, free_since, ends_at = dict.fromkeys(STREAMS, 0), dict[str, float](), time.monotonic() + 150
+    while time.monotonic() < ends_at:
+        for name in STREAMS:
+            pid, now = killer.instance.holder(name), time.monotonic()
+            if not pid and holders[name]:
+                free_since[name] = now
+            if pid and name in free_since:
+                gaps[name].append(now - free_since.pop(name))
+            holders[name] = pid
+        time.sleep(0.02)
+    counts = killer.verify(tmp_path)
+    states = Counter(state for _, _, state in killer.instance.every_run() if state not in ("STARTED", "STARTING"))
+    assert set(states) == {"SUCCESS"}
+    assert all(len(gaps[name]) >= 2 for name in STREAMS)
+    record_property("runs", f"{states['SUCCESS']} runs ended, lifetime 20 s")
+    free = (f"{name} {statistics.median(of):.1f} s, longest {max(of):.1f} s" for name, of in sorted(gaps.items()))
+    record_property("figures", f"nobody held the lock for median {'; '.join(free)}; {shown(counts)}")
