@@ -92,8 +92,8 @@ def test_a_hundred_kills_of_everything(running: Settings, load: Load, tmp_path: 
     counts = killer.verify(tmp_path)
     record_property("figures", f"verified {verified + 1} times, at last {shown(counts)}")
     brokers = [kill for kill in killer.kills if kill.victim == Broker.name]
-    assert max(kill.back_seconds for kill in brokers) <= BROKER_BACK_SECONDS
-    assert max(kill.recovered_seconds for kill in brokers) <= BROKER_DONE_SECONDS
+    assert all(kill.back_seconds <= BROKER_BACK_SECONDS for kill in brokers)
+    assert all(kill.recovered_seconds <= BROKER_DONE_SECONDS for kill in brokers)
 
 
 @pytest.mark.faults
