@@ -16,26 +16,17 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from fraud_assets.external import ONLINE_STORE, bronze_key, external_assets, topic_key
+from fraud_assets.keepers import keeper
 from fraud_streaming.lifetime import LIFETIME, Stop
 from pix import log_lines, topics
 from pix import streams as names
-from pix.locks import LockHeld, hold, holder, release
+from pix.locks import LockHeld, hold, release
 from pix.settings import Settings
 
 if TYPE_CHECKING:
     from fraud_streaming.meters import Meters
 
-KEEPER_SECONDS = 5
-# Time between the start of a run and its taking the lock; within it a free lock means nothing.
-GRACE_SECONDS = 15
-# A run that lived this long was healthy: failures before it do not count for the back-off.
-HEALTHY_SECONDS = 60
-LONGEST_BACK_OFF_SECONDS = 300
 MATERIALIZE_SECONDS = 60.0
-
-Status = dg.DagsterRunStatus
-ALIVE = [Status.QUEUED, Status.NOT_STARTED, Status.STARTING, Status.STARTED, Status.CANCELING]
-ENDED = [Status.SUCCESS, Status.FAILURE, Status.CANCELED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,66 +265,6 @@ def stream_job(stream: Stream) -> dg.JobDefinition:
     return job
 
 
-def keeper(stream: Stream, job: dg.JobDefinition) -> dg.SensorDefinition:
-    """The sensor that keeps one run of a stream alive."""
-
-    @dg.sensor(
-        name=f"{stream.name}_keeper",
-        job=job,
-        minimum_interval_seconds=KEEPER_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Keeps one run of {stream.name} alive; restarts it after a crash, with back-off.",
-    )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.RunRequest:
-        settings, now = Settings(), time.time()
-        lock_holder = holder(settings.locks / stream.name)
-        living = living_run(context.instance, job.name, lock_holder=lock_holder, now=now)
-        if living is not None:
-            return dg.SkipReason(f"run {living.run_id[:8]} is {living.status.value}")
-        if lock_holder:
-            return dg.SkipReason(f"process {lock_holder} holds the lock of {stream.name}, but has no run that is alive")
-        wait = back_off_seconds(context.instance, job.name, now=now)
-        if wait > 0:
-            return dg.SkipReason(f"waiting {wait:.0f} s after a failure")
-        return dg.RunRequest()
-
-    return sensor
-
-
-def living_run(instance: dg.DagsterInstance, job_name: str, *, lock_holder: int, now: float) -> dg.DagsterRun | None:
-    """The run that is alive; one whose process is dead is marked failed first.
-
-    A run that started long enough ago and whose lock is free has no process any more: Dagster's own
-    monitoring does not see that when the code server died with it.
-    """
-    living = None
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=ALIVE)):
-        run = record.dagster_run
-        young = now - (record.start_time or now) < GRACE_SECONDS
-        if lock_holder or young or run.status not in (Status.STARTED, Status.CANCELING):
-            living = run
-            continue
-        fresh = instance.get_run_by_id(run.run_id)
-        if fresh is not None and not fresh.is_finished:
-            instance.report_run_failed(fresh, "the stream's lock is free: its process is dead")
-    return living
-
-
-def back_off_seconds(instance: dg.DagsterInstance, job_name: str, *, now: float) -> float:
-    """How much longer to wait before the next run; grows with each failure of a run that never got healthy."""
-    failures, last_end = 0, None
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=ENDED), limit=8):
-        end = record.end_time or now
-        last_end = end if last_end is None else last_end
-        lived = end - (record.start_time or end)
-        if record.dagster_run.status != Status.FAILURE or lived > HEALTHY_SECONDS:
-            break
-        failures += 1
-    if not failures or last_end is None:
-        return 0.0
-    return float(last_end + min(5.0 * 2**failures, LONGEST_BACK_OFF_SECONDS) - now)
-
-
 def streams(scoring_instances: int) -> list[Stream]:
     """The continuous jobs."""
     scoring = "Payments from pix.transactions to the decision service, in batches, each payer's in order."
@@ -354,5 +285,5 @@ def stream_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=external_assets(),
         jobs=list(jobs.values()),
-        sensors=[keeper(stream, jobs[stream.name]) for stream in all_streams],
+        sensors=[keeper(stream.name, jobs[stream.name]) for stream in all_streams],
     )

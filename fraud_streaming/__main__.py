@@ -1,7 +1,8 @@
-"""``python -m fraud_streaming``: write the page of the streams anew from the catalogue of their metrics."""
+"""``python -m fraud_streaming``: write the page of the streams anew from the catalogues of their metrics."""
 
 from pathlib import Path
 
+from fraud_streaming import keeping
 from fraud_streaming.meters import CATALOGUE
 from pix.metrics import table
 
@@ -9,7 +10,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "streams.md"
 _HEAD = """\
 # Streams
 
-Written by `make contracts` from `fraud_streaming/meters.py`.
+Written by `make contracts` from `fraud_streaming/meters.py` and `fraud_streaming/keeping.py`.
 
 | Stream | From | To | Code |
 |---|---|---|---|
@@ -48,6 +49,33 @@ The label `stream` is the target's. An address stays when its stream ends, so th
 kept alive.
 
 """
+_SUPERVISION = """
+## What brings back what
+
+| What dies | Who brings it back |
+|---|---|
+| a stream: its process, or Spark's JVM | its keeper, a sensor that looks every 5 s |
+| broker, service, MLflow, webserver, daemon, code server | the supervisor, a process that `sentinela up` starts |
+| a worker of the service | the service's parent process |
+| the supervisor | nobody: `SentinelaUnsupervised` says that it is missing, `sentinela up` starts it |
+
+A stream whose run had lived for {healthy} s is started again at once, another one after 10 s, and after twice as long
+with each further failure in a row, up to {longest} s. A part that had lived for a minute, or died before that for the
+first time, is started again at once; else after 2 s, and after twice as long each time, up to a minute.
+
+A part that lives is never ended, even if it does not answer: `sentinela up` replaces it. With its code server a stream
+ends by itself, because nobody could end it any more; the keeper starts it on the next one. Two runs of a stream cannot
+be: the second finds the lock held. A run whose process is dead is marked failed by Dagster's monitoring, or by the
+keeper, which sees that the lock is free. How long all this takes under load stands in [faults.md](faults.md).
+
+The keeper leaves a note of what it saw in `$SENTINELA_HOME/run/keepers/<stream>.json`. From it `sentinela status` says
+why a stream is not kept alive: what it waits for, with what sentence its last run failed, or that the keeper has not
+looked for a minute. After {flapping} failures in a row a stream is `unhealthy`, also while its next run is up.
+
+The supervisor answers Prometheus, too (`$SENTINELA_HOME/metrics/supervisor/`), when daemon, code server and run are
+dead:
+
+"""
 
 
 def page() -> str:
@@ -66,7 +94,10 @@ def page() -> str:
         longest=LONGEST_PAUSE_SECONDS,
         held=MOST_HELD_BYTES >> 20,
     )
-    return head + table(CATALOGUE)
+    supervision = _SUPERVISION.format(
+        healthy=keeping.HEALTHY_SECONDS, longest=keeping.LONGEST_BACK_OFF_SECONDS, flapping=keeping.FLAPPING
+    )
+    return head + table(CATALOGUE) + supervision + table(keeping.CATALOGUE)
 
 
 if __name__ == "__main__":

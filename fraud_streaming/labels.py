@@ -19,6 +19,7 @@ from itertools import islice, takewhile
 
 from fraud_streaming.kafka import DeadLetters, Group, Taken, finished_offsets, held_back
 from fraud_streaming.lifetime import Cadence, Report, Stop
+from fraud_streaming.meters import BATCH as BATCH_SECONDS
 from fraud_streaming.meters import EXPIRED, LAG, MESSAGES, OLDEST, RETRIES, Meters
 from fraud_streaming.reading import read
 from fraud_streaming.refusals import Refusal, answered_no, refuse, to_letter
@@ -74,11 +75,17 @@ class Label:
 
 @dataclass(slots=True)
 class Stats:
-    """What the job did since it started; see ``scoring.Stats`` for ``lag``, ``offsets`` and ``expired``."""
+    """What the job did since it started; see ``scoring.Stats`` for ``lag``, ``offsets`` and ``expired``.
+
+    Times of batches are milliseconds since the last report; a batch with nothing to ask for is none.
+    """
 
     messages: int = 0
     folded: int = 0
     refused: int = 0
+    batches: int = 0
+    batch_ms_mean: float = 0.0
+    batch_ms_max: float = 0.0
     unknown: int = 0
     waiting: int = 0
     oldest_waiting_seconds: float = 0.0
@@ -163,6 +170,7 @@ class Labels:
         self._look_at = 0.0
         self._clock = clock
         self.stats = Stats()
+        self._batch_ms: list[float] = []
         self._waiting: dict[Origin, Label] = {}
         self._reached: dict[int, int] = {}
         self._ask_again_at = 0.0
@@ -189,8 +197,10 @@ class Labels:
 
     def one(self, fresh: Sequence[Taken]) -> None:
         """Ask for the fresh labels and the waiting ones whose turn it is; commit what is finished."""
+        began = self._clock()
         labels, refusals = self._read(fresh)
-        refusals += self._fold(self._queue(labels))
+        queue = self._queue(labels)
+        refusals += self._fold(queue)
         unfinished = set(self._waiting)
         if self._letters.send([to_letter(refusal, self._keyring) for refusal in refusals], self._stop):
             self.stats.refused += len(refusals)
@@ -200,6 +210,13 @@ class Labels:
         self.stats.messages += len(fresh)
         self._reached |= finished_offsets((taken.origin for taken in fresh), ())
         self._group.commit(held_back(self._reached, unfinished))
+        if fresh or queue:
+            self._count(self._clock() - began)
+
+    def _count(self, seconds: float) -> None:
+        self.stats.batches += 1
+        self._batch_ms.append(seconds * 1000)
+        self._meters.observe(BATCH_SECONDS, seconds)
 
     def _read(self, fresh: Sequence[Taken]) -> tuple[list[Label], list[Refusal]]:
         labels: list[Label] = []
@@ -323,7 +340,10 @@ class Labels:
         self._look_at = self._clock() + LOOK_SECONDS
 
     def _tell(self) -> None:
-        stats = self.stats
+        stats, times = self.stats, self._batch_ms
+        stats.batch_ms_mean = round(sum(times) / len(times), 1) if times else 0.0
+        stats.batch_ms_max = round(max(times, default=0.0), 1)
+        self._batch_ms = []
         stats.problem = stats.problem or self._group.problem
         self._group.problem = None
         self._report(asdict(stats))

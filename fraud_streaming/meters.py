@@ -5,7 +5,7 @@ it. The address stays when the stream ends: a target that is known and does not 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,14 +74,21 @@ class Meters:
 @contextmanager
 def shown(meters: Meters, folder: Path, stream: str) -> Iterator[str]:
     """Answer Prometheus under the yielded address, and leave it in ``<folder>/<stream>.json``."""
+    with answering(meters.registry, folder, stream, {"stream": stream}) as url:
+        yield url
+
+
+@contextmanager
+def answering(registry: "CollectorRegistry", folder: Path, name: str, labels: Mapping[str, str]) -> Iterator[str]:
+    """Answer Prometheus from a registry; the address is left in ``<folder>/<name>.json`` with the target's labels."""
     from prometheus_client import start_http_server
 
-    server, thread = start_http_server(0, addr=HOST, registry=meters.registry)
+    server, thread = start_http_server(0, addr=HOST, registry=registry)
     target = f"{HOST}:{server.server_port}"
     folder.mkdir(parents=True, exist_ok=True)
-    written = folder / f".{stream}.json"
-    written.write_text(json.dumps([{"targets": [target], "labels": {"stream": stream}}]) + "\n")
-    written.replace(folder / f"{stream}.json")
+    written = folder / f".{name}.json"
+    written.write_text(json.dumps([{"targets": [target], "labels": dict(labels)}]) + "\n")
+    written.replace(folder / f"{name}.json")
     try:
         yield f"http://{target}/metrics"
     finally:
@@ -90,10 +97,10 @@ def shown(meters: Meters, folder: Path, stream: str) -> Iterator[str]:
         thread.join()
 
 
-def address(folder: Path, stream: str) -> str | None:
-    """Where the stream, or its predecessor, showed its metrics; None if none ever did."""
+def address(folder: Path, name: str) -> str | None:
+    """Where the stream or process, or its predecessor, showed its metrics; None if none ever did."""
     try:
-        (found,) = json.loads((folder / f"{stream}.json").read_text())
+        (found,) = json.loads((folder / f"{name}.json").read_text())
         return f"http://{found['targets'][0]}/metrics"
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -172,7 +172,8 @@ class Settings(BaseSettings):
     @property
     def kafka(self) -> dict[str, str]:
         """Configuration of librdkafka, shared by every client."""
-        return {"bootstrap.servers": self.bootstrap, **self.kafka_config}
+        # A broker that is back is found within a second; left to itself a client waits for up to ten.
+        return {"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": "1000", **self.kafka_config}
 
     @property
     def mlflow(self) -> str:
@@ -198,6 +199,11 @@ class Settings(BaseSettings):
     def metrics(self) -> Path:
         """Folder where each stream leaves the address of its metrics, as Prometheus' file-based discovery reads it."""
         return self.root / "metrics"
+
+    @property
+    def keepers(self) -> Path:
+        """Folder where each stream's keeper leaves a note of what it saw."""
+        return self.root / "run" / "keepers"
 
     @property
     def locks(self) -> Path:

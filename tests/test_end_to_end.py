@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ from sentinela.dagster_runs import launch
 from sentinela.history import deposit
 from sentinela.sender import send_to_kafka
 from sentinela.verify import gold_is_behind, read_table
+from tests.streams.killing import Killer, shown, told
+from tests.streams.load import Load
 from tests.streams.support import read_all, wait_until
+from tests.streams.victims import Broker, BronzeJvm, CodeServer, Daemon, ServiceParent
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -129,7 +132,7 @@ def _environment_of(process: psutil.Process) -> str:
 
 def test_everything_is_up(instance: Instance) -> None:
     services = instance.wait_for_streams()
-    expected = {"kafka", "store", "mlflow", "serving", "dagster", "dagster-daemon", *STREAMS}
+    expected = {"kafka", "store", "mlflow", "serving", "dagster", "dagster-daemon", "supervisor", *STREAMS}
     assert expected <= {name for name, service in services.items() if service["healthy"]}
 
 
@@ -361,6 +364,26 @@ def test_the_store_is_rebuilt_and_rolled_back_by_command(instance: Instance) -> 
     compared = instance.run("store", "compare")
     assert compared.returncode == 0, compared.stdout + compared.stderr
     assert compared.stdout.startswith(f"generation {number}: keys=")
+
+
+def test_whatever_dies_comes_back_by_itself_and_loses_nothing(
+    instance: Instance, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """One kill of each, in the middle of work; a hundred of them are in ``test_everything_dies.py``."""
+    instance.wait_for_streams()
+    load = Load(instance.settings(), tmp_path / "sent")
+    killer = Killer(instance.settings(), load, seed=72, log=tmp_path / "kills.jsonl")
+    try:
+        for victim in (Broker, ServiceParent, BronzeJvm, CodeServer, Daemon):
+            killer.kill(victim(killer.instance))
+        counts = killer.verify(tmp_path)
+    finally:
+        load.end()
+    record_property("figures", f"{told(killer.kills)}; {shown(counts)}")
+    services = instance.services()
+    assert all(service["healthy"] for service in services.values()), services
+    # The runs whose processes died are marked failed or cancelled, and nobody waits for them.
+    assert sorted(name for name, _ in killer.instance.runs("STARTED", "STARTING", "QUEUED")) == sorted(STREAMS)
 
 
 def _statuses_until_ready(instance: Instance) -> list[int]:

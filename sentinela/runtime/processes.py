@@ -124,8 +124,20 @@ def of_service(home: Home, name: str) -> list[psutil.Process]:
     record = read_record(home, name)
     if record and record.alive:
         for process in with_children(record.pid):
-            found[process.pid] = process
+            # The supervisor's children are services of their own.
+            if _mark(process.pid) in (None, name):
+                found[process.pid] = process
     return [process for process in found.values() if identity(process.pid)]
+
+
+def _mark(pid: int) -> str | None:
+    """Name of the service that a process was started for or by; None when it does not say."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    found = [each for each in variables if each.startswith(f"{SERVICE}=".encode())]
+    return found[0].partition(b"=")[2].decode() if found else None
 
 
 def _marked(home: Home, name: str) -> Iterable[psutil.Process]:

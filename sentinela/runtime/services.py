@@ -14,6 +14,7 @@ from signal import SIGINT, SIGTERM
 from typing import Any
 from urllib.parse import urlparse
 
+from fraud_streaming import meters
 from pix import locks, streams
 from pix.settings import Settings
 from sentinela.configuration import REPOSITORY
@@ -24,6 +25,7 @@ from sentinela.runtime.processes import Step, of_service, read_record
 
 BROKER, TRACKING, SERVING = "kafka", "mlflow", "serving"
 CODE, WEBSERVER, DAEMON, STORE = "dagster-code", "dagster", "dagster-daemon", "store"
+SUPERVISOR = "supervisor"
 # Names as `status` lists them, the streams before the code server.
 PROCESSES = (BROKER, STORE, TRACKING, SERVING, WEBSERVER, DAEMON)
 
@@ -33,6 +35,7 @@ INTERRUPT = (Step(SIGINT, everyone=True, wait_seconds=20), Step(SIGTERM, everyon
 
 # Last started, first ended; what feeds the others goes last.
 ENDING: Mapping[str, tuple[Step, ...]] = {
+    SUPERVISOR: POLITE,
     DAEMON: POLITE,
     CODE: INTERRUPT,
     WEBSERVER: POLITE,
@@ -40,6 +43,9 @@ ENDING: Mapping[str, tuple[Step, ...]] = {
     TRACKING: POLITE,
     BROKER: POLITE,
 }
+
+REVIVING = (SUPERVISOR, DAEMON)
+"""Parts that start others again; they are ended before those."""
 
 Probe = Callable[[], str | None]
 
@@ -92,7 +98,7 @@ def stream_names(settings: Settings) -> tuple[str, ...]:
 
 def listed(settings: Settings) -> tuple[str, ...]:
     """Every part, as `status` lists them."""
-    return (*PROCESSES, *stream_names(settings), CODE)
+    return (*PROCESSES, *stream_names(settings), CODE, SUPERVISOR)
 
 
 def logged_with(settings: Settings) -> dict[str, str]:
@@ -109,6 +115,7 @@ def parts(settings: Settings, home: Home) -> list[Service | External]:
         _serving(settings, home),
         _webserver(settings, home),
         _daemon(settings, home),
+        _supervisor(settings),
     ]
 
 
@@ -259,6 +266,27 @@ def _daemon(settings: Settings, home: Home) -> Service:
         # Its sensors start the streams, which would run into a broker or service that is not there yet.
         after=(BROKER, SERVING),
     )
+
+
+def _supervisor(settings: Settings) -> Service:
+    def probe() -> str | None:
+        url = meters.address(supervisor_metrics(settings), SUPERVISOR)
+        return http_problem(url) if url else "it has shown no metrics yet"
+
+    return Service(
+        name=SUPERVISOR,
+        command=(sys.executable, "-m", "sentinela.runtime.revival"),
+        probe=probe,
+        deadline_seconds=60,
+        url=None,
+        # Last, so that it finds everything as it should stay; also where a part failed, which it then starts again.
+        after=(BROKER, TRACKING, CODE, SERVING, WEBSERVER, DAEMON),
+    )
+
+
+def supervisor_metrics(settings: Settings) -> Path:
+    """Folder of the supervisor's address; one of its own, because the streams' folder holds streams alone."""
+    return settings.metrics / SUPERVISOR
 
 
 def common_environment(home: Home, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from signal import SIGINT, SIGTERM
 from typing import Any
 
-from fraud_streaming import meters
+from fraud_streaming import keeping, meters
 from pix import locks
 from pix.settings import Settings
 from sentinela import configuration
@@ -166,7 +166,7 @@ class _Start:
 
     def _begin(self, service: Service) -> None:
         record = processes.read_record(self.home, service.name)
-        if record and record.alive and record.fingerprint == self._fingerprint(service):
+        if record and record.alive and record.fingerprint == fingerprint(service, self.settings):
             age = max(0.0, time.time() - record.started_at)
             self.give_up_at[service.name] = time.monotonic() + max(service.deadline_seconds - age, PATIENCE_SECONDS)
             self._judge(service)
@@ -174,25 +174,11 @@ class _Start:
             self._start(service)
 
     def _start(self, service: Service) -> None:
-        record = processes.read_record(self.home, service.name)
-        ended = processes.end(self.home, service.name, services.ENDING[service.name])
-        if ended:
-            changed = record is not None and record.fingerprint != self._fingerprint(service)
-            why = "its settings changed" if changed else "an earlier start had left it"
-            self.say(f"{service.name}: ended {_pids(ended)}, because {why}")
         try:
-            service.prepare()
+            begin(service, self.settings, self.home, self.say)
         except SentinelaError as error:
             self.failed[service.name] = str(error)
             return
-        processes.start(
-            self.home,
-            service.name,
-            service.command,
-            environment={**services.common_environment(self.home, os.environ), **service.environment},
-            folder=REPOSITORY,
-            fingerprint=self._fingerprint(service),
-        )
         self.fresh.add(service.name)
         self.give_up_at[service.name] = time.monotonic() + service.deadline_seconds
 
@@ -254,11 +240,35 @@ class _Start:
         else:
             self.say(f"{services.STORE}: healthy  {shown_store(self.settings)}")
 
-    def _fingerprint(self, service: Service) -> str:
-        """Changes when the service would be started differently; then it is started again."""
-        read = {k: v for k, v in self.settings.model_dump(mode="json").items() if k.startswith(service.reads)}
-        whole = json.dumps([service.command, dict(service.environment), read], sort_keys=True)
-        return hashlib.sha256(whole.encode()).hexdigest()
+
+def begin(service: Service, settings: Settings, home: Home, say: Say) -> None:
+    """Start a service in place of whatever is left of it; whoever calls holds the lock of ``changing``.
+
+    Raises:
+        SentinelaError: What it needs before it starts could not be done.
+    """
+    record = processes.read_record(home, service.name)
+    ended = processes.end(home, service.name, services.ENDING[service.name])
+    if ended:
+        changed = record is not None and record.fingerprint != fingerprint(service, settings)
+        why = "its settings changed" if changed else "an earlier start had left it"
+        say(f"{service.name}: ended {_pids(ended)}, because {why}")
+    service.prepare()
+    processes.start(
+        home,
+        service.name,
+        service.command,
+        environment={**services.common_environment(home, os.environ), **service.environment},
+        folder=REPOSITORY,
+        fingerprint=fingerprint(service, settings),
+    )
+
+
+def fingerprint(service: Service, settings: Settings) -> str:
+    """Changes when the service would be started differently; then it is started again."""
+    read = {k: v for k, v in settings.model_dump(mode="json").items() if k.startswith(service.reads)}
+    whole = json.dumps([service.command, dict(service.environment), read], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _log_end(home: Home, name: str) -> str:
@@ -314,8 +324,10 @@ def _store_state(settings: Settings, home: Home, serving: State) -> State:
 
 def _stream_state(settings: Settings, home: Home, name: str) -> State:
     pid = services.stream_holder(home, name)
+    problem = keeping.problem(keeping.read(settings.keepers, name), alive=pid is not None, now=time.time())
     metrics = meters.address(settings.metrics, name) if pid else None
-    return _made(name, None if pid else "its lock is free", pid, metrics, "running" if pid else "stopped")
+    state = "stopped" if pid is None else "running" if problem is None else "unhealthy"
+    return _made(name, problem, pid, metrics, state)
 
 
 def _made(name: str, problem: str | None, pid: int | None, url: str | None, state: str) -> State:
@@ -329,10 +341,10 @@ def down(home: Home, say: Say) -> list[int]:
         return []
     with changing(home, LOCK_WAIT_SECONDS, say):
         ended = [
-            # Before the streams: its sensors would start them again.
-            *_end(home, services.DAEMON, say),
+            # First who would start them again: the supervisor every part, the daemon's sensors the streams.
+            *(pid for name in services.REVIVING for pid in _end(home, name, say)),
             *_end_streams(home, say),
-            *(pid for name in services.ENDING if name != services.DAEMON for pid in _end(home, name, say)),
+            *(pid for name in services.ENDING if name not in services.REVIVING for pid in _end(home, name, say)),
         ]
         shutil.rmtree(home.tmp, ignore_errors=True)
     if not ended:

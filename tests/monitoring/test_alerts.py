@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from fraud_streaming import meters
+from fraud_streaming import keeping, meters
 from serving import metrics
 
-CATALOGUE = (*metrics.CATALOGUE, *meters.CATALOGUE)
+CATALOGUE = (*metrics.CATALOGUE, *meters.CATALOGUE, *keeping.CATALOGUE)
 OF_TARGETS = {"job", "stream"}
 
 REPOSITORY = Path(__file__).parents[2]

@@ -26,6 +26,7 @@ NAMES = [
     "label_stream",
     "bronze_stream",
     "dagster-code",
+    "supervisor",
 ]
 
 

@@ -102,3 +102,20 @@ def test_two_homes_do_not_see_each_other(runtime_home: Home, tmp_path: Path) -> 
 def test_an_unreadable_record_counts_as_none(runtime_home: Home, content: str) -> None:
     (runtime_home.run / "kafka.json").write_text(content)
     assert processes.read_record(runtime_home, "kafka") is None
+
+
+def test_what_a_service_started_as_another_service_is_not_ended_with_it(runtime_home: Home) -> None:
+    """The supervisor is the parent of whatever it brought back."""
+    starts = (
+        "import os, sys, time; from pathlib import Path; from sentinela.runtime import processes;"
+        "from sentinela.runtime.home import Home;"
+        f"processes.start(Home(Path({str(runtime_home.root)!r})), 'kafka', [sys.executable, '-c', {SLEEP!r}],"
+        "environment=os.environ, folder=Path('/'), fingerprint='f'); time.sleep(60)"
+    )
+    record = processes.start(
+        runtime_home, "supervisor", [sys.executable, "-c", starts],
+        environment=os.environ, folder=Path(__file__).parents[2], fingerprint="f",
+    )  # fmt: skip
+    (child,) = await_processes(runtime_home, "kafka", 1)
+    assert processes.end(runtime_home, "supervisor", POLITE) == [record.pid]
+    assert processes.end(runtime_home, "kafka", POLITE) == [child]

@@ -13,8 +13,8 @@ import pytest
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.test_utils import create_run_for_test
 
-from fraud_assets import external, streams
-from fraud_streaming import labels, scoring
+from fraud_assets import external, keepers, streams
+from fraud_streaming import keeping, labels, scoring
 from fraud_streaming.bronze import TableStats
 from pix import topics
 from pix.settings import Settings
@@ -78,7 +78,7 @@ def test_what_a_stream_tells_becomes_an_observation(stats: scoring.Stats | label
 
 def test_a_dead_worker_is_found_by_its_free_lock(instance: dg.DagsterInstance) -> None:
     run = run_of(instance, Status.STARTED, started=100)
-    assert streams.living_run(instance, "score_stream", lock_holder=0, now=NOW) is None
+    assert keepers.living_run(instance, "score_stream", lock_holder=0, now=NOW) is None
     after = instance.get_run_by_id(run.run_id)
     assert after is not None
     assert after.status == Status.FAILURE
@@ -92,16 +92,17 @@ def test_a_run_that_may_live_is_left_alone(
     instance: dg.DagsterInstance, status: Status, started: float, lock_holder: int
 ) -> None:
     run = run_of(instance, status, started=started)
-    living = streams.living_run(instance, "score_stream", lock_holder=lock_holder, now=NOW)
+    living = keepers.living_run(instance, "score_stream", lock_holder=lock_holder, now=NOW)
     assert living is not None
-    assert living.run_id == run.run_id
+    assert living.dagster_run.run_id == run.run_id
 
 
 def test_back_off_grows_with_failures_and_forgets_them_after_a_healthy_run(
     instance: dg.DagsterInstance,
 ) -> None:
     def wait() -> float:
-        return round(streams.back_off_seconds(instance, "score_stream", now=NOW))
+        failures = keepers.failures_in_a_row(instance, "score_stream")
+        return round(keepers.back_off_seconds(failures, now=NOW))
 
     assert wait() == 0
     run_of(instance, Status.SUCCESS, started=500, ended=300)
@@ -112,6 +113,44 @@ def test_back_off_grows_with_failures_and_forgets_them_after_a_healthy_run(
     assert wait() == 20 - 2
     run_of(instance, Status.FAILURE, started=200, ended=1)
     assert wait() == 0
+
+
+def test_a_keeper_says_what_it_waits_for_and_why_the_last_run_failed(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENTINELA_HOME", str(tmp_path))
+    settings, definitions = Settings(), streams.stream_definitions(Settings())
+
+    def look() -> tuple[bool, keeping.Note]:
+        with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
+            asked = definitions.resolve_sensor_def("score_stream_keeper").evaluate_tick(context).run_requests
+        note = keeping.read(settings.keepers, "score_stream")
+        assert note is not None
+        return bool(asked), note
+
+    asked, note = look()
+    assert asked
+    assert (note.failures, note.why) == (0, "")
+    # Without keys the stream cannot start; twice.
+    for _ in range(2):
+        job = definitions.resolve_job_def("score_stream")
+        assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    asked, note = look()
+    assert not asked
+    assert note.failures == 2
+    assert "after failure 2 in a row" in note.says
+    assert "`sentinela up` makes the keys of a home" in note.why
+    assert time.time() - note.at < 30
+
+
+def test_a_run_that_lives_for_a_minute_ends_the_count_of_failures(instance: dg.DagsterInstance) -> None:
+    run_of(instance, Status.FAILURE, started=300, ended=290)
+    run_of(instance, Status.STARTED, started=100)
+    failures = keepers.failures_in_a_row(instance, "score_stream")
+    young, old = (keepers.living_run(instance, "score_stream", lock_holder=1, now=NOW + more) for more in (-80, 0))
+    assert failures.count == 1
+    assert keepers.counted(failures, young, now=NOW - 80) == 1
+    assert keepers.counted(failures, old, now=NOW) == 0
 
 
 def test_a_second_stream_process_says_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,10 @@ class LabelJob:
 
     def __init__(self, fake: FakeService, keyring: Keyring) -> None:
         self.clock, self.group, self.letters, self.stop = Clock(), MemoryGroup(), MemoryLetters(), Stop()
+        self.told: list[dict[str, object]] = []
         self.job = Labels(
             self.group, client(fake), self.letters, keyring, WAIT_SECONDS,  # type: ignore[arg-type]
-            self.stop, lambda _: None, Cadence(), Meters(), self.clock,
+            self.stop, self.told.append, Cadence(), Meters(), self.clock,
         )  # fmt: skip
 
     def pass_seconds(self, seconds: float) -> None:
@@ -66,6 +67,18 @@ def test_a_label_waits_for_its_payment_and_holds_its_partition(service: FakeServ
     assert run.job.stats.folded == 4
     assert run.group.committed == {0: 3, 1: 1}
     assert run.letters.letters == []
+
+
+def test_batches_and_their_times_are_told_once(service: FakeService, keyring: Keyring) -> None:
+    run = LabelJob(service, keyring)
+    for _ in range(2):
+        run.job.one([at(0, label(KNOWN)), at(1, label(EARLY))])
+        run.job.one([])
+    run.stop.ask("TEST")
+    run.job.run()
+    (report,) = run.told
+    assert report["batches"] == 2
+    assert report.keys() >= {"offsets", "lag", "messages", "batch_ms_mean", "batch_ms_max"}
 
 
 def test_a_label_without_a_payment_is_a_dead_letter_in_the_end(service: FakeService, keyring: Keyring) -> None:
