@@ -112,9 +112,7 @@ def decisions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mater
 
 def _decided_days(lake: LakeResource, new: "DataFrame") -> tuple[frozenset[date], list[str], dict[str, Any]]:
     """Event days that new records concern, arrival days of records that they may replace, and what came late."""
-    from pyspark.sql import functions as f
-
-    found = silver.decision_records(new).select(*silver.IDENTITY, f.col("event_day").alias("day")).persist()
+    found = silver.decided_ids(new).persist()
     try:
         rows = silver.days_of(found)
         if not rows:

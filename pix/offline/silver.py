@@ -12,6 +12,7 @@ from pix.contracts import FRAUD_KINDS
 from pix.labels import CLEARING_KINDS
 from pix.offline.days import Days, day_in_id, day_of, within
 from pix.offline.enrichment import enriched
+from pix.offline.json_columns import with_parsed
 from pix.offline.tables import (
     DECISIONS_SILVER,
     LABELS_SILVER,
@@ -89,6 +90,18 @@ def decision_records(bronze: "DataFrame") -> "DataFrame":
     return DECISIONS_SILVER.shape(readable.select(*[value.alias(name) for name, value in (named | others).items()]))
 
 
+def decided_ids(bronze: "DataFrame") -> "DataFrame":
+    """Tenant, EndToEndId and event day, as ``day``, of every readable record of ``pix.decisions``.
+
+    Args:
+        bronze: bronze/pix_decisions, or some of its rows.
+    """
+    from pyspark.sql import functions as f
+
+    read = with_parsed(bronze.select("value"), "value", RECORD, keeps_text=False).where(IS_RECORD)
+    return read.select(*[f.col(f"parsed.{name}") for name in IDENTITY], day_of("parsed.event_time_ms").alias("day"))
+
+
 def decisions(records: "DataFrame") -> "DataFrame":
     """The first record of each id, in whatever order the records came to be known.
 
@@ -113,16 +126,18 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
     """
     from pyspark.sql import functions as f
 
-    live = decided.select(
-        f.from_json("record", f"payment struct<{PAYMENT_STRUCT}>")["payment"].alias("payment"),
+    records = decided.select("record", "event_time_ms", "outcome")
+    live = with_parsed(records, "record", f"payment struct<{PAYMENT_STRUCT}>", keeps_text=False).select(
+        "parsed.payment",
         "event_time_ms",
         f.lit(LIVE).alias("source"),
         f.lit(None).cast("string").alias("history"),
         "outcome",
         f.lit(True).alias("silence_is_honest"),
     )
-    past = history.select(
-        f.from_json("payment", PAYMENT_STRUCT).alias("payment"),
+    imported = history.select("payment", "event_time_ms", "history", "silence_is_honest")
+    past = with_parsed(imported, "payment", PAYMENT_STRUCT, keeps_text=False).select(
+        f.col("parsed").alias("payment"),
         "event_time_ms",
         f.lit(HISTORY).alias("source"),
         "history",
@@ -267,9 +282,7 @@ def _refused_labels(dead_letters: "DataFrame") -> "DataFrame":
 
 def parsed_records(bronze: "DataFrame") -> "DataFrame":
     """Records with what this module reads of them, in ``parsed``."""
-    from pyspark.sql import functions as f
-
-    return bronze.withColumn("parsed", f.from_json("value", RECORD))
+    return with_parsed(bronze, "value", RECORD)
 
 
 def _epoch_ms(name: "str | Column") -> "Column":
