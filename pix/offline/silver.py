@@ -57,6 +57,8 @@ Found = dict[date, int]
 """Days, and how many rows each has."""
 IS_RECORD = "parsed.end_to_end_id is not null and parsed.event_time_ms is not null"
 PAYMENT_UNKNOWN = "payment_unknown"
+MOST_CONTESTED = 200_000
+"""So many ids that come twice are sent to every task; of more, all records are sorted out together."""
 
 
 def decision_records(bronze: "DataFrame") -> "DataFrame":
@@ -91,15 +93,17 @@ def decision_records(bronze: "DataFrame") -> "DataFrame":
 
 
 def decided_ids(bronze: "DataFrame") -> "DataFrame":
-    """Tenant, EndToEndId and event day, as ``day``, of every readable record of ``pix.decisions``.
+    """Tenant, EndToEndId, event day, as ``day``, and place of every readable record of ``pix.decisions``.
 
     Args:
         bronze: bronze/pix_decisions, or some of its rows.
     """
     from pyspark.sql import functions as f
 
-    read = with_parsed(bronze.select("value"), "value", RECORD, keeps_text=False).where(IS_RECORD)
-    return read.select(*[f.col(f"parsed.{name}") for name in IDENTITY], day_of("parsed.event_time_ms").alias("day"))
+    records = bronze.select("value", "partition", "offset")
+    read = with_parsed(records, "value", RECORD, keeps_text=False).where(IS_RECORD)
+    identity = [f.col(f"parsed.{name}") for name in IDENTITY]
+    return read.select(*identity, day_of("parsed.event_time_ms").alias("day"), "partition", "offset")
 
 
 def decisions(records: "DataFrame") -> "DataFrame":
@@ -113,8 +117,40 @@ def decisions(records: "DataFrame") -> "DataFrame":
 
     by_id = Window.partitionBy("tenant", "end_to_end_id").orderBy("decision_partition", "decision_offset")
     first = records.withColumn("place", f.row_number().over(by_id)).where("place = 1").select(*DECISIONS_SILVER.names)
-    # So whoever wants a range of offsets, as the features do, skips the files of the others.
-    return first.sortWithinPartitions("event_day", "decision_partition", "decision_offset")
+    return _in_files(first)
+
+
+def merged_decisions(known: "DataFrame", bronze: "DataFrame", ids: "DataFrame") -> "DataFrame":
+    """Decisions of the days that new records concern, as ``decisions`` makes them of all their records.
+
+    Nearly every id comes once. Only the records of the others are sorted out by a shuffle, which costs more than
+    everything else here: a record is several kilobytes.
+
+    Args:
+        known: silver/decisions of every day that has one of these ids.
+        bronze: New rows of bronze/pix_decisions.
+        ids: ``decided_ids`` of them; read several times.
+    """
+    from pyspark.sql import functions as f
+
+    twice = ids.groupBy(*IDENTITY).count().where("count > 1").select(*IDENTITY)
+    contested = twice.union(known.select(*IDENTITY).join(ids.select(*IDENTITY), [*IDENTITY], "left_semi")).distinct()
+    if contested.count() > MOST_CONTESTED:
+        return decisions(known.union(decision_records(bronze)))
+    few = f.broadcast(contested)
+    places = f.broadcast(ids.join(few, [*IDENTITY], "left_semi").select("partition", "offset"))
+    place = ["partition", "offset"]
+    columns = bronze.columns
+    alone = decision_records(bronze.join(places, place, "left_anti").select(*columns))
+    others = decision_records(bronze.join(places, place, "left_semi").select(*columns))
+    sorted_out = decisions(others.union(known.join(few, [*IDENTITY], "left_semi").select(*DECISIONS_SILVER.names)))
+    kept = known.join(few, [*IDENTITY], "left_anti").select(*DECISIONS_SILVER.names)
+    return _in_files(kept.union(alone).union(sorted_out))
+
+
+def _in_files(decided: "DataFrame") -> "DataFrame":
+    """In an order by which whoever wants a range of offsets, as the features do, skips the files of the others."""
+    return decided.sortWithinPartitions("event_day", "decision_partition", "decision_offset")
 
 
 def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
