@@ -86,7 +86,7 @@ class _Loops:
         # The sender knows the keys of payments, so it sends to their topic.
         mine, theirs = topics.TRANSACTIONS if loop is _send else f"{topic}-ours", f"{topic}-tool"
         self._create(*({mine, theirs} - {topics.TRANSACTIONS}))
-        before = self._messages(mine)
+        before = self._messages(mine) if mine == topics.TRANSACTIONS else 0
         ours = _apart(loop, self._kafka, mine)
         given = [part for name, value in options.items() for part in ("-X", f"{name}={value}")]
         size, count = ("-s", str(self._mean)), ("-c", str(MESSAGES))

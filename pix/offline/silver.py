@@ -123,8 +123,7 @@ def decisions(records: "DataFrame") -> "DataFrame":
 def merged_decisions(known: "DataFrame", bronze: "DataFrame", ids: "DataFrame") -> "DataFrame":
     """Decisions of the days that new records concern, as ``decisions`` makes them of all their records.
 
-    Nearly every id comes once. Only the records of the others are sorted out by a shuffle, which costs more than
-    everything else here: a record is several kilobytes.
+    Nearly every id comes once. A record is several kilobytes, so only those of the other ids go through a shuffle.
 
     Args:
         known: silver/decisions of every day that has one of these ids.
