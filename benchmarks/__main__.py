@@ -22,6 +22,8 @@ from benchmarks.decisions import decision_over_bare_store, decision_with_model
 from benchmarks.ensemble import ensemble_rows
 from benchmarks.features import feature_rows
 from benchmarks.imports import import_over_plain_write
+from benchmarks.kafka_loops import kafka_rows
+from benchmarks.lake_day import lake_day_rows
 from benchmarks.offline import offline_rows
 from benchmarks.scoring import scoring_rows
 from benchmarks.service import service_rows
@@ -45,6 +47,8 @@ GROUPS: dict[str, Callable[[], Rows]] = {
     "windows": windows_over_sql,
     "offline": offline_rows,
     "bronze": bronze_rows,
+    "kafka_loops": kafka_rows,
+    "lake_day": lake_day_rows,
 }
 
 

@@ -88,12 +88,14 @@ def decisions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mater
     is counted, and what is downstream of that day is stale until it is made again.
     """
     source = _Read(lake, BRONZE_DECISIONS)
+    found: list[DataFrame] = []
 
     def news(note: notes.Note | None) -> News:
         new = None if note is None else source.since(note)
         if new is None:
             return News(None if note is None else frozenset(), _note_of(source))
-        days, arrivals, late = _decided_days(lake, new)
+        found.append(silver.decided_ids(new).persist())
+        days, arrivals, late = _decided_days(lake, found[0])
         return News(days, _note_of(source), late, {"arrivals": arrivals})
 
     def anew(days: Days) -> "DataFrame":
@@ -107,25 +109,28 @@ def decisions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mater
     def merged(days: frozenset[date], note: notes.Note) -> "DataFrame":
         known = lake.read(DECISIONS_SILVER.name).where(within("event_day", days))
         new = source.since(note)
-        return silver.decisions(known if new is None else known.union(silver.decision_records(new)))
+        return known if new is None else silver.merged_decisions(known, new, found[0])
 
-    return keep(context, lake, Daily(DECISIONS_SILVER, news, anew, merged))
-
-
-def _decided_days(lake: LakeResource, new: "DataFrame") -> tuple[frozenset[date], list[str], dict[str, Any]]:
-    """Event days that new records concern, arrival days of records that they may replace, and what came late."""
-    from pyspark.sql import functions as f
-
-    found = silver.decision_records(new).select(*silver.IDENTITY, f.col("event_day").alias("day")).persist()
     try:
-        rows = silver.days_of(found)
-        if not rows:
-            return frozenset(), [], {}
-        near = lake.read(DECISIONS_SILVER.name).where(within("event_day", widened(rows, SAME_ID_DAYS)))
-        same = near.join(found.select(*silver.IDENTITY).distinct(), [*silver.IDENTITY], "left_semi")
-        known = same.select("event_day", day_of("published_at_ms")).distinct().collect()
+        return keep(context, lake, Daily(DECISIONS_SILVER, news, anew, merged))
     finally:
-        found.unpersist()
+        for ids in found:
+            ids.unpersist()
+
+
+def _decided_days(lake: LakeResource, found: "DataFrame") -> tuple[frozenset[date], list[str], dict[str, Any]]:
+    """Event days that new records concern, arrival days of records that they may replace, and what came late.
+
+    Args:
+        lake: Has silver/decisions.
+        found: ``silver.decided_ids`` of the new records.
+    """
+    rows = silver.days_of(found)
+    if not rows:
+        return frozenset(), [], {}
+    near = lake.read(DECISIONS_SILVER.name).where(within("event_day", widened(rows, SAME_ID_DAYS)))
+    same = near.join(found.select(*silver.IDENTITY).distinct(), [*silver.IDENTITY], "left_semi")
+    known = same.select("event_day", day_of("published_at_ms")).distinct().collect()
     (newest,) = lake.ask(DECISIONS_SILVER.name, NEWEST_EVENT)
     late = {}
     if newest["at_ms"] is not None:

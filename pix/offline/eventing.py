@@ -29,6 +29,8 @@ Timeline = list[tuple[int, int, int]]
 TIMELINE = pa.schema(
     [("key", pa.string()), ("time_ms", pa.int64()), ("change", pa.int64()), ("counted_at_ms", pa.int64())]
 )
+KEYS = pa.struct([("states", pa.struct([(role, pa.struct([("key", pa.string())])) for role in ROLE_NAMES]))])
+"""The keys in a decision record."""
 _PLACE_OF_KIND = {kind: place for place, kind in enumerate(KINDS)}
 
 
@@ -211,6 +213,32 @@ def of_decisions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         }
         yield from _by_role(payments, time_ms, keys, words, shared, numbers)
         yield _without_states(payments, time_ms, keys, shared)
+
+
+def keys_of_decisions(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Keys of the events that ``of_decisions`` makes, each once a batch, for two fifths of what making them costs.
+
+    Args:
+        batches: record (the decision record's JSON).
+    """
+    for batch in batches:
+        states = columns.parsed(batch["record"], KEYS)["states"]
+        found = [columns.as_table(state)["key"].combine_chunks() for _, state in _fields(states)]
+        yield _unique(pa.concat_arrays(found))
+
+
+def keys_of_folds(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Keys of the events that ``of_folds`` makes, each once a batch.
+
+    Args:
+        batches: value (the fold record's JSON).
+    """
+    for events in of_folds(batches):
+        yield _unique(events["key"])
+
+
+def _unique(keys: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pc.drop_null(pc.unique(keys))], names=["key"])
 
 
 def _without_states(

@@ -162,7 +162,8 @@ def of_decisions(
     """
     from pyspark.sql import functions as f
 
-    stage = _folded(_live_events(new), starts, current, partitions)
+    keys = _live_keys(new)
+    stage = _folded(_live_events(new), keys, starts, current, partitions)
     reopened = 0
     if whole is not None and base_states is not None:
         behind = stage.where(f.col("what") == BEHIND).select("key").distinct().persist(_on_disk())
@@ -173,7 +174,7 @@ def of_decisions(
             events = _live_events(new).join(behind, "key", "left_anti").unionByName(again)
             kept = starts.join(behind, "key", "left_anti")
             begun = kept.unionByName(base_states.join(behind, "key", "left_semi"))
-            stage = _folded(events, begun, current, partitions)
+            stage = _folded(events, keys, begun, current, partitions)
     features = _shaped(_vectors(stage, partitions), LIVE).withColumn("batch", f.lit(batch))
     states = stage.where(f.col("what") == STATE).withColumn("layout", f.lit(STATE_LAYOUT))
     waiting = stage.where(f.col("what").isin(WAITING_READ, WAITING_FOLD, BEHIND)).select(
@@ -257,6 +258,12 @@ def _live_events(log: Log) -> "DataFrame":
     return decided.unionByName(labels)
 
 
+def _live_keys(log: Log) -> "DataFrame":
+    """Every key of these events, and those that a decision names but did not fold; made without the events."""
+    decided = log.decisions.select("record").mapInArrow(eventing.keys_of_decisions, "key string")
+    return decided.unionByName(log.folds.select("value").mapInArrow(eventing.keys_of_folds, "key string")).distinct()
+
+
 def _reopened(whole: Log, new: Log, keys: "DataFrame") -> "DataFrame":
     """All that ever happened to some keys; asked is what ``new`` asks."""
     from pyspark.sql import functions as f
@@ -267,11 +274,10 @@ def _reopened(whole: Log, new: Log, keys: "DataFrame") -> "DataFrame":
     return _live_events(log).join(keys, "key", "left_semi")
 
 
-def _folded(events: "DataFrame", starts: "DataFrame", current: int, partitions: int) -> "DataFrame":
+def _folded(events: "DataFrame", keys: "DataFrame", starts: "DataFrame", current: int, partitions: int) -> "DataFrame":
     """Events and the states that they begin with, folded by key; kept on disk, because several frames come of it."""
     from pyspark.sql import functions as f
 
-    keys = events.select("key").distinct()
     # Only the states of keys that something happened to are moved; those of a day fit beside every task.
     needed = starts.join(f.broadcast(keys) if partitions <= FEW_PARTITIONS else keys, "key", "left_semi")
     begin = needed.select(*[_start_column(name) for name, _ in EVENTS.columns])

@@ -12,6 +12,7 @@ from pix.contracts import FRAUD_KINDS
 from pix.labels import CLEARING_KINDS
 from pix.offline.days import Days, day_in_id, day_of, within
 from pix.offline.enrichment import enriched
+from pix.offline.json_columns import with_parsed
 from pix.offline.tables import (
     DECISIONS_SILVER,
     LABELS_SILVER,
@@ -56,6 +57,8 @@ Found = dict[date, int]
 """Days, and how many rows each has."""
 IS_RECORD = "parsed.end_to_end_id is not null and parsed.event_time_ms is not null"
 PAYMENT_UNKNOWN = "payment_unknown"
+MOST_CONTESTED = 200_000
+"""So many ids that come twice are sent to every task; of more, all records are sorted out together."""
 
 
 def decision_records(bronze: "DataFrame") -> "DataFrame":
@@ -89,6 +92,20 @@ def decision_records(bronze: "DataFrame") -> "DataFrame":
     return DECISIONS_SILVER.shape(readable.select(*[value.alias(name) for name, value in (named | others).items()]))
 
 
+def decided_ids(bronze: "DataFrame") -> "DataFrame":
+    """Tenant, EndToEndId, event day, as ``day``, and place of every readable record of ``pix.decisions``.
+
+    Args:
+        bronze: bronze/pix_decisions, or some of its rows.
+    """
+    from pyspark.sql import functions as f
+
+    records = bronze.select("value", "partition", "offset")
+    read = with_parsed(records, "value", RECORD, keeps_text=False).where(IS_RECORD)
+    identity = [f.col(f"parsed.{name}") for name in IDENTITY]
+    return read.select(*identity, day_of("parsed.event_time_ms").alias("day"), "partition", "offset")
+
+
 def decisions(records: "DataFrame") -> "DataFrame":
     """The first record of each id, in whatever order the records came to be known.
 
@@ -100,8 +117,39 @@ def decisions(records: "DataFrame") -> "DataFrame":
 
     by_id = Window.partitionBy("tenant", "end_to_end_id").orderBy("decision_partition", "decision_offset")
     first = records.withColumn("place", f.row_number().over(by_id)).where("place = 1").select(*DECISIONS_SILVER.names)
-    # So whoever wants a range of offsets, as the features do, skips the files of the others.
-    return first.sortWithinPartitions("event_day", "decision_partition", "decision_offset")
+    return _in_files(first)
+
+
+def merged_decisions(known: "DataFrame", bronze: "DataFrame", ids: "DataFrame") -> "DataFrame":
+    """Decisions of the days that new records concern, as ``decisions`` makes them of all their records.
+
+    Nearly every id comes once. A record is several kilobytes, so only those of the other ids go through a shuffle.
+
+    Args:
+        known: silver/decisions of every day that has one of these ids.
+        bronze: New rows of bronze/pix_decisions.
+        ids: ``decided_ids`` of them; read several times.
+    """
+    from pyspark.sql import functions as f
+
+    twice = ids.groupBy(*IDENTITY).count().where("count > 1").select(*IDENTITY)
+    contested = twice.union(known.select(*IDENTITY).join(ids.select(*IDENTITY), [*IDENTITY], "left_semi")).distinct()
+    if contested.count() > MOST_CONTESTED:
+        return decisions(known.union(decision_records(bronze)))
+    few = f.broadcast(contested)
+    places = f.broadcast(ids.join(few, [*IDENTITY], "left_semi").select("partition", "offset"))
+    place = ["partition", "offset"]
+    columns = bronze.columns
+    alone = decision_records(bronze.join(places, place, "left_anti").select(*columns))
+    others = decision_records(bronze.join(places, place, "left_semi").select(*columns))
+    sorted_out = decisions(others.union(known.join(few, [*IDENTITY], "left_semi").select(*DECISIONS_SILVER.names)))
+    kept = known.join(few, [*IDENTITY], "left_anti").select(*DECISIONS_SILVER.names)
+    return _in_files(kept.union(alone).union(sorted_out))
+
+
+def _in_files(decided: "DataFrame") -> "DataFrame":
+    """In an order by which whoever wants a range of offsets, as the features do, skips the files of the others."""
+    return decided.sortWithinPartitions("event_day", "decision_partition", "decision_offset")
 
 
 def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
@@ -113,16 +161,18 @@ def payments(decided: "DataFrame", history: "DataFrame") -> "DataFrame":
     """
     from pyspark.sql import functions as f
 
-    live = decided.select(
-        f.from_json("record", f"payment struct<{PAYMENT_STRUCT}>")["payment"].alias("payment"),
+    records = decided.select("record", "event_time_ms", "outcome")
+    live = with_parsed(records, "record", f"payment struct<{PAYMENT_STRUCT}>", keeps_text=False).select(
+        "parsed.payment",
         "event_time_ms",
         f.lit(LIVE).alias("source"),
         f.lit(None).cast("string").alias("history"),
         "outcome",
         f.lit(True).alias("silence_is_honest"),
     )
-    past = history.select(
-        f.from_json("payment", PAYMENT_STRUCT).alias("payment"),
+    imported = history.select("payment", "event_time_ms", "history", "silence_is_honest")
+    past = with_parsed(imported, "payment", PAYMENT_STRUCT, keeps_text=False).select(
+        f.col("parsed").alias("payment"),
         "event_time_ms",
         f.lit(HISTORY).alias("source"),
         "history",
@@ -267,9 +317,7 @@ def _refused_labels(dead_letters: "DataFrame") -> "DataFrame":
 
 def parsed_records(bronze: "DataFrame") -> "DataFrame":
     """Records with what this module reads of them, in ``parsed``."""
-    from pyspark.sql import functions as f
-
-    return bronze.withColumn("parsed", f.from_json("value", RECORD))
+    return with_parsed(bronze, "value", RECORD)
 
 
 def _epoch_ms(name: "str | Column") -> "Column":

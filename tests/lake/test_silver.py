@@ -1,6 +1,9 @@
 """Bronze to silver and gold on hand-made rows."""
 
 import json
+import random
+
+import pytest
 
 from pix import topics
 from pix.deadletter import Origin, dead_letter, redriven_note
@@ -106,6 +109,23 @@ def test_later_different_records_are_superseded_and_identical_ones_collapse(spar
         ("unreadable", "unreadable_record", 3),
     ]
     assert found[0]["body_token"] == "k1:body1"
+
+
+@pytest.mark.parametrize("most_contested", [0, 1_000])
+def test_new_records_meet_the_known_ones_as_if_all_had_come_at_once(bronze, messages, monkeypatch, most_contested):
+    monkeypatch.setattr(silver, "MOST_CONTESTED", most_contested)
+    draw = random.Random(7)
+    values = [messages.record(draw.randint(1, 25), draw.choice(["ALLOW", "BLOCK"])) for _ in range(60)]
+    sent = [messages.bronze_row(topics.DECISIONS, n, value, partition=n % 3) for n, value in enumerate(values)]
+    sent += [messages.bronze_row(topics.DECISIONS, 90 + n, text) for n, text in enumerate(["", "{}", "not JSON"])]
+    # The first record may come last.
+    draw.shuffle(sent)
+    before, new = bronze(*sent[:30]), bronze(*sent[30:])
+    known = silver.decisions(silver.decision_records(before))
+    found = silver.merged_decisions(known, new, silver.decided_ids(new))
+    assert found.columns == DECISIONS_SILVER.names
+    once = silver.decisions(silver.decision_records(bronze(*sent)))
+    assert rows(found, "end_to_end_id") == rows(once, "end_to_end_id")
 
 
 def test_a_dead_letter_counts_once_per_origin(spark, bronze, messages):
