@@ -24,6 +24,7 @@ from pix.simulator.simulation import SimulationPlan
 from pix.store.interface import Message
 from pix.store.memory import MemoryStore
 from pix.tokens import Keyring
+from serving import policy_archive
 from serving.outcomes import Arrival, Conflict
 from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
@@ -141,6 +142,7 @@ def nightly(made: Any) -> None:
 def home(place: Callable[[Path], Any], folder: Path) -> Any:
     made = place(folder)
     bronze_tables.create_tables(made.settings.lake)
+    policy_archive.keep(made.settings.lake, POLICY.read_text(), START_MS)
     return made
 
 
