@@ -5,6 +5,7 @@ A run is begun here and nowhere else; that there is exactly one is the lock's do
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
@@ -36,6 +37,9 @@ def keeper(stream: str, job: dg.JobDefinition) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.RunRequest:
         settings, now = Settings(), time.time()
+        if not is_of_home(context.instance, settings):
+            # Its runs are kept alive by locks of that home, so that all of them would look dead from here.
+            return dg.SkipReason(f"the daemon of another home asks; {settings.root} has nothing to do with its runs")
         lock_holder = holder(settings.locks / stream)
         living = living_run(context.instance, job.name, lock_holder=lock_holder, now=now)
         failures = failures_in_a_row(context.instance, job.name)
@@ -47,6 +51,11 @@ def keeper(stream: str, job: dg.JobDefinition) -> dg.SensorDefinition:
         return dg.SkipReason(waits) if waits else dg.RunRequest()
 
     return sensor
+
+
+def is_of_home(instance: dg.DagsterInstance, settings: Settings) -> bool:
+    """Whether the runs are this home's: another home's daemon may have found this code server on its port."""
+    return instance.is_ephemeral or Path(instance.root_directory).resolve() == (settings.root / "dagster").resolve()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Ports on loopback: keep the default, else choose a free one, else say who is in the way.
 
 Between the choice of a port and the moment its server listens there are seconds, in which another instance's ``up``
-must not choose it too: so a port is claimed before it is looked at, until the servers are up.
+must not choose it too: so a port is claimed before it is looked at, until the servers are up. From then on the
+supervisor claims it, because a server that is just being started again does not listen either.
 """
 
 import random
@@ -20,10 +21,12 @@ TRIES = 500
 
 
 class Claims:
-    """Ports that this process has chosen and may not have a listener yet; freed with the block or the process."""
+    """Ports of an instance that may have no listener; freed with the block or the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Collection[int] = ()) -> None:
+        """Begin without any; those in ``shared`` are claimed already, by another process of the same instance."""
         self._held: dict[int, socket.socket] = {}
+        self._shared = frozenset(shared)
 
     def __enter__(self) -> Self:
         return self
@@ -35,7 +38,7 @@ class Claims:
 
     def take(self, port: int) -> bool:
         """Claim a port; False if another process has."""
-        if port in self._held:
+        if port in self._held or port in self._shared:
             return True
         claim = socket.socket(socket.AF_UNIX)
         try:

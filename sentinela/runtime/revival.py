@@ -21,7 +21,7 @@ from pix import locks, log_lines
 from pix.metrics import declared
 from pix.settings import Settings
 from sentinela import configuration
-from sentinela.runtime import processes, services, supervisor
+from sentinela.runtime import ports, processes, services, supervisor
 from sentinela.runtime.home import Home
 from sentinela.runtime.processes import Record
 from sentinela.runtime.services import Service
@@ -102,6 +102,7 @@ class Revival:
     def __init__(self, parts: Sequence[Service], settings: Settings, home: Home, gauges: Gauges) -> None:
         self._services, self._settings, self._home, self._gauges = parts, settings, home, gauges
         self._deaths = Deaths()
+        self._claims = ports.Claims()
         # Ending what a dead part left behind may take long, and others may die meanwhile.
         self._pool = ThreadPoolExecutor(max_workers=len(services.ENDING) + 1)
         self._under_way: dict[str, Future[None]] = {}
@@ -115,6 +116,10 @@ class Revival:
 
     def look(self) -> None:
         """Once."""
+        for service in self._services:
+            for name in service.ports:
+                # Until `up` has ended, they are its own.
+                self._claims.take(getattr(self._settings, name))
         self._under_way = {name: future for name, future in self._under_way.items() if not future.done()}
         starting = self._under_way.keys() - {services.SUPERVISOR}
         dead = [service for service in self._services if self._is_due(service.name)]

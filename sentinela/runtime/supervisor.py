@@ -25,7 +25,7 @@ from sentinela.configuration import REPOSITORY
 from sentinela.errors import NotRunning, SentinelaError
 from sentinela.progress import Say
 from sentinela.runtime import ports, processes, services
-from sentinela.runtime.home import Home, prepare, write_runtime
+from sentinela.runtime.home import Home, prepare, read_runtime, write_runtime
 from sentinela.runtime.processes import Step
 from sentinela.runtime.services import External, Service
 
@@ -94,12 +94,21 @@ def up(say: Say, proposed: Mapping[str, Any] | None = None) -> Settings:
     prepare(home)
     ensure_keys(home.secrets)
     ensure_signing_keys(home.secrets)
-    with changing(home, LOCK_WAIT_SECONDS, say), ports.Claims() as claims:
+    with changing(home, LOCK_WAIT_SECONDS, say), ports.Claims(_claimed(home)) as claims:
         settings, home, configured = configuration.for_start(proposed)
         settings = _with_ports(settings, home, configured, claims, say)
         write_runtime(home, settings=configuration.to_record(settings))
         _Start(settings, home, say).run()
     return settings
+
+
+def _claimed(home: Home) -> set[int]:
+    """Ports that the home's supervisor claims."""
+    record = processes.read_record(home, services.SUPERVISOR)
+    if record is None or not record.alive:
+        return set()
+    recorded = read_runtime(home).get("settings", {})
+    return {recorded[name] for name in configuration.PORTS if name in recorded}
 
 
 def _with_ports(settings: Settings, home: Home, configured: frozenset[str], claims: ports.Claims, say: Say) -> Settings:

@@ -95,3 +95,12 @@ def test_the_claims_of_a_killed_process_are_free(port: int) -> None:
         holder.kill()
         holder.wait()
         assert claims.take(port)
+
+
+def test_a_port_that_the_same_instance_claims_elsewhere_is_kept_and_no_other_takes_it(port: int) -> None:
+    """The supervisor claims the ports of its home, also while a server of it is being started again."""
+    with ports.Claims() as supervisor:
+        assert supervisor.take(port)
+        with ports.Claims({port}) as same_home:
+            assert choose({"kafka_port": port}, claims=same_home) == {"kafka_port": port}
+        assert choose({"kafka_port": port})["kafka_port"] != port

@@ -15,7 +15,7 @@ from fraud_streaming import keeping
 from fraud_streaming.keeping import FLAPPING, SILENT_SECONDS, Note
 from pix import locks
 from pix.settings import Settings
-from sentinela.runtime import processes, revival, services, supervisor
+from sentinela.runtime import ports, processes, revival, services, supervisor
 from sentinela.runtime.home import Home
 from sentinela.runtime.processes import Record
 from sentinela.runtime.revival import Deaths, Gauges, Revival, pause_seconds
@@ -100,6 +100,15 @@ def test_what_died_is_started_again_and_its_orphans_are_ended(runtime_home: Home
     left = {process.pid for process in processes.of_service(runtime_home, "mlflow")}
     assert not left & (orphans | {first})
     until(look, lambda: locks.holder(runtime_home.locks / supervisor.LOCK) == 0)
+
+
+def test_no_other_instance_may_take_a_port_while_its_server_is_dead(runtime_home: Home, port: int) -> None:
+    settings = Settings(home=runtime_home.root, mlflow_port=port)
+    service = services.Service(
+        name="mlflow", command=(), probe=lambda: None, deadline_seconds=5, url=None, ports=("mlflow_port",)
+    )
+    Revival([service], settings, runtime_home, Gauges(CollectorRegistry())).look()
+    assert not ports.Claims().take(port)
 
 
 def test_nothing_is_started_while_somebody_changes_the_home_or_has_ended_it(runtime_home: Home, look: Look) -> None:

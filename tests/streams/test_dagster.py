@@ -143,6 +143,21 @@ def test_a_keeper_says_what_it_waits_for_and_why_the_last_run_failed(
     assert time.time() - note.at < 30
 
 
+def test_a_keeper_leaves_the_runs_of_another_home_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its code server may have come by the port of this one; all of that home's locks look free from here."""
+    monkeypatch.setenv("SENTINELA_HOME", str(tmp_path / "here"))
+    definitions, there = streams.stream_definitions(Settings()), tmp_path / "there" / "dagster"
+    there.mkdir(parents=True)
+    with dg.DagsterInstance.local_temp(str(there)) as other:
+        run = run_of(other, Status.STARTED, started=100)
+        with dg.build_sensor_context(instance=other, definitions=definitions) as context:
+            tick = definitions.resolve_sensor_def("score_stream_keeper").evaluate_tick(context)
+        found = other.get_run_by_id(run.run_id)
+    assert (tick.run_requests, found is not None and found.status) == ([], Status.STARTED)
+    assert "another home" in str(tick.skip_message)
+    assert keeping.read(Settings().keepers, "score_stream") is None
+
+
 def test_a_run_that_lives_for_a_minute_ends_the_count_of_failures(instance: dg.DagsterInstance) -> None:
     run_of(instance, Status.FAILURE, started=300, ended=290)
     run_of(instance, Status.STARTED, started=100)
