@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from pix.offline.days import day_at
 from pix.simulator.simulation import SimulationPlan
 from pix.store.interface import Message
 from pix.store.memory import MemoryStore
-from pix.tokens import Keyring
+from pix.tokens import ensure_keys, load_keyring
 from serving import policy_archive
 from serving.outcomes import Arrival, Conflict
 from serving.pipeline import DecisionPipeline
@@ -62,20 +63,25 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What was sent; ``late`` are the ids of 5 % of one day, ``refused`` other bodies that the door refused."""
+    """What was sent; ``late`` are the ids of 5 % of one day, ``refused`` other bodies that the door refused.
+
+    ``secrets`` has the keys of the service that decided.
+    """
 
     sent: tuple[Sent, ...]
     late: frozenset[str]
     refused: int
+    secrets: Path
 
 
 @pytest.fixture(scope="module")
-def traffic() -> Traffic:
-    messages, clock = [], [START_MS]
+def traffic(tmp_path_factory: pytest.TempPathFactory) -> Traffic:
+    messages, clock, secrets = [], [START_MS], tmp_path_factory.mktemp("office") / "secrets"
+    ensure_keys(secrets)
     policy = load_policy(POLICY)
     pipeline = DecisionPipeline(
         store=MemoryStore(),
-        keyring=Keyring(1, {1: b"k" * 32}),
+        keyring=load_keyring(secrets),
         champion=lambda: None,
         policy=lambda: policy,
         now_ms=lambda: clock[0],
@@ -91,10 +97,10 @@ def traffic() -> Traffic:
             told = pipeline.decide(parse_payment(json.dumps(other).encode()), Arrival(clock[0], "1" * 64, {}, "1" * 32))
             refused += isinstance(told, Conflict)
     desk.fold_until(START_MS + DAYS * DAY_MS)
-    return _with_copies(draw, messages, refused)
+    return _with_copies(draw, messages, refused, secrets)
 
 
-def _with_copies(draw: random.Random, messages: Sequence[Message], refused: int) -> Traffic:
+def _with_copies(draw: random.Random, messages: Sequence[Message], refused: int, secrets: Path) -> Traffic:
     """Every tenth record comes twice, and of every hundredth id another one comes after it."""
     sent, late = [], set[str]()
     for message in messages:
@@ -112,7 +118,7 @@ def _with_copies(draw: random.Random, messages: Sequence[Message], refused: int)
             value = json.dumps({**other, "body_token": f"k1:{'x' * 32}"}).encode()
             after = here.order_ms + draw.randint(HOUR_MS, 2 * HOUR_MS)
             sent.append(Sent(replace(message, value=value), after, is_conflict=True))
-    return Traffic(tuple(sent), frozenset(late), refused)
+    return Traffic(tuple(sent), frozenset(late), refused, secrets)
 
 
 def arrive(made: Any, sent: Sequence[Sent]) -> None:
@@ -139,8 +145,9 @@ def nightly(made: Any) -> None:
     assert result.success, made.told(result)
 
 
-def home(place: Callable[[Path], Any], folder: Path) -> Any:
+def home(place: Callable[[Path], Any], folder: Path, traffic: Traffic) -> Any:
     made = place(folder)
+    shutil.copytree(traffic.secrets, made.settings.secrets, dirs_exist_ok=True)
     bronze_tables.create_tables(made.settings.lake)
     policy_archive.keep(made.settings.lake, POLICY.read_text(), START_MS)
     return made
@@ -149,7 +156,7 @@ def home(place: Callable[[Path], Any], folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def on_time(place, tmp_path_factory, traffic):
     """Everything came as it was sent, in the order of its events."""
-    made = home(place, tmp_path_factory.mktemp("on_time"))
+    made = home(place, tmp_path_factory.mktemp("on_time"), traffic)
     arrive(made, traffic.sent)
     nightly(made)
     return made
@@ -167,7 +174,7 @@ class Late:
 @pytest.fixture(scope="module")
 def late(place, tmp_path_factory, traffic):
     """5 % of a day came two days later, with the last hour of all; every other decision up to half an hour later."""
-    made, draw = home(place, tmp_path_factory.mktemp("late")), random.Random(SEED)
+    made, draw = home(place, tmp_path_factory.mktemp("late"), traffic), random.Random(SEED)
     first, second = [], []
     for one in traffic.sent:
         if one.message.topic != topics.DECISIONS:
