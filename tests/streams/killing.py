@@ -29,7 +29,7 @@ from tests.streams.victims import Caught, Instance, Victim
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = str(Path(sys.executable).with_name("sentinela"))
 MOST_MISSES = 40
-RECOVER_SECONDS = 180.0
+RECOVER_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
