@@ -1,6 +1,6 @@
 """A home with a small simulated history, run through the assets in this process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +54,8 @@ class Place:
             if event.is_step_failure:
                 said, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
                 found[event.step_key] = said.description if said else str(error.cause or error)
-        return found
+        red = (each for each in result.get_asset_check_evaluations() if not each.passed and each.blocking)
+        return found | {each.check_name: f"{each.description}: {_plain(each.metadata)}" for each in red}
 
     def newest(self, name: str) -> dict[str, Any]:
         """Metadata of an asset's newest materialisation."""
@@ -62,6 +63,10 @@ class Place:
         assert event is not None
         assert event.asset_materialization is not None
         return {label: value.value for label, value in event.asset_materialization.metadata.items()}
+
+
+def _plain(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
+    return {name: value.value for name, value in metadata.items()}
 
 
 @pytest.fixture(scope="session")
