@@ -5,6 +5,9 @@ Jobs with daily tables follow the news (``fraud_assets.daily``): launch one by h
 All runs use the in-process executor: with a process per step each one would start its own JVM.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from fraud_assets.daily import FOLLOWS_NEWS, partition_of
@@ -15,6 +18,7 @@ from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
 from pix import topics
 from pix.offline.care import CARE_TABLES, COMPACTION_DONE
+from pix.offline.days import TIMEZONE
 from pix.offline.tables import (
     DAILY_KPIS,
     DECISIONS_GOLD,
@@ -55,6 +59,7 @@ LAKE = (
     HOURLY_KPIS.name,
     DAILY_KPIS.name,
 )
+BRONZE_TABLES = [topics.bronze_table(topic) for topic in topics.ALL]
 PROFILES = (PAYER_PROFILES.name, PAYEE_PROFILES.name)
 FEATURES = (*(table.name for table in FOLDED_TABLES), FEATURE_STATISTICS.name)
 MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION, CHAMPION)
@@ -143,12 +148,27 @@ def drift_retrain_sensor(
     return dg.RunRequest(run_key=f"drift:{summary.report_id}", tags={"reason": verdict.reason})
 
 
+def _always(
+    name: str, job: Any, cron: str, description: str, run_config: Mapping[str, Any] | None = None
+) -> dg.ScheduleDefinition:
+    """A schedule that runs a job whenever it is time, by Brasília's clock, unless somebody switches it off."""
+    return dg.ScheduleDefinition(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        description=description,
+        run_config=run_config,
+        execution_timezone=TIMEZONE,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+
+
 # Running by default: that the lake is fresh every morning is a promise, not an option to click on. A machine
 # that sleeps at that hour skips the night; the next `sentinela verify` or run brings everything up to date.
 @dg.schedule(
     job=daily_refresh_job,
     cron_schedule="30 0 * * *",
-    execution_timezone="America/Sao_Paulo",
+    execution_timezone=TIMEZONE,
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -158,42 +178,28 @@ def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     return dg.RunRequest(partition_key=partition_of(context.scheduled_execution_time))
 
 
-@dg.schedule(
-    job=scorecard_job,
-    cron_schedule="30 1 * * *",
-    execution_timezone="America/Sao_Paulo",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+daily_scorecard_schedule = _always(
+    "daily_scorecard_schedule",
+    scorecard_job,
+    "30 1 * * *",
+    "Half past one in Brasília, when the nightly refresh is over.",
 )
-def daily_scorecard_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:  # noqa: ARG001 - Dagster passes it
-    """Half past one in Brasília, when the nightly refresh is over."""
-    return dg.RunRequest()
-
-
 # Whoever reads bronze opens its files one by one: a day's 40,000 of a topic keep Spark busy for minutes each time.
-@dg.schedule(
-    job=compaction_job,
-    cron_schedule="10 * * * *",
-    execution_timezone="America/Sao_Paulo",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+hourly_compaction_schedule = _always(
+    "hourly_compaction_schedule",
+    compaction_job,
+    "10 * * * *",
+    "Ten past every hour, so that the nightly refresh finds twenty minutes' small files.",
+    {"ops": {"__".join(key_of(COMPACTION_DONE.name).path): {"config": {"tables": BRONZE_TABLES}}}},
 )
-def hourly_compaction_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:  # noqa: ARG001 - Dagster passes it
-    """Ten past every hour, so that the nightly refresh finds twenty minutes' small files."""
-    bronze = [topics.bronze_table(topic) for topic in topics.ALL]
-    compaction = "__".join(key_of(COMPACTION_DONE.name).path)
-    return dg.RunRequest(run_config={"ops": {compaction: {"config": {"tables": bronze}}}})
-
-
 # After the night's runs, so that little is left out for being written; a night that is slept through is made up for by
 # the next.
-@dg.schedule(
-    job=care_job,
-    cron_schedule="30 2 * * *",
-    execution_timezone="America/Sao_Paulo",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+nightly_care_schedule = _always(
+    "nightly_care_schedule",
+    care_job,
+    "30 2 * * *",
+    "Half past two in Brasília, when refresh and scorecard are over.",
 )
-def nightly_care_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:  # noqa: ARG001 - Dagster passes it
-    """Half past two in Brasília, when refresh and scorecard are over."""
-    return dg.RunRequest()
 
 
 JOBS = (

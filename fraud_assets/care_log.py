@@ -78,10 +78,13 @@ class Log:
         then = [version for version, written_ms in self.commits.items() if written_ms <= at_ms]
         return max(then, default=min(self.commits, default=0))
 
+    def oldest(self, newest: int) -> int:
+        """The oldest version that the log still tells of, whether its files are there or not."""
+        return 0 if 0 in self.commits else min(self.checkpoints, default=newest)
+
     def oldest_readable(self, newest: int) -> int:
         """The oldest version from which on every one has all its files, and is in the log."""
-        first = 0 if 0 in self.commits else min(self.checkpoints, default=newest)
-        version = newest
+        first, version = self.oldest(newest), newest
         while version > first and version in self.commits and self._removed(version) <= self.data.keys():
             version -= 1
         return version

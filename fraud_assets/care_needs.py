@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fraud_assets import notes
+from fraud_assets.care_log import Log
 from fraud_assets.lake import LakeResource
 from learning.errors import RegistryError
 from pix.offline.care import Due
@@ -50,23 +51,28 @@ def needs(lake: LakeResource, tables: Mapping[str, Table], models: Callable[[], 
         tables: Those that are looked after, by name.
         models: Asks the registry: model's version -> table -> version.
     """
+    from deltalake.exceptions import DeltaError
+
     found: dict[str, Versions] = {}
     for name in tables:
         if name.startswith(BRONZE) or not lake.exists(name):
             continue
         for source, version in ((lake.note(name) or {}).get("made_from") or {}).items():
             _add(found, source, version, f"note of {name}")
-    if lake.exists(BASE_STATES.name):
-        for version, why in bases(lake):
-            _add(found, BASE_STATES.name, version, why)
     unknown: dict[str, str] = {}
+    if lake.exists(BASE_STATES.name):
+        try:
+            for version, why in bases(lake):
+                _add(found, BASE_STATES.name, version, why)
+        except DeltaError as unread:
+            unknown[BASE_STATES.name] = f"which versions decisions stand on is not known: {unread}"
     if lake.exists(TRAINING_SET.name):
         try:
             for model, versions in models().items():
                 for source, version in versions.items():
                     _add(found, source, version, f"model {model}")
         except RegistryError as away:
-            unknown = dict.fromkeys(LEARNT_FROM, f"which versions models were made from is not known: {away}")
+            unknown |= dict.fromkeys(LEARNT_FROM, f"which versions models were made from is not known: {away}")
     return Needs(found, unknown)
 
 
@@ -76,18 +82,17 @@ def _add(found: dict[str, Versions], table: str, version: int, who: str) -> None
 
 
 def bases(lake: LakeResource) -> Iterator[tuple[int, str]]:
-    """The newest version of each base that decisions stand on, as far as the log and its files reach."""
+    """The newest version of each base that decisions stand on, as far as the log reaches.
+
+    Raises:
+        deltalake.exceptions.DeltaError: A version that the log tells of cannot be opened.
+    """
     import pyarrow as pa
     from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
 
-    address, seen = lake.address(BASE_STATES.name), set[tuple[int, str]]()
-    for version in range(lake.version(BASE_STATES.name), -1, -1):
-        try:
-            table = DeltaTable(address, version=version)
-            adds = pa.table(table.get_add_actions(flatten=True))
-        except (DeltaError, TableNotFoundError):
-            return
+    address, newest, seen = lake.address(BASE_STATES.name), lake.version(BASE_STATES.name), set[tuple[int, str]]()
+    for version in range(newest, Log.of(address).oldest(newest) - 1, -1):
+        adds = pa.table(DeltaTable(address, version=version).get_add_actions(flatten=True))
         there = {"max.import_number", "max.layout"} <= set(adds.column_names)
         pairs = zip(adds["max.import_number"].to_pylist(), adds["max.layout"].to_pylist(), strict=True) if there else ()
         base = max(((imports, layout) for imports, layout in pairs if imports is not None), default=None)
@@ -97,18 +102,18 @@ def bases(lake: LakeResource) -> Iterator[tuple[int, str]]:
 
 
 def readable(lake: LakeResource, table: str, wanted: Versions, dues: list[Due]) -> tuple[Versions, dict[int, str]]:
-    """Which of the versions that are needed can be kept, and why not the others."""
+    """Which of the versions that are needed can be kept, and why not the others.
+
+    Whatever else keeps one from being read, such as a store that does not answer, is raised: nothing is to be
+    cleared away on its account.
+    """
     kept: Versions = {}
     lost: dict[int, str] = {}
+    log, newest = Log.of(lake.address(table)), lake.version(table)
     for version, who in sorted(wanted.items()):
-        try:
-            held = sum(_rows(lake, table, version, each.where) for each in dues)
-            whole = _is_whole(lake, table, version)
-        except Exception:  # delta-rs and DataFusion have no error in common; the version is not there
-            held, whole = 0, False
-        if not whole:
+        if not log.oldest(newest) <= version <= newest or not _is_whole(lake, table, version, log):
             lost[version] = f"needed by {who}, and gone already"
-        elif held:
+        elif held := sum(_rows(lake, table, version, each.where) for each in dues):
             lost[version] = f"needed by {who}, and let go: {held} of its rows are past their term"
         else:
             kept[version] = who
@@ -120,14 +125,12 @@ def _rows(lake: LakeResource, table: str, version: int, where: str) -> int:
     return int(row["n"])
 
 
-def _is_whole(lake: LakeResource, table: str, version: int) -> bool:
-    """Whether a version's every file is there; a version that is no more cannot even be opened."""
+def _is_whole(lake: LakeResource, table: str, version: int, log: Log) -> bool:
+    """Whether a version's every file is there."""
     from deltalake import DeltaTable
 
-    from fraud_assets.care_log import Log
-
     found: DeltaTable = DeltaTable(lake.address(table), version=version)
-    return set(Log.paths(found)) <= Log.of(lake.address(table)).data.keys()
+    return set(Log.paths(found)) <= log.data.keys()
 
 
 def log_from(table: "DeltaTable", kept: Versions) -> int:

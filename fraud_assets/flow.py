@@ -345,7 +345,7 @@ def _named(topic: str, nowhere: Iterable["flow.Place | str"]) -> list[str]:
 
 def _kept(lake: LakeResource, before_ms: int) -> list[dict[str, Any]]:
     """Hours before these, as they were last seen; none if the table has another shape."""
-    if not lake.exists(FLOW.name) or lake.types(FLOW.name) != {each.name: each.type for each in FLOW.columns}:
+    if not lake.fits(FLOW):
         return []
     return lake.ask(FLOW.name, f"select * from asked where hour_began_ms < {before_ms}")  # noqa: S608 - a number
 

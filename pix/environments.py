@@ -39,18 +39,22 @@ def file_of(environment: str) -> Path:
     return path
 
 
-def read(path: Path, *, known: Collection[str], given: Collection[str], variables: Mapping[str, str]) -> dict[str, Any]:
-    """What a file says of the fields that nothing else sets.
+def read(
+    environment: str, *, known: Collection[str], given: Collection[str], variables: Mapping[str, str]
+) -> dict[str, Any]:
+    """What an environment's file says of the fields that nothing else sets.
 
     Args:
-        path: The file.
+        environment: As ``file_of`` takes it.
         known: Names of all fields it may set.
         given: Fields that are set elsewhere; what the file says of them is left out.
         variables: What ``${NAME}`` stands for.
 
     Raises:
-        BadEnvironment: It is no mapping, names an unknown field, or needs a variable that is not set.
+        BadEnvironment: There is no such file; or it is no mapping, names an unknown field, or needs a variable that is
+            not set.
     """
+    path = file_of(environment)
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:

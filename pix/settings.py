@@ -10,6 +10,7 @@ it was told, then that environment's file (``pix.environments``).
 
 import json
 import os
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,7 @@ class EnvironmentFileSource(PydanticBaseSettingsSource):
             pix.environments.BadEnvironment: There is no such file, or it cannot be used.
         """
         named = self.current_state.get("environment") or Settings.model_fields["environment"].default
-        fields = Settings.model_fields.keys() - {"home", "environment"}
-        path = environments.file_of(named)
-        return environments.read(path, known=fields, given=self.current_state, variables=os.environ)
+        return filed(named, self.current_state)
 
 
 class Settings(BaseSettings):
@@ -209,3 +208,13 @@ class Settings(BaseSettings):
     def locks(self) -> Path:
         """Folder of the operating system's locks that make writers and streams unique."""
         return self.root / "locks"
+
+
+def filed(environment: str, given: Collection[str]) -> dict[str, Any]:
+    """What an environment's file sets of the fields that are not given.
+
+    Raises:
+        pix.environments.BadEnvironment: There is no such file, or it cannot be used.
+    """
+    fields = Settings.model_fields.keys() - {"home", "environment"}
+    return environments.read(environment, known=fields, given=given, variables=os.environ)

@@ -5,7 +5,6 @@ variable away takes its effect away; it records what it was told and chose. Ever
 that record, so it needs nothing but ``SENTINELA_HOME`` (and the variables that the file names).
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from pix import environments
-from pix.settings import Settings
+from pix.environments import BadEnvironment
+from pix.settings import Settings, filed
 from sentinela.errors import BadUse
 from sentinela.runtime.home import Home, read_layout, read_runtime
 
@@ -55,10 +54,13 @@ def for_start(proposed: Mapping[str, Any] | None = None) -> tuple[Settings, Home
     recorded = read_runtime(home).get("settings", {})
     fields = Settings.model_fields.items()
     values = {name: field.get_default(call_default_factory=True) for name, field in fields}
-    filed = _file(told.get("environment", values["environment"]), told)
+    try:
+        from_file = filed(told.get("environment", values["environment"]), told)
+    except BadEnvironment as error:
+        raise BadUse(str(error)) from error
     values |= dict(proposed or {}) | {name: recorded[name] for name in CHOSEN if name in recorded}
-    values |= filed | told
-    return _parse({**values, "home": home.root}), home, frozenset(told | filed)
+    values |= from_file | told
+    return _parse({**values, "home": home.root}), home, frozenset(told | from_file)
 
 
 def to_record(settings: Settings) -> dict[str, Any]:
@@ -82,19 +84,10 @@ def _variables() -> dict[str, Any]:
         raise BadUse(f"a SENTINELA_ variable cannot be read: {error}") from error
 
 
-def _file(environment: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    fields = Settings.model_fields.keys() - {"home", "environment"}
-    try:
-        path = environments.file_of(environment)
-        return environments.read(path, known=fields, given=told, variables=os.environ)
-    except environments.BadEnvironment as error:
-        raise BadUse(str(error)) from error
-
-
 def _parse(values: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**values)
-    except environments.BadEnvironment as error:
+    except BadEnvironment as error:
         raise BadUse(str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -65,9 +65,10 @@ def structs(texts: pa.StringArray, shape: pa.StructType) -> pa.StructArray:
 
 def _read(texts: pa.StringArray, shape: pa.StructType) -> pa.StructArray | None:
     """All of them, or None if there is one that is no such object."""
-    # Each in an object of its own: a text that holds two, or none, is no JSON then, and no row gets another's place.
-    closed = pc.binary_join_element_wise(pa.scalar(f'{{"{ROW}":'), texts, pa.scalar("}"), pa.scalar(""))
-    whole = pc.fill_null(closed, f'{{"{ROW}":null}}')
+    # Each in a list in an object of its own: a text that holds two objects, or none, or goes on behind its object, is
+    # no list of one, and no row gets another's place.
+    closed = pc.binary_join_element_wise(pa.scalar(f'{{"{ROW}":['), texts, pa.scalar("]}"), pa.scalar(""))
+    whole = pc.fill_null(closed, f'{{"{ROW}":[null]}}')
     content = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), whole), "\n")[
         0
     ].as_buffer()
@@ -77,9 +78,14 @@ def _read(texts: pa.StringArray, shape: pa.StructType) -> pa.StructArray | None:
             # One block: rows must not be split, and their order is needed.
             read_options=pj.ReadOptions(use_threads=False, block_size=content.size + 2),
             parse_options=pj.ParseOptions(
-                explicit_schema=pa.schema([(ROW, shape)]), newlines_in_values=True, unexpected_field_behavior="ignore"
+                explicit_schema=pa.schema([(ROW, pa.list_(shape))]),
+                newlines_in_values=True,
+                unexpected_field_behavior="ignore",
             ),
         )
     except pa.ArrowInvalid:
         return None
-    return table[ROW].combine_chunks() if table.num_rows == len(texts) else None
+    rows = table[ROW].combine_chunks()
+    if len(rows) != len(texts) or not pc.all(pc.equal(pc.list_value_length(rows), 1)).as_py():
+        return None
+    return rows.flatten()

@@ -45,10 +45,16 @@ BAD = (
     '{"a":"x"}\n{"a":"y"}',
     '{"a":"x","a":"y"}',
     # Texts that would close what they are put into.
-    '{"a":"t"},"row":{"a":"other"}',
-    '{"a":"t"}}\n{"row":{"a":"other"}',
-    '1}{"row":2',
-    '{"a":"t"}}',
+    '{"a":"t"}],"row":[{"a":"other"}',
+    '{"a":"t"}]}\n{"row":[{"a":"other"}',
+    '1]}{"row":[2',
+    '{"a":"t"}]}',
+    # Texts that would go on beside it, or in the next row.
+    '{"a":"x"},{"a":"y"}',
+    '{"a":"x"},"z":3',
+    '{"a":"x"},',
+    '{"a":"',
+    '"}',
 )
 
 

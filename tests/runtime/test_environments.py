@@ -125,11 +125,11 @@ def test_a_file_that_cannot_be_meant_is_refused_by_name(
 
 
 def test_a_variable_is_not_needed_where_something_else_sets_the_field(tmp_path: Path) -> None:
-    path = environments.file_of(written(tmp_path, "store_url: ${PIX_STORE}\nmodel_name: m"))
-    found = environments.read(path, known={"store_url", "model_name"}, given={"store_url"}, variables={})
+    chosen = written(tmp_path, "store_url: ${PIX_STORE}\nmodel_name: m")
+    found = environments.read(chosen, known={"store_url", "model_name"}, given={"store_url"}, variables={})
     assert found == {"model_name": "m"}
     with pytest.raises(BadEnvironment, match="PIX_STORE"):
-        environments.read(path, known={"store_url", "model_name"}, given=(), variables={})
+        environments.read(chosen, known={"store_url", "model_name"}, given=(), variables={})
 
 
 def test_production_does_not_start_by_half() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +69,7 @@ class Instance:
         return {(topic, int(part)): end for topic, parts in told.items() for part, end in parts.items()}
 
 
-class Victim:
+class Victim(ABC):
     """A part that is killed.
 
     Attributes:
@@ -83,24 +84,24 @@ class Victim:
     def __init__(self, instance: Instance) -> None:
         self.instance, self.load, self.settings = instance, instance.load, instance.settings
 
+    @abstractmethod
     def pid(self) -> int:
         """Its process; 0 when it is not there."""
-        raise NotImplementedError
 
-    def provoke(self) -> None:
+    def provoke(self) -> None:  # noqa: B027 - not abstract: to some the steady load brings enough
         """Bring work, or wait for some."""
 
+    @abstractmethod
     def in_hand(self) -> Caught | None:
         """What it is in the middle of, now that it is stopped."""
-        raise NotImplementedError
 
     def is_back(self, dead: int) -> bool:
         """Whether a successor is at work."""
         return self.pid() not in (0, dead)
 
+    @abstractmethod
     def is_done(self, wanted: Ends) -> bool:
         """Whether it has finished everything up to there."""
-        raise NotImplementedError
 
 
 class Group(Victim):
@@ -119,8 +120,9 @@ class Group(Victim):
         count = behind(at_stop, self.before)
         return Caught(self.point(at_stop), count) if count else None
 
+    @abstractmethod
     def point(self, at_stop: Ends) -> str:
-        raise NotImplementedError
+        """The point that it had reached when it was stopped."""
 
     def is_done(self, wanted: Ends) -> bool:
         reached = patiently(self.finished)
