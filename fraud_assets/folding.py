@@ -93,12 +93,12 @@ def fold_log(lake: LakeResource) -> dict[str, Any]:
     base = decided.agg({"generation": "max"}).collect()[0][0] or 0
     last = newest_run(lake)
     planned = runs.plan(last, decisions_to=decisions_to, folds_to=_ends(folds, "partition", "offset"), base=base)
-    waiting = _waiting(lake, last)
-    if planned.since and not _is_news(planned) and not waiting:
+    waits = waiting(lake, last)
+    if planned.since and not _is_news(planned) and not waits:
         return {"run": planned.since.batch, "news": False}
     batch = planned.run.batch
     whole = features.Log(decisions=decided, folds=folds)
-    new = _asked(whole, planned, last, waiting)
+    new = _asked(whole, planned, last, waits)
     base_states = _base_states(lake, new, base)
     starts = base_states.unionByName(_live_states(lake, planned)) if planned.since else base_states
     found = features.of_decisions(
@@ -157,12 +157,13 @@ Waiting = list[tuple[str, str, bool]]
 """Tenant and EndToEndId of what had to wait, and whether a read of it did."""
 
 
-def _waiting(lake: LakeResource, last: runs.Run | None) -> Waiting:
+def waiting(lake: LakeResource, last: runs.Run | None) -> Waiting:
+    """What a run left waiting for a number that is not in the lake (yet)."""
     query = "select tenant, end_to_end_id, bool_or(is_read) as waits from asked where batch = {} group by 1, 2"
     return [tuple(row.values()) for row in lake.ask(UNANSWERED.name, query.format(last.batch if last else 0))]
 
 
-def _asked(whole: "Log", planned: runs.Plan, last: runs.Run | None, waiting: Waiting) -> "Log":
+def _asked(whole: "Log", planned: runs.Plan, last: runs.Run | None, waits: Waiting) -> "Log":
     """What is to be folded, and of which decisions the vector is wanted: new ones, and those that waited for one."""
     from pyspark.sql import functions as f
 
@@ -173,9 +174,9 @@ def _asked(whole: "Log", planned: runs.Plan, last: runs.Run | None, waiting: Wai
     is_new = runs.beyond(last.decisions_to, "decision_partition", "decision_offset")
     decisions = whole.decisions.withColumn("asked", f.expr(is_new))
     folds, of_new = whole.folds, runs.beyond(last.folds_to, "partition", "offset")
-    if waiting:
+    if waits:
         known = whole.decisions.sparkSession.createDataFrame(
-            waiting, "tenant string, end_to_end_id string, waits boolean"
+            waits, "tenant string, end_to_end_id string, waits boolean"
         )
         decisions = decisions.join(f.broadcast(known), IDENTITY, "left")
         decisions = decisions.withColumn("asked", f.col("asked") | f.coalesce("waits", f.lit(False)))

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fraud_assets import folding
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import HomeResource, RegistryResource
 from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_FOLDS
 from pix.contracts import DAY_MS
-from pix.offline.tables import BASE_STATES, DECISIONS_SILVER, PAYMENT_FEATURES
+from pix.offline.tables import BASE_STATES, DECISIONS_SILVER, PAYMENT_FEATURES, UNANSWERED
 
 if TYPE_CHECKING:
     from serving.rerun_sample import SampleReport
@@ -19,7 +20,7 @@ SAMPLE = 60
 SHOWN = 20
 # serving.policy_archive.TABLE, whose module takes too long to load here.
 POLICIES = "silver/policies"
-READ = (DECISIONS_SILVER, BASE_STATES, BRONZE_DECISIONS, BRONZE_FOLDS, POLICIES)
+READ = (DECISIONS_SILVER, BASE_STATES, UNANSWERED, BRONZE_DECISIONS, BRONZE_FOLDS, POLICIES)
 
 
 @dg.asset_check(asset=key_of(PAYMENT_FEATURES.name), additional_deps=keys_of(*READ), blocking=True)
@@ -30,8 +31,9 @@ def decisions_come_out_again(lake: LakeResource, registry: RegistryResource, hom
     Of each, the folds that were logged are folded again up to the numbers that it read; features, carried facts,
     score (by the model version on the record, its signature and SHA-256 verified), action (by the policy whose hash
     is on the record), hold and reasons are computed again and held against the record, bit for bit. No difference
-    is allowed. Decisions for which something is not there any more are counted apart, with the reason. One decision
-    by hand: `sentinela decision ID --rerun`; how to walk from it to its sources: docs/audit.md.
+    is allowed. Decisions for which something is not there any more are counted apart, with the reason; those that
+    wait for a fold which reached bronze late are left out, and `every_decision_has_its_features` names them. One
+    decision by hand: `sentinela decision ID --rerun`; how to walk from it to its sources: docs/audit.md.
     """
     if not lake.rows(DECISIONS_SILVER.name):
         return dg.AssetCheckResult(passed=True, description="nothing was decided yet")
@@ -65,7 +67,9 @@ def _sample(lake: LakeResource, registry: RegistryResource, home: HomeResource) 
     (row,) = lake.ask(DECISIONS_SILVER.name, "select max(decided_at_ms) as newest_ms from asked")
     newest_ms: int = row["newest_ms"]
     rerunner = Rerunner(Evidence(lake.root), registry.past_models(), home.keyring())
-    return rerun_sample(rerunner, SAMPLE, np.random.default_rng(newest_ms), since_ms=newest_ms - DAY_MS)
+    draw, waits = np.random.default_rng(newest_ms), folding.waiting(lake, folding.newest_run(lake))
+    waiting = {(tenant, end_to_end_id) for tenant, end_to_end_id, is_read in waits if is_read}
+    return rerun_sample(rerunner, SAMPLE, draw, since_ms=newest_ms - DAY_MS, waiting=waiting)
 
 
 def _metadata(report: "SampleReport", found: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Many past decisions re-run at once: chosen by chance, so many of each action and mode as there are to be had."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,7 @@ def rerun_sample(
     draw: np.random.Generator,
     *,
     since_ms: int = 0,
+    waiting: Collection[tuple[str, str]] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> SampleReport:
     """Choose and re-run.
@@ -91,12 +92,14 @@ def rerun_sample(
         count: How many; all, if there are fewer.
         draw: Chance.
         since_ms: Only decisions from then on, epoch milliseconds.
+        waiting: Tenant and id of decisions that are left out, because a fold that they read is not in the lake yet.
         say: Told of the progress.
 
     Raises:
         EvidenceAway: Silver or bronze is not there.
     """
-    chosen = stratified(rerunner.evidence.decided(since_ms), count, draw)
+    decided = (one for one in rerunner.evidence.decided(since_ms) if (one.tenant, one.end_to_end_id) not in waiting)
+    chosen = stratified(decided, count, draw)
     done: list[Sampled] = []
     for start in range(0, len(chosen), AT_ONCE):
         part = chosen[start : start + AT_ONCE]
