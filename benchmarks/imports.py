@@ -14,6 +14,7 @@ from pathlib import Path
 from fraud_assets.imports import import_one
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import HomeResource
+from pix.clock import epoch_ms
 from pix.offline import history, inbox, mapping
 from pix.offline.session import end_session, use_this_python
 from pix.offline.tables import HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
@@ -97,7 +98,7 @@ def import_over_plain_write(rows: int = ROWS) -> dict[str, object]:
 def _ours(lake: LakeResource, home: HomeResource, file: Path, name: str) -> float:
     start = time.perf_counter()
     deposit = inbox.deposit(home.inbox, file, name, mapping.parse(MAPPING))
-    import_one(lake, home, deposit, history.files_of(deposit), now_ms=time.time_ns() // 1_000_000)
+    import_one(lake, home, deposit, history.files_of(deposit), now_ms=epoch_ms())
     deposit.discard()
     return time.perf_counter() - start
 

@@ -5,7 +5,6 @@ declared in ``pix.offline.care``, when rows have to go in ``pix.offline.dictiona
 in ``fraud_assets.care_needs``, and what is done in ``fraud_assets.care_work``. Nothing here needs Spark.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from fraud_assets.external import policies_table
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeError, LakeResource
 from fraud_assets.resources import RegistryResource
+from pix.clock import epoch_ms
 from pix.contracts import DAY_MS
 from pix.offline.care import CARE_TABLES, COMPACTION_DONE, RETENTION_DONE, VACUUM_DONE, Care, care_of
 from pix.offline.declaration import Table
@@ -59,7 +59,7 @@ def cared() -> dict[str, Table]:
 @told
 def retention(context: dg.AssetExecutionContext, lake: LakeResource, config: CareConfig) -> Report:
     """What had to go from one table by its retention: rows past their term, and contents that go before their row."""
-    now_ms, imports = _now_ms(), care_work.imported_ms(lake)
+    now_ms, imports = epoch_ms(), care_work.imported_ms(lake)
 
     def work(table: Table, _: Care) -> Done:
         return care_work.expire(lake, table, now_ms=now_ms, imports=imports, dry_run=config.dry_run)
@@ -75,7 +75,7 @@ def compaction(context: dg.AssetExecutionContext, lake: LakeResource, config: Ca
     def work(table: Table, care: Care) -> Done:
         return care_work.compact(lake, table, care, dry_run=config.dry_run)
 
-    return _looked_after(context, lake, config, COMPACTION_DONE, _now_ms(), work)
+    return _looked_after(context, lake, config, COMPACTION_DONE, epoch_ms(), work)
 
 
 @dg.asset(
@@ -88,17 +88,13 @@ def vacuum(
     context: dg.AssetExecutionContext, lake: LakeResource, registry: RegistryResource, config: CareConfig
 ) -> Report:
     """What was cleared away of one table: files and commits of versions that are neither young nor needed."""
-    now_ms, imports = _now_ms(), care_work.imported_ms(lake)
+    now_ms, imports = epoch_ms(), care_work.imported_ms(lake)
     needed = needs(lake, cared(), registry.data_versions)
 
     def work(table: Table, care: Care) -> Done:
         return care_work.clear(lake, table, care, needed, now_ms=now_ms, imports=imports, dry_run=config.dry_run)
 
     return _looked_after(context, lake, config, VACUUM_DONE, now_ms, work)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _looked_after(

@@ -12,7 +12,6 @@ What a table was made from stands in the note of its commits (``fraud_assets.not
 does what is left, and a day is never half written.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -23,6 +22,7 @@ import dagster as dg
 from fraud_assets import notes
 from fraud_assets.declared import key_of, table_asset
 from fraud_assets.lake import LakeError, LakeResource, Written
+from pix.clock import epoch_ms
 from pix.offline.care import gone_before, terms
 from pix.offline.days import TIMEZONE, Days, day_at, listed
 from pix.offline.declaration import Table
@@ -126,7 +126,7 @@ def picked_days(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContex
 
 def keep(context: dg.AssetExecutionContext, lake: LakeResource, daily: Daily) -> "dg.MaterializeResult[Any]":
     """Bring a daily table up to date, or make the picked days anew; what to report of it."""
-    _require_sources(context, daily, time.time_ns() // 1_000_000)
+    _require_sources(context, daily, epoch_ms())
     with lake.only_writer(daily.table.name):
         note = lake.note(daily.table.name) if lake.fits(daily.table) else None
         picked = picked_days(context)

@@ -1,6 +1,5 @@
 """Offline features: the kernel of the service over the whole lake, and what models learn from."""
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,6 +10,7 @@ from fraud_assets.failures import told
 from fraud_assets.lake import LakeError, LakeResource, Written
 from fraud_assets.resources import ServiceResource
 from fraud_assets.silver import BRONZE_FOLDS
+from pix.clock import epoch_ms
 from pix.contracts import DAY_MS, LIVE_HISTORY
 from pix.features import FINGERPRINT
 from pix.offline.names import usable
@@ -73,7 +73,7 @@ def feature_statistics(lake: LakeResource) -> dg.MaterializeResult[Any]:
 
     A day is counted again when payments were added to it. Quantiles are of at most 20,000 payments a day.
     """
-    days = folding.describe_days(lake, now_ms=time.time_ns() // 1_000_000)
+    days = folding.describe_days(lake, now_ms=epoch_ms())
     return lake.unchanged(FEATURE_STATISTICS).result(days_counted=days)
 
 
@@ -96,7 +96,7 @@ def training_set(config: TrainingSetConfig, lake: LakeResource) -> dg.Materializ
     """One payment whose label has matured, as a model may learn from it; each history's rows apart."""
     from pix.offline import training_frame
 
-    as_of_ms, maturity_ms = time.time_ns() // 1_000_000, int(config.maturity_days * DAY_MS)
+    as_of_ms, maturity_ms = epoch_ms(), int(config.maturity_days * DAY_MS)
     frame = training_frame.build(
         *(lake.read(table.name) for table in LEARNT_FROM),
         history=usable(config.history),

@@ -1,7 +1,6 @@
 """Kafka's offsets against bronze, silver, gold and the service, hour by hour; what it means: ``quality.flow``."""
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from fraud_assets.flow_rows import BRONZE, Bounds, Compared, Counts, Pins
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import BrokerResource, OnlineStoreResource
 from pix import topics
+from pix.clock import epoch_ms
 from pix.offline.care import gone_before, terms
 from pix.offline.days import begin_ms
 from pix.offline.tables import DECISIONS_GOLD, DECISIONS_SILVER, FLOW, QUARANTINE_SILVER
@@ -58,7 +58,7 @@ def hourly_flow(
     lake: LakeResource, broker: BrokerResource, online_store: OnlineStoreResource, config: FlowConfig
 ) -> dg.MaterializeResult[Any]:
     """One hour of a topic: how many of Kafka's messages are in bronze, silver, gold and service; where others are."""
-    found = _look(lake, broker.watermarks(), online_store, config.days, now_ms())
+    found = _look(lake, broker.watermarks(), online_store, config.days, epoch_ms())
     kept = _kept(lake, min((hour.began_ms for hour in found), default=NEVER))
     table = FLOW.arrow([*kept, *map(_row, found)])
     return dg.MaterializeResult(
@@ -88,11 +88,6 @@ def every_difference_is_explained(lake: LakeResource) -> dg.AssetCheckResult:
         else "every difference is explained",
         metadata={"hours": len(red), "places": named[:SHOWN_PLACES]},
     )
-
-
-def now_ms() -> int:
-    """The clock of this process, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def _whole_from(topic: str, at_ms: int) -> int:

@@ -1,6 +1,5 @@
 """Silver to gold: what people and reports read."""
 
-import time
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from fraud_assets.daily import Daily, News, daily_asset, keep
 from fraud_assets.declared import ARROW_KINDS, keys_of, table_asset
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
+from pix.clock import epoch_ms
 from pix.offline import gold
 from pix.offline.care import gone_before, terms
 from pix.offline.days import Days, widened, within
@@ -79,7 +79,7 @@ def _newest_ms(lake: LakeResource) -> int:
 def hourly_kpis(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One hour of decisions in Brasília: how many, what was done, what was caught, missed and stopped in vain."""
     counted = gold.hourly_kpis(lake.read(DECISIONS_GOLD.name)).toArrow()
-    table = with_earlier(lake, counted, now_ms=time.time_ns() // 1_000_000)
+    table = with_earlier(lake, counted, now_ms=epoch_ms())
     return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows})
 
 

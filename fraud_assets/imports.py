@@ -1,6 +1,5 @@
 """Past payments enter here: what waits in the inbox becomes silver history, each file once per history."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from fraud_assets.failures import told
 from fraud_assets.lake import LakeError, LakeResource, TableBusy, Written
 from fraud_assets.resources import HomeResource
 from pix import locks
+from pix.clock import epoch_ms
 from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def imported_history(
     from pix.offline import inbox
 
     deposit_configured(home, config)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = epoch_ms()
     with only_import(lake):
         waiting = inbox.waiting(home.inbox)
         names = [name for each in waiting if (name := import_waiting(context, lake, home, each, now_ms))]

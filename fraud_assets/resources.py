@@ -4,7 +4,6 @@
 packages are imported when a door is first used: the code location must load in three seconds.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import dagster as dg
 
 from fraud_assets.lake import LakeResource
+from pix.clock import epoch_ms
 from pix.settings import Settings
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class OnlineStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             lake_root=self.lake_root,
             kafka=self.kafka,
             keyring=load_keyring(Path(self.secrets)),
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=epoch_ms(),
         )
 
 

@@ -1,6 +1,5 @@
 """The quality of the lake at a glance: a scorecard of every table and day, and the rows that broke promises."""
 
-import time
 from typing import Any
 
 import dagster as dg
@@ -9,6 +8,7 @@ from fraud_assets.asking import asking
 from fraud_assets.declared import ARROW_KINDS, keys_of, table_asset, table_spec
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
+from pix.clock import epoch_ms
 from pix.offline.days import day_at
 from quality.scorecard import BROKEN, GOOD, SCORECARD, markdown, picture, score
 from quality.suites import covered
@@ -22,7 +22,7 @@ unexpected_rows = table_spec(UNEXPECTED)
 @told
 def scorecard(lake: LakeResource) -> dg.MaterializeResult[Any]:
     """One day of one table: how many rows it has, which promises it breaks, how far from usual it is."""
-    now_ms, ask = time.time_ns() // 1_000_000, asking(lake)
+    now_ms, ask = epoch_ms(), asking(lake)
     rows = []
     for table in covered().values():
         if lake.exists(table.name):

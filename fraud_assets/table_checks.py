@@ -4,7 +4,6 @@ Great Expectations has no living Dagster integration, so the bridge is our own: 
 in one step. Critical promises block what is downstream; a day far from usual does where models learn from it.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from fraud_assets.daily import picked_days
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
+from pix.clock import epoch_ms
 from pix.offline.days import day_at
 from pix.offline.declaration import Table
 from quality import unexpected
@@ -64,7 +64,7 @@ def table_checks(table: Table) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{table.name.replace('/', '_')}_promises", specs=specs, can_subset=True)
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
         chosen = {key.name for key in context.selected_asset_check_keys}
-        days, now_ms = picked_days(context), time.time_ns() // 1_000_000
+        days, now_ms = picked_days(context), epoch_ms()
         suite = [promise for name, promise in promised.items() if name in chosen]
         outcomes = _validated(lake, table, suite, days)
         context.log.info("%d promises and %d habits of %s", len(suite), len(chosen) - len(suite), table.name)

@@ -28,6 +28,7 @@ from fraud_streaming.bronze_tables import table_path
 from fraud_streaming.kafka import require_topics
 from fraud_streaming.lifetime import Cadence, Report, Stop
 from pix import topics
+from pix.clock import epoch_ms
 from pix.tokens import Keyring
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class BronzeWriter:
 
     def _count(self, topic: str, parts: "Mapping[int, _Part]", repeated: int) -> None:
         stats = self.stats.tables[topic]
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = epoch_ms()
         new = sum(found.count for found in parts.values()) - repeated
         stats.rows += new
         stats.new_rows += new

@@ -10,7 +10,6 @@ StreamError
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from fraud_streaming.lifetime import Stop
 from pix import topics
+from pix.clock import epoch_ms
 from pix.deadletter import REDRIVEN_FROM, DeadLetter, Origin, origin_of
 from pix.tracecontext import HEADER, usable
 
@@ -203,7 +203,7 @@ class Group:
         kind, timestamp = message.timestamp()
         origin = Origin(str(message.topic()), int(message.partition() or 0), int(message.offset() or 0))
         # Kind 0 means that neither sender nor broker stamped it.
-        received = timestamp if kind else time.time_ns() // 1_000_000
+        received = timestamp if kind else epoch_ms()
         value = message.value()
         body = value.encode() if isinstance(value, str) else value
         return Taken(origin, received, body, usable(_header(message, HEADER)), _letter_of(message, origin.topic))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from fraud_streaming.kafka import Taken
 from fraud_streaming.lifetime import Stop
+from pix.clock import epoch_ms
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class Lane:
             return [] if self._stop else first_batch(self._messages)
 
     def _leave(self, batch: Sequence[Taken], done: Done, seconds: float) -> None:
-        waited_ms = time.time_ns() // 1_000_000 - min(message.received_at_ms for message in batch)
+        waited_ms = epoch_ms() - min(message.received_at_ms for message in batch)
         with self._changed:
             while self._messages and self._messages[0].origin.offset < done.reached:
                 self.held_bytes -= _size(self._messages.popleft()) + MESSAGE_BYTES

@@ -33,6 +33,7 @@ from fraud_streaming.meters import (
 )
 from fraud_streaming.service import ServiceClient
 from pix import topics
+from pix.clock import epoch_ms
 from pix.streams import SCORING_GROUP
 from pix.tokens import Keyring
 
@@ -294,4 +295,4 @@ class Scoring:
 
     def _oldest_unscored_ms(self) -> int:
         oldest = [at_ms for lane in self._lanes.values() if (at_ms := lane.oldest_ms) is not None]
-        return max(0, time.time_ns() // 1_000_000 - min(oldest)) if oldest else 0
+        return max(0, epoch_ms() - min(oldest)) if oldest else 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from pix.clock import epoch_ms
 from pix.offline.days import day_at
 from sentinela.errors import NotRunning, SentinelaError
 from sentinela.progress import Say
@@ -98,7 +99,7 @@ def launch(
 def _tags(dagster: str, job: str) -> list[dict[str, str]]:
     """A job with daily tables runs under the partition of today, in Brasília."""
     found = _ask(dagster, PARTITION_SETS, {"at": AT, "job": job})["partitionSetsOrError"]
-    today = str(day_at(time.time_ns() // 1_000_000))
+    today = str(day_at(epoch_ms()))
     return [{"key": "dagster/partition", "value": today}] if found.get("results") else []
 
 

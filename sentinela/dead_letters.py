@@ -7,7 +7,6 @@ A payload is shown masked unless it is revealed. Whatever is opened, also to be 
 import getpass
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import Any
 
 from fraud_streaming.ranges import Topics
 from fraud_streaming.redrive import OUTCOMES, Letter, Mailbox, Outcome, read_mailbox, redrive, told
+from pix.clock import epoch_ms
 from pix.contracts import InvalidMessage, PaymentMessage, parse_instant, parse_json_object, readable_id
 from pix.deadletter import Origin, origin_of
 from pix.locks import LockHeld, held
@@ -284,7 +284,7 @@ def redriven(choice: Choice, settings: Settings, home: Home, say: Say, *, again:
         if not dry_run:
             opening = OpeningLog(home.logs, "redrive")
             keyring = load_keyring(settings.secrets)
-            for outcome in redrive(source, settings.kafka, sending, keyring, now_ms=_now_ms, on_open=opening):
+            for outcome in redrive(source, settings.kafka, sending, keyring, now_ms=epoch_ms, on_open=opening):
                 outcomes.append(outcome)
                 if outcome.to is None:
                     say(f"{outcome.outcome}: {outcome.origin}: {outcome.why}")
@@ -316,10 +316,6 @@ def lines_of_redriving(document: Mapping[str, Any]) -> list[str]:
         for each in document["outcomes"]
     ]
     return [*lines, " ".join(f"{word}={count}" for word, count in document["counts"].items())]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def instant(at_ms: int) -> str:

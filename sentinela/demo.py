@@ -14,6 +14,7 @@ from typing import TypeVar
 import httpx
 
 from pix import topics
+from pix.clock import epoch_ms
 from pix.contracts import DAY_MS, LIVE_HISTORY, canonical_json, label_id
 from pix.offline.days import day_at
 from pix.settings import Settings
@@ -88,7 +89,7 @@ def run(plan: DemoPlan, say: Say) -> str:
     from sentinela.runtime import supervisor
 
     start = time.monotonic()
-    first_day = day_at(_now_ms() - int(plan.days * DAY_MS))
+    first_day = day_at(epoch_ms() - int(plan.days * DAY_MS))
     proposed = {"first_day": first_day.isoformat()}
     settings = _step(1, "start the local runtime", say, lambda: supervisor.up(say, proposed))
     _step(2, "simulate a history that ends now", say, lambda: _history(plan, settings, say))
@@ -107,10 +108,6 @@ def run(plan: DemoPlan, say: Say) -> str:
     return closing_table(settings, live.simulation.truth, live.rest, verified, time.monotonic() - start)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _step(number: int, title: str, say: Say, work: Callable[[], Outcome]) -> Outcome:
     say(f"[{number}/7] {title}")
     start = time.monotonic()
@@ -125,7 +122,7 @@ def _history(plan: DemoPlan, settings: Settings, say: Say) -> None:
         return
     past = SimulationPlan(
         seed=plan.seed,
-        start_ms=_now_ms() - int(plan.days * DAY_MS),
+        start_ms=epoch_ms() - int(plan.days * DAY_MS),
         days=plan.days,
         accounts=plan.accounts,
         payments=plan.payments,
@@ -170,7 +167,7 @@ def _wait_for_streams(settings: Settings) -> None:
 
 
 def _live(plan: DemoPlan, settings: Settings, say: Say) -> LiveTraffic:
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = epoch_ms()
     count = plan.live + plan.rest
     seconds = plan.live / plan.rate + plan.rest / REST_RATE
     live = simulate(

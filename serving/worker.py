@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from learning.fetching import fetch_apart
 from learning.signing import PUBLIC_KEY_FILE
 from pix import log_lines, topics
+from pix.clock import epoch_ms
 from pix.engines.layout import STATE_LAYOUT
 from pix.settings import Settings
 from pix.store.errors import StoreError
@@ -80,11 +80,6 @@ def new_id() -> str:
 
 app = create_app(new_id)
 """The API; one in a process."""
-
-
-def epoch_ms() -> int:
-    """The ingress clock."""
-    return time.time_ns() // 1_000_000
 
 
 def _policies(settings: Settings, token_key_version: int, meters: Meters) -> PolicyKeeper:

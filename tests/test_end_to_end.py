@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pix import topics
+from pix.clock import epoch_ms
 from pix.contracts import LIVE_HISTORY, canonical_json, label_id
 from pix.features import FEATURE_NAMES
 from pix.settings import Settings
@@ -191,7 +192,7 @@ def test_a_label_is_folded_once_and_reaches_the_lake(instance: Instance) -> None
 
 def test_nothing_is_lost_when_the_scoring_job_is_killed(instance: Instance, sent: Path, tmp_path: Path) -> None:
     """Live payments, malformed ones among them; kill -9 of the scoring job in the middle."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = epoch_ms()
     seconds = 20
     plan = SimulationPlan(
         seed=3,
@@ -319,7 +320,7 @@ def test_a_store_that_is_deleted_under_traffic_is_rebuilt_equal(instance: Instan
     compared = instance.run("store", "compare", "--json")
     assert compared.returncode == 0, compared.stdout + compared.stderr
     before = json.loads(compared.stdout)
-    now_ms, seconds = time.time_ns() // 1_000_000, 10
+    now_ms, seconds = epoch_ms(), 10
     days = seconds * 1000 / DAY_MS
     plan = SimulationPlan(seed=3, start_ms=now_ms, days=days, accounts=1_500, payments=100, run=str(now_ms))
     file = sent / "under-traffic.jsonl"

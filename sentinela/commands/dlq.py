@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pix.clock import epoch_ms
 from sentinela.asking import kafka_asked
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -112,8 +113,7 @@ def redrive(
 
 
 def _since_ms(since: str) -> int:
-    import time
 
     from sentinela.policies import moment_of
 
-    return moment_of(since, "--since", time.time_ns() // 1_000_000) if since else 0
+    return moment_of(since, "--since", epoch_ms()) if since else 0

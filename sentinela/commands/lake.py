@@ -1,7 +1,6 @@
 """Commands around the lake: import, verify, features."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pix.clock import epoch_ms
 
 if TYPE_CHECKING:
     from pix.offline.mapping import Mapping
@@ -68,7 +69,7 @@ def _dry_run(source: Path, history: str, mapping: "Mapping", as_json: bool) -> N
     from sentinela.history import as_bad_use
 
     with as_bad_use("--mapping"):
-        found = preview(source, history, mapping, now_ms=time.time_ns() // 1_000_000)
+        found = preview(source, history, mapping, now_ms=epoch_ms())
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return

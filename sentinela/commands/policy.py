@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pix.clock import epoch_ms
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 File = Annotated[Path | None, typer.Argument(help="A policy file; by default the one that the service uses.")]
 ToChange = Annotated[Path | None, typer.Option("--file", help="The policy file; by default the one in use.")]
@@ -43,7 +45,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
             typer.echo(json.dumps({"ok": False, "file": str(path), "mistakes": mistakes}))
         typer.echo(f"sentinela: {invalid}", err=True)
         raise typer.Exit(BAD_INPUT) from None
-    warnings = list(found.warnings_at(_now_ms(), token_key_version(settings)))
+    warnings = list(found.warnings_at(epoch_ms(), token_key_version(settings)))
     if as_json:
         typer.echo(json.dumps({"ok": True, "file": str(path), "version": found.version, "warnings": warnings}))
         return
@@ -87,7 +89,7 @@ def dry_run(
     from serving import policy_dry_run
 
     settings, _ = configuration.current()
-    policy, now_ms = named(file, settings), _now_ms()
+    policy, now_ms = named(file, settings), epoch_ms()
     since_ms = moment_of(since, "--since", now_ms) if since else 0
     until_ms = moment_of(until, "--until", now_ms) if until else FOREVER_MS
     try:
@@ -126,7 +128,7 @@ def list_add(
     settings, _ = configuration.current()
     asked = NewEntry(name, kind, side, clear, tenant, since, until, author, reason)
     path = file or file_in_use(settings)
-    version = add(asked, path, settings, _now_ms())
+    version = add(asked, path, settings, epoch_ms())
     typer.echo(f"{path} has version {version} now; see with `sentinela policy check {path}`")
 
 
@@ -145,7 +147,7 @@ def list_show(
     settings, _ = configuration.current()
     if name not in LIST_NAMES:
         raise BadUse(f"{name} is no list; take {', '.join(LIST_NAMES)}")
-    policy, now_ms = named(str(file or file_in_use(settings)), settings), _now_ms()
+    policy, now_ms = named(str(file or file_in_use(settings)), settings), epoch_ms()
     told = [
         {"counts": entry.counts_at(now_ms), **entry_told(entry)}
         for list_name, listed in policy.lists.items()
@@ -160,9 +162,3 @@ def list_show(
         typer.echo(f"{'counts' if each['counts'] else 'silent'}  {about}, {each['author']}: {each['reason']}")
     if not told:
         typer.echo(f"nobody is on the {name} list")
-
-
-def _now_ms() -> int:
-    import time
-
-    return time.time_ns() // 1_000_000

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pix.clock import epoch_ms
 from sentinela.asking import kafka_asked
 
 
@@ -41,8 +42,6 @@ def replay(
     sentinela replay --topic pix.transactions --from 0:1200,1:1180 --to 0:1300,1:1290
     sentinela replay --topic pix.decisions --from earliest --to latest --into audit.copy --create
     """  # noqa: D301 - \b keeps the lines of the examples
-    import time
-
     from sentinela import configuration
     from sentinela.progress import to_stderr
     from sentinela.replaying import Asked, summary
@@ -51,7 +50,7 @@ def replay(
     settings, _ = configuration.current()
     asked = Asked(topic=topic, begin=begin, end=end, into=into, create=create, dry_run=dry_run)
     with kafka_asked():
-        document = run(asked, settings, time.time_ns() // 1_000_000, to_stderr())
+        document = run(asked, settings, epoch_ms(), to_stderr())
     for line in [json.dumps(document)] if as_json else summary(document):
         typer.echo(line)
     if not document.get("ok", True):

@@ -1,11 +1,11 @@
 """Commands of the online store: store status, rebuild, rollback, compare."""
 
 import json
-import time
 from typing import Annotated, Any
 
 import typer
 
+from pix.clock import epoch_ms
 from sentinela.asking import asked, never_started
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -97,7 +97,7 @@ def compare(as_json: AsJson = False) -> None:
             lake_root=settings.lake,
             kafka=settings.kafka,
             keyring=load_keyring(settings.secrets),
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=epoch_ms(),
         )
     except MissingKeys as missing:
         raise NotRunning(never_started(home)) from missing

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pix.clock import epoch_ms
+
 DAY_SECONDS = 86_400
 
 
@@ -51,7 +53,7 @@ def simulate(
 
     if (out is None) == (not kafka):
         raise BadUse("give either --out DIR or --kafka")
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = epoch_ms()
     if kafka:
         days = payments / rate / DAY_SECONDS
     try:

@@ -1,7 +1,6 @@
 """The care of tables as assets, beside Spark: tables read and written by it stay what they are."""
 
 import json
-import time
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from fraud_assets.daily import DaysExpired, require_sources
 from fraud_assets.folding import describe_days
 from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from pix import topics
+from pix.clock import epoch_ms
 from pix.contracts import DAY_MS
 from pix.offline.care import Care
 from pix.offline.dictionary import FIVE_YEARS
@@ -91,7 +91,7 @@ def made(place, tmp_path_factory):
         arrive(home, topics.DECISIONS, number, NOON_MS, record(number, NOON_MS + number * DAY_MS // 2))
     # One whose sealed message has to go, and one that is young.
     arrive(home, topics.DLQ, 0, NOON_MS, letter(7, NOON_MS))
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = epoch_ms()
     arrive(home, topics.DLQ, 1, now_ms, letter(8, now_ms))
     write_deltalake(home.lake.path(topics.bronze_table(topics.LABELS)), ARROW_SCHEMA.empty_table())
     result = home.run(*MADE)
@@ -185,7 +185,7 @@ def test_spark_goes_on_after_a_log_was_cut(made):
         row = (f"h{number}", number, "layout", "fingerprint", 1)
         lake.overwrite(HISTORIES, lake.spark.createDataFrame([row], HISTORIES.ddl))
     assert (lake.log(HISTORIES.name).metadata().configuration)["delta.enableExpiredLogCleanup"] == "false"
-    now_ms = time.time_ns() // 1_000_000 + 1_000
+    now_ms = epoch_ms() + 1_000
     done = care_work.clear(lake, HISTORIES, at_once, Needs(), now_ms=now_ms, imports={}, dry_run=False)
     assert done.files_after == 1
     log = Log.of(lake.address(HISTORIES.name))

@@ -172,7 +172,7 @@ def made(place, broker, tmp_path_factory):
     result = one.run(SILVER, "silver/labels", QUARANTINE, GOLD)
     assert result.success, one.told(result)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "now_ms", lambda: SECOND_MS + HOUR_MS)
+        patch.setattr(flow, "epoch_ms", lambda: SECOND_MS + HOUR_MS)
         yield one
     delete_topics(broker)
 
@@ -298,7 +298,7 @@ def test_a_service_that_would_answer_otherwise_is_found(made, plant):
 
 def test_what_the_store_may_forget_is_explained(made, monkeypatch):
     shutil.rmtree(made.settings.root / "store")
-    monkeypatch.setattr(flow, "now_ms", lambda: FIRST_MS + RECORD_LIFE_MS + 10)
+    monkeypatch.setattr(flow, "epoch_ms", lambda: FIRST_MS + RECORD_LIFE_MS + 10)
     try:
         found = look(made)
         assert some(found[topics.DECISIONS, 0], "in_service", "forgotten", "is_explained") == (0, 1, True)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from fraud_assets import imports
 from fraud_assets.lake import LakeResource, MissingTable, TableBusy, WrongSchema
 from fraud_assets.resources import HomeResource
+from pix.clock import epoch_ms
 from pix.offline import history, inbox
 from pix.offline.declaration import Column, Table
 from pix.offline.tables import HISTORY_IMPORTS, HISTORY_LABELS, HISTORY_PAYMENTS, HISTORY_REFUSED
@@ -118,7 +118,7 @@ def test_a_torn_import_is_replaced_by_the_next_one(place, tmp_path):
         "payee_account": "12345678-0001-2",
     }
     (tmp_path / "payments.jsonl").write_text(f"{{broken\n{json.dumps(payment)}\n{{worse\n")
-    waiting, now_ms = inbox.deposit(home.inbox, tmp_path, "jan", None), time.time_ns() // 1_000_000
+    waiting, now_ms = inbox.deposit(home.inbox, tmp_path, "jan", None), epoch_ms()
     with pytest.raises(KeyboardInterrupt):
         imports.import_one(
             DiesBeforePayments.of(made.settings), home, waiting, history.files_of(waiting), now_ms=now_ms

@@ -1,6 +1,5 @@
 """What retention takes is missed by nobody: figures, imports, past decisions, and days that are made anew."""
 
-import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from fraud_assets import care_work, gold, imports
 from fraud_assets.__main__ import lake_tables
 from fraud_assets.care_needs import needs
 from fraud_assets.lake import LakeResource
+from pix.clock import epoch_ms
 from pix.contracts import DAY_MS
 from pix.engines.layout import STATE_LAYOUT
 from pix.offline.care import CARE, Care, NoCare, care_of, due, gone_before, terms
@@ -48,7 +48,7 @@ def test_a_past_decision_finds_its_base_among_versions_that_are_gone(lake):
         content = {"key": ["k"], "number": [imports_there], "blob": [b"state"], "layout": [STATE_LAYOUT]}
         count = pa.array([imports_there], pa.int32())
         write_deltalake(lake.address(BASE_STATES.name), pa.table({**content, "import_number": count}), mode="overwrite")
-    need, at_ms = needs(lake, {BASE_STATES.name: BASE_STATES}, dict), time.time_ns() // 1_000_000 + 1_000
+    need, at_ms = needs(lake, {BASE_STATES.name: BASE_STATES}, dict), epoch_ms() + 1_000
     done = care_work.clear(lake, BASE_STATES, AT_ONCE, need, now_ms=at_ms, imports={}, dry_run=False)
     assert sorted(done.kept_versions) == [0, 2, 3]
     with pytest.raises(Exception, match=r"(?i)not found|No files|metadata"):

@@ -7,11 +7,12 @@ import json
 import multiprocessing
 import random
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pix.clock import epoch_ms
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -43,10 +44,6 @@ class Counting:
         result = self.store.commit(message, folds, generation, change)
         self.races[message.record_id] += isinstance(result, Raced)
         return result
-
-
-def epoch_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)

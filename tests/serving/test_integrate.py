@@ -15,12 +15,12 @@ import pytest
 from api_by_hand import HandBroker, api
 from serving_by_hand import served
 
+from pix.clock import epoch_ms
 from pix.store.memory import MemoryStore
 from serving.door import KeyWatch
 from serving.keys import KeyFile
 from serving.trial_accounts import TEST_ACCOUNTS
 from tests.conftest import REPOSITORY
-from tests.streams.support import epoch_ms
 
 PAGE = (REPOSITORY / "docs" / "integrate.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", PAGE, re.DOTALL)

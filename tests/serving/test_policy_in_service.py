@@ -15,6 +15,7 @@ import pytest
 from policies import EMPTY
 from traffic import body
 
+from pix.clock import epoch_ms
 from pix.contracts import canonical_json
 from pix.settings import Settings
 from sentinela.runtime import kafka
@@ -47,7 +48,7 @@ class Service:
         number = 0
         while not self._over.is_set():
             number += 1
-            sent = canonical_json(body(number, time.time_ns() // 1_000_000))
+            sent = canonical_json(body(number, epoch_ms()))
             answer = self.client.post("/v1/decisions", content=sent, headers={"Content-Type": "application/json"})
             if answer.status_code == 200:
                 self.records.append(answer.json())
@@ -127,7 +128,7 @@ def test_a_policy_changes_under_traffic_without_a_failure(service: Service, reco
             assert "policy.yaml" in service.shows(problem=True)["problem"]
             metrics = service.client.get("/metrics").text
             assert "sentinela_policy_refused 1.0" in metrics
-            changed = time.time_ns() // 1_000_000
+            changed = epoch_ms()
             service.policy.write_text(text)
             shown = service.shows(problem=None, text=text)
             assert 0 <= shown["loaded_at_ms"] - changed - 2000 < 3000

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from pix.clock import epoch_ms
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import open_store
 from pix.tokens import ensure_keys, load_keyring
@@ -20,7 +21,6 @@ from serving.pipeline import DecisionPipeline
 from serving.policy import load_policy
 from serving.publisher import Publisher
 from serving.running import Running
-from tests.streams.support import epoch_ms
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "policy.yaml"
 SWEEP_SECONDS = 0.5

@@ -18,9 +18,10 @@ import httpx
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from pix import topics
+from pix.clock import epoch_ms
 from pix.settings import Settings
 from sentinela.sender import open_log
-from tests.streams.support import epoch_ms, label, payment, wait_until
+from tests.streams.support import label, payment, wait_until
 
 KAFKA_A_SECOND, REST_A_SECOND, LABEL_EVERY = 25.0, 8.0, 8
 CLIENTS = 6

@@ -20,6 +20,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from pix.clock import epoch_ms
 from pix.contracts import PaymentMessage
 from pix.engines.layout import STATE_LAYOUT
 from pix.store.interface import Message
@@ -34,7 +35,6 @@ from serving.policy import Policy, load_policy
 from serving.publisher import Publisher
 from serving.running import Running
 from serving.worker import FrontProtocol
-from tests.streams.support import epoch_ms
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "policy.yaml"
 GAPS = ("committed", "published", "trimmed")

@@ -17,6 +17,7 @@ from fraud_streaming.kafka import Standing, Taken
 from fraud_streaming.lifetime import Stop
 from fraud_streaming.service import ServiceClient
 from pix import topics
+from pix.clock import epoch_ms
 from pix.contracts import label_id
 from pix.deadletter import DeadLetter, Origin
 from pix.identifiers import make_end_to_end_id
@@ -29,10 +30,6 @@ MALFORMED: tuple[tuple[bytes | None, str], ...] = (
     (b"x" * 20_000, "not_json"),
     (b'{"amount_cents": NaN}', "not_json"),
 )
-
-
-def epoch_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def instant(at_ms: int) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pix.clock import epoch_ms
 from tests.streams.nursery import GAPS
-from tests.streams.support import epoch_ms, payment, wait_until
+from tests.streams.support import payment, wait_until
 from tests.streams.workers import DEADLINE_SECONDS, Workers
 
 PAYMENTS_A_LIFE = 24

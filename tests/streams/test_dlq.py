@@ -16,12 +16,13 @@ from fraud_streaming.lifetime import Cadence, Stop
 from fraud_streaming.ranges import Topics
 from fraud_streaming.redrive import read_mailbox
 from pix import topics as names
+from pix.clock import epoch_ms
 from pix.deadletter import MAX_PAYLOAD_BYTES, REDRIVEN_FROM, Origin, dead_letter
 from pix.streams import SCORING_GROUP
 from pix.tokens import Keyring, body_sha256, ensure_keys, load_keyring
 from quality.reconciliation import SentLine, reconcile
 from tests.conftest import free_ports
-from tests.streams.support import FakeService, committed, epoch_ms, payment, produce_by_payer, read_all, wait_until
+from tests.streams.support import FakeService, committed, payment, produce_by_payer, read_all, wait_until
 from tests.streams.typed import Told, run
 
 DAY_MS = 86_400_000

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from fraud_streaming.labels import GROUP
 from pix import topics as names
+from pix.clock import epoch_ms
 from pix.engines.layout import STATE_LAYOUT
 from pix.features import FEATURE_NAMES
 from pix.labels import PaymentReference, apply_label, reference_key, unpack_reference
@@ -25,7 +26,7 @@ from pix.store.lmdb import LmdbStore
 from pix.tokens import ensure_keys
 from tests.conftest import free_ports
 from tests.streams.replayed import Logs
-from tests.streams.support import MALFORMED, PARTITIONS, committed, epoch_ms, label, payment, read_all, wait_until
+from tests.streams.support import MALFORMED, PARTITIONS, committed, label, payment, read_all, wait_until
 
 # Longer than any label of the traffic here is ahead of its payment.
 WAIT_SECONDS = "2"

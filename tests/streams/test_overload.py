@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pix import topics as names
-from tests.streams.support import epoch_ms, payment, read_all, wait_until
+from pix.clock import epoch_ms
+from tests.streams.support import payment, read_all, wait_until
 from tests.streams.workers import REPOSITORY, Workers
 
 Figures = Callable[[str, object], None]

@@ -15,9 +15,10 @@ from confluent_kafka.cimpl import TopicPartition
 from fraud_streaming.ranges import Topics, headers_of, place_of, stamp
 from fraud_streaming.replay import REPLAYED_FROM
 from pix import topics as names
+from pix.clock import epoch_ms
 from pix.deadletter import Origin, dead_letter
 from pix.tokens import Keyring
-from tests.streams.support import epoch_ms, payment, read_all
+from tests.streams.support import payment, read_all
 from tests.streams.typed import Told, run
 
 COPY = "audit.copy"

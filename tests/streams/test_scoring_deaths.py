@@ -19,10 +19,11 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pix import topics as names
+from pix.clock import epoch_ms
 from pix.streams import SCORING_GROUP
 from pix.tokens import load_keyring
 from tests.streams.scoring_nursery import GAPS, Order
-from tests.streams.support import MALFORMED, PARTITIONS, committed, epoch_ms, payment, read_all, wait_until
+from tests.streams.support import MALFORMED, PARTITIONS, committed, payment, read_all, wait_until
 from tests.streams.test_labels_real import Parts
 
 Figures = Callable[[str, object], None]
