@@ -8,7 +8,7 @@ from pix.offline.dictionary import CLASSES, SHEETS, Retention, columns, kept, me
 
 HEAD = """# Data dictionary
 
-Every Delta table of the lake, and what its columns mean. Written by `make contracts` from `pix/offline/tables.py`
+Every Delta table of the lake, and what its columns mean. Written by `make contracts` from `pix/offline/tables/`
 (names, types, meanings) and `pix/offline/dictionary.py` (units, personal data, retention); do not edit.
 
 **How to read it.** The first part of a table's name is its layer: *bronze* is what came over Kafka, *silver* what it
