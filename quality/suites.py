@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from pix.contracts import TOKEN_KINDS, DeadLetterRecord, DecisionRecord, LabelMessage, ShadowScore
-from pix.offline import tables
 from pix.offline.declaration import Column, Table
+from pix.offline.tables import TABLES
 from quality.conditions import Condition, Promise, Severity
 from quality.errors import UnknownSuite
 from quality.promises import (
@@ -58,9 +58,8 @@ WHY: Mapping[str, str] = MappingProxyType(
 
 @cache
 def covered() -> Mapping[str, Table]:
-    """Every declared table of silver and gold, by name: every value of ``pix.offline.tables`` that is one."""
-    declared = [value for value in vars(tables).values() if isinstance(value, Table)]
-    return MappingProxyType({t.name: t for t in declared if t.name.partition("/")[0] in LAYERS})
+    """Every declared table of silver and gold, by name."""
+    return MappingProxyType({name: table for name, table in TABLES.items() if name.partition("/")[0] in LAYERS})
 
 
 def suite_of(table: str) -> tuple[Promise, ...]:

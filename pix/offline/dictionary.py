@@ -14,7 +14,7 @@ from pix.contracts.payment import INSTANT_FIELDS
 from pix.contracts.tokenised import TOKEN_KINDS
 from pix.features import FEATURES
 from pix.offline.declaration import Column, Table
-from pix.offline.tables import BRONZE_COLUMNS, DAILY_KPIS, FLOW, HOURLY_KPIS, RAW_PREFIX, TABLES, TRAINING_SET
+from pix.offline.tables import BRONZE_COLUMNS, RAW_PREFIX, TABLES, TRAINING_SET
 
 SEALED, PSEUDONYM, ANALYST, ATTRIBUTE, NONE = "sealed", "pseudonym", "analyst", "attribute", "none"
 CLASSES: Mapping[str, str] = {
@@ -295,7 +295,7 @@ def bronze_tables() -> dict[str, Table]:
 
 def tables() -> tuple[Table, ...]:
     """The lake's tables that this package declares, bronze first."""
-    return (*bronze_tables().values(), *TABLES.values(), HOURLY_KPIS, DAILY_KPIS, FLOW)
+    return (*bronze_tables().values(), *TABLES.values())
 
 
 def columns(table: Table) -> tuple[Column, ...]:

@@ -6,8 +6,8 @@ import pytest
 
 from pix.contracts import PaymentMessage
 from pix.contracts.fields import Initiation
-from pix.offline import tables
 from pix.offline.declaration import Column, Table
+from pix.offline.tables import TABLES, features, gold, silver
 from quality.conditions import Condition
 from quality.errors import UnknownSuite
 from quality.promises import BY_HAND, KEYS, REQUIRED
@@ -35,7 +35,9 @@ def conditions(table: Table) -> set[tuple[str, Condition]]:
 
 
 def test_every_declared_table_of_silver_and_gold_has_a_suite():
-    declared = {value.name for value in vars(tables).values() if isinstance(value, Table)}
+    modules = (silver, gold, features)
+    declared = {value.name for module in modules for value in vars(module).values() if isinstance(value, Table)}
+    assert TABLES.keys() == declared
     expected = {name for name in declared if name.startswith(("silver/", "gold/"))}
     assert covered().keys() == expected >= {"silver/payments", "gold/daily_kpis"}
     for name, table in covered().items():

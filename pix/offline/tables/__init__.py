@@ -78,6 +78,9 @@ TABLES: dict[str, Table] = {
         SHADOW_SILVER,
         QUARANTINE_SILVER,
         DECISIONS_GOLD,
+        HOURLY_KPIS,
+        DAILY_KPIS,
+        FLOW,
         PAYER_PROFILES,
         PAYEE_PROFILES,
         PAYMENT_FEATURES,
@@ -90,4 +93,4 @@ TABLES: dict[str, Table] = {
         TRAINING_SET,
     )
 }
-"""The tables that go through the lake resource, by name."""
+"""All of them, by name, in the order in which they are made."""
