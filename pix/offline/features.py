@@ -1,8 +1,8 @@
 """Offline features in Spark: the same kernel as online, over the lake, in Arrow batches.
 
 Payments become events of their keys (``eventing``); one shuffle by key folds and reads them (``replaying``); one by
-payment makes vectors of what was read (``assembling``). History moves through both in large pieces (``chunks``), the
-few events of a run over the live log as rows, because they meet the states of their keys in joins.
+payment makes vectors of what was read (``assembling``). Events and reads move through both in large pieces
+(``chunks``).
 
 Imported history has no numbers yet: it is folded by (event time, payments before labels, id) and counts 1, 2, ...
 per key. A live decision is folded at the number it got and read at the number it read, on the base of its own
@@ -23,7 +23,7 @@ from pix.features import FINGERPRINT
 from pix.offline import assembling, chunks, eventing, replaying
 from pix.offline.chunks import CHUNK, ByKey, InLine
 from pix.offline.names import history_of, is_live
-from pix.offline.shapes import BEHIND, EVENTS, FEATURES, READ, STAGE, START, STATE, WAITING_FOLD, WAITING_READ
+from pix.offline.shapes import BEHIND, EVENTS, FEATURES, STAGE, START, STATE, WAITING_FOLD, WAITING_READ
 from pix.offline.tables import BASE_STATES, LIVE_STATES, PAYMENT_FEATURES, UNANSWERED
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 PARTITIONS = 8
 FEW_PARTITIONS = 4
 """So few are asked for where there are few events, about a day's."""
-FILES_OF_DAYS = 64
 LIVE, HISTORY = "live", "history"
 IDENTITY = ("tenant", "end_to_end_id")
 
@@ -88,7 +87,8 @@ class Log:
     """The live log: what was decided and what labels changed.
 
     Attributes:
-        decisions: silver/decisions, at least tenant, end_to_end_id, record, and a boolean column ``asked``.
+        decisions: silver/decisions, at least tenant, end_to_end_id, decided_at_ms, record, and a boolean column
+            ``asked``.
         folds: bronze/pix_folds, at least value.
     """
 
@@ -119,20 +119,18 @@ def of_history(
 
     past = with_labels(payments, labels, decided, up_to)
     asked = past.select("payment", "event_time_ms", "import_number", "labels")
-    in_line = InLine.of(_by_day(payments, up_to), partitions)
+    known = payments if up_to is None else payments.where(f.col("import_number") <= up_to)
+    in_line = InLine.of(_by_day(known, "event_time_ms"), partitions)
     events = asked.mapInArrow(partial(_events, timelines=_timelines(past), place=ByKey(partitions)), CHUNK.ddl)
     fold = partial(_replayed, with_states=with_states, place=in_line)
     stage = events.repartitionById(partitions, "part").mapInArrow(fold, CHUNK.ddl)
     if with_states:
         stage = stage.persist(_on_disk())
-    reads = stage.where(f.col("part") != in_line.rest).repartitionById(partitions, "part")
-    vectors = reads.mapInArrow(_assembled, FEATURES.ddl)
-    features = PAYMENT_FEATURES.shape(_shaped(vectors, HISTORY).withColumn("batch", f.lit(0)))
+    features = PAYMENT_FEATURES.shape(_shaped(_vectors(stage, in_line), HISTORY).withColumn("batch", f.lit(0)))
     if not with_states:
         return HistoryFeatures(features, payments.sparkSession.createDataFrame([], BASE_STATES.ddl), stage)
     references = past.where(is_live("tenant")).mapInArrow(eventing.references, STAGE.ddl)
-    kept = stage.where(f.col("part") == in_line.rest).mapInArrow(_stage, STAGE.ddl)
-    states = kept.where(is_live("key")).unionByName(references)
+    states = _rest(stage, in_line).where(is_live("key")).unionByName(references)
     base_states = states.withColumnRenamed("base", "import_number").withColumn("layout", f.lit(STATE_LAYOUT))
     return HistoryFeatures(features, BASE_STATES.shape(base_states), stage)
 
@@ -163,10 +161,11 @@ def of_decisions(
     from pyspark.sql import functions as f
 
     keys = _live_keys(new)
-    stage = _folded(_live_events(new), keys, starts, current, partitions)
+    in_line = InLine.of(_by_day(new.decisions.where("asked"), "decided_at_ms"), partitions)
+    stage = _folded(_live_chunks(new, partitions), keys, starts, current, in_line)
     reopened = 0
     if whole is not None and base_states is not None:
-        behind = stage.where(f.col("what") == BEHIND).select("key").distinct().persist(_on_disk())
+        behind = _rest(stage, in_line).where(f.col("what") == BEHIND).select("key").distinct().persist(_on_disk())
         reopened = behind.count()
         if reopened:
             stage.unpersist()
@@ -174,10 +173,11 @@ def of_decisions(
             events = _live_events(new).join(behind, "key", "left_anti").unionByName(again)
             kept = starts.join(behind, "key", "left_anti")
             begun = kept.unionByName(base_states.join(behind, "key", "left_semi"))
-            stage = _folded(events, keys, begun, current, partitions)
-    features = _shaped(_vectors(stage, partitions), LIVE).withColumn("batch", f.lit(batch))
-    states = stage.where(f.col("what") == STATE).withColumn("layout", f.lit(STATE_LAYOUT))
-    waiting = stage.where(f.col("what").isin(WAITING_READ, WAITING_FOLD, BEHIND)).select(
+            stage = _folded(_in_chunks(events, partitions), keys, begun, current, in_line)
+    features = _shaped(_vectors(stage, in_line), LIVE).withColumn("batch", f.lit(batch))
+    kept = _rest(stage, in_line)
+    states = kept.where(f.col("what") == STATE).withColumn("layout", f.lit(STATE_LAYOUT))
+    waiting = kept.where(f.col("what").isin(WAITING_READ, WAITING_FOLD, BEHIND)).select(
         "key", "base", "number", *_names("identity"), (f.col("what") != WAITING_FOLD).alias("is_read"), "at_ms"
     )
     return LiveFeatures(
@@ -195,6 +195,20 @@ def _events(
     return chunks.scattered(eventing.of_history(batches, timelines), place)
 
 
+def _live(batches: "Iterable[pa.RecordBatch]", *, place: chunks.Place) -> "Iterator[pa.RecordBatch]":
+    return chunks.scattered(eventing.of_decisions(batches), place)
+
+
+def _folds(batches: "Iterable[pa.RecordBatch]", *, place: chunks.Place) -> "Iterator[pa.RecordBatch]":
+    return chunks.scattered(eventing.of_folds(batches), place)
+
+
+def _live_replayed(
+    batches: "Iterable[pa.RecordBatch]", *, current: int, place: chunks.Place
+) -> "Iterator[pa.RecordBatch]":
+    return chunks.scattered(replaying.live_by_key(chunks.gathered(batches, EVENTS), current=current), place)
+
+
 def _replayed(
     batches: "Iterable[pa.RecordBatch]", *, with_states: bool, place: chunks.Place
 ) -> "Iterator[pa.RecordBatch]":
@@ -210,12 +224,11 @@ def _stage(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
     return chunks.gathered(batches, STAGE)
 
 
-def _by_day(payments: "DataFrame", up_to: int | None) -> dict[int, int]:
-    """Day since 1970 -> payments, decided ones too: it need not be exact."""
+def _by_day(payments: "DataFrame", time_ms: str) -> dict[int, int]:
+    """Day since 1970 -> payments, of history decided ones too: it need not be exact."""
     from pyspark.sql import functions as f
 
-    known = payments if up_to is None else payments.where(f.col("import_number") <= up_to)
-    return {row[0]: row[1] for row in known.groupBy(f.expr(f"event_time_ms div {DAY_MS}")).count().collect()}
+    return {row[0]: row[1] for row in payments.groupBy(f.expr(f"{time_ms} div {DAY_MS}")).count().collect()}
 
 
 def with_labels(
@@ -258,6 +271,17 @@ def _live_events(log: Log) -> "DataFrame":
     return decided.unionByName(labels)
 
 
+def _live_chunks(log: Log, partitions: int) -> "DataFrame":
+    """The same in chunks, without a row of their own for any of them on the way."""
+    place = ByKey(partitions)
+    decided = log.decisions.select("record", "asked").mapInArrow(partial(_live, place=place), CHUNK.ddl)
+    return decided.union(log.folds.select("value").mapInArrow(partial(_folds, place=place), CHUNK.ddl))
+
+
+def _in_chunks(events: "DataFrame", partitions: int) -> "DataFrame":
+    return events.mapInArrow(partial(chunks.scattered, place=ByKey(partitions)), CHUNK.ddl)
+
+
 def _live_keys(log: Log) -> "DataFrame":
     """Every key of these events, and those that a decision names but did not fold; made without the events."""
     decided = log.decisions.select("record").mapInArrow(eventing.keys_of_decisions, "key string")
@@ -274,16 +298,22 @@ def _reopened(whole: Log, new: Log, keys: "DataFrame") -> "DataFrame":
     return _live_events(log).join(keys, "key", "left_semi")
 
 
-def _folded(events: "DataFrame", keys: "DataFrame", starts: "DataFrame", current: int, partitions: int) -> "DataFrame":
-    """Events and the states that they begin with, folded by key; kept on disk, because several frames come of it."""
+def _folded(
+    events: "DataFrame", keys: "DataFrame", starts: "DataFrame", current: int, in_line: InLine
+) -> "DataFrame":
+    """Chunks of events and the states that they begin with, folded by key: chunks of ``STAGE``.
+
+    They are kept on disk, because several frames come of them.
+    """
     from pyspark.sql import functions as f
 
     # Only the states of keys that something happened to are moved; those of a day fit beside every task.
+    partitions = in_line.parts
     needed = starts.join(f.broadcast(keys) if partitions <= FEW_PARTITIONS else keys, "key", "left_semi")
     begin = needed.select(*[_start_column(name) for name, _ in EVENTS.columns])
-    fold = partial(replaying.live_by_key, current=current)
-    everything = events.unionByName(begin)
-    return everything.repartition(partitions, "key").mapInArrow(fold, STAGE.ddl).persist(_on_disk())
+    fold = partial(_live_replayed, current=current, place=in_line)
+    everything = events.union(_in_chunks(begin, partitions))
+    return everything.repartitionById(partitions, "part").mapInArrow(fold, CHUNK.ddl).persist(_on_disk())
 
 
 def _start_column(name: str) -> "Column":
@@ -303,13 +333,18 @@ def _kind() -> "Column":
     return f.array_position(f.array(*[f.lit(each) for each in KINDS]), kind) - 1
 
 
-def _vectors(stage: "DataFrame", partitions: int) -> "DataFrame":
+def _vectors(stage: "DataFrame", in_line: InLine) -> "DataFrame":
     from pyspark.sql import functions as f
 
-    # Payments of a day stay together, so that a day is few files.
-    day, part = f.expr(f"at_ms div {DAY_MS}"), f.expr(f"pmod(hash(identity), {FILES_OF_DAYS})")
-    reads = stage.where(f.col("what") == READ).repartition(partitions, day, part)
-    return reads.mapInArrow(assembling.features_by_payment, FEATURES.ddl)
+    reads = stage.where(f.col("part") != in_line.rest).repartitionById(in_line.parts, "part")
+    return reads.mapInArrow(_assembled, FEATURES.ddl)
+
+
+def _rest(stage: "DataFrame", in_line: InLine) -> "DataFrame":
+    """What is no read, as rows of ``STAGE``."""
+    from pyspark.sql import functions as f
+
+    return stage.where(f.col("part") == in_line.rest).mapInArrow(_stage, STAGE.ddl)
 
 
 def _shaped(vectors: "DataFrame", source: str) -> "DataFrame":

@@ -24,7 +24,7 @@ from serving.reconciling import Reconciler
 
 HISTORY = "history string, import_number int, end_to_end_id string, tenant string, event_time_ms long, payment string"
 HISTORY_LABELS = "end_to_end_id string, tenant string, known_at_ms long, label_id string, kind string"
-DECISIONS = "end_to_end_id string, tenant string, record string, asked boolean"
+DECISIONS = "end_to_end_id string, tenant string, decided_at_ms long, record string, asked boolean"
 
 
 def past(draw: random.Random, count: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -88,7 +88,10 @@ class Offline:
 
 def log(spark: Any, records: Iterable[bytes], folds: Iterable[bytes], asked: bool = True) -> Log:
     said = [(json.loads(record), record) for record in records]
-    decided = [(content["end_to_end_id"], content["tenant"], record.decode(), asked) for content, record in said]
+    decided = [
+        (*(content[name] for name in ("end_to_end_id", "tenant", "decided_at_ms")), record.decode(), asked)
+        for content, record in said
+    ]
     return Log(
         decisions=spark.createDataFrame(decided, DECISIONS),
         folds=spark.createDataFrame([(fold.decode(),) for fold in folds], "value string"),
