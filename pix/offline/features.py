@@ -298,9 +298,7 @@ def _reopened(whole: Log, new: Log, keys: "DataFrame") -> "DataFrame":
     return _live_events(log).join(keys, "key", "left_semi")
 
 
-def _folded(
-    events: "DataFrame", keys: "DataFrame", starts: "DataFrame", current: int, in_line: InLine
-) -> "DataFrame":
+def _folded(events: "DataFrame", keys: "DataFrame", starts: "DataFrame", current: int, in_line: InLine) -> "DataFrame":
     """Chunks of events and the states that they begin with, folded by key: chunks of ``STAGE``.
 
     They are kept on disk, because several frames come of them.
