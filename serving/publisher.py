@@ -1,7 +1,9 @@
 """Committed records on their way to Kafka: idempotent, acknowledged by all replicas, awaited."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
+from functools import partial
 from threading import Event, Thread
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -12,8 +14,30 @@ from pix.tracecontext import HEADER
 POLL_SECONDS = 0.1
 
 
+class _Awaited:
+    """Records that one caller waits for.
+
+    Attributes:
+        delivered: Ids of those that Kafka holds.
+        settled: Done when the fate of all of them is known.
+    """
+
+    def __init__(self, record_ids: Collection[str], settled: asyncio.Future[None]) -> None:
+        self.delivered: set[str] = set()
+        self.settled = settled
+        self._left = len(record_ids)
+
+    def settle(self, record_id: str, *, is_delivered: bool) -> None:
+        """The fate of one of them."""
+        if is_delivered:
+            self.delivered.add(record_id)
+        self._left -= 1
+        if not self._left and not self.settled.done():
+            self.settled.set_result(None)
+
+
 class Publisher:
-    """One producer, a thread that collects delivery reports, and a future per record under way."""
+    """One producer, and a thread that collects delivery reports and tells the loop of many at once."""
 
     def __init__(self, kafka: dict[str, str], loop: asyncio.AbstractEventLoop) -> None:
         """Start producing.
@@ -33,7 +57,8 @@ class Publisher:
             }
         )
         self._loop = loop
-        self._under_way: dict[str, asyncio.Future[bool]] = {}
+        self._under_way: dict[str, list[_Awaited]] = {}
+        self._reports: deque[tuple[str, bool]] = deque()
         self._stopped = Event()
         self._thread = Thread(target=self._poll, name="delivery-reports", daemon=True)
         self._thread.start()
@@ -52,38 +77,48 @@ class Publisher:
         Returns:
             Ids of the records that Kafka holds now; the others stay in the store's outbox.
         """
-        waiting = {message.record_id: self._produced(message) for message in messages}
-        if waiting:
-            await asyncio.wait(waiting.values(), timeout=timeout_seconds)
-        return [record_id for record_id, sent in waiting.items() if sent.done() and sent.result()]
+        once = {message.record_id: message for message in messages}
+        if not once:
+            return []
+        awaited = _Awaited(once, self._loop.create_future())
+        for message in once.values():
+            self._produce(message, awaited)
+        await asyncio.wait((awaited.settled,), timeout=timeout_seconds)
+        return [record_id for record_id in once if record_id in awaited.delivered]
 
-    def _produced(self, message: Message) -> asyncio.Future[bool]:
-        if message.record_id in self._under_way:
-            return self._under_way[message.record_id]
-        future: asyncio.Future[bool] = self._loop.create_future()
-
-        def delivered(error: KafkaError | None, _: object) -> None:
-            self._loop.call_soon_threadsafe(self._settle, message.record_id, error is None)
-
-        self._under_way[message.record_id] = future
+    def _produce(self, message: Message, awaited: _Awaited) -> None:
+        if others := self._under_way.get(message.record_id):
+            others.append(awaited)
+            return
+        self._under_way[message.record_id] = [awaited]
+        context = message.traceparent
+        headers: dict[str, str | bytes | None] | None = {HEADER: context} if context else None
+        told = partial(self._report, message.record_id)
         try:
-            context = message.traceparent
-            headers: dict[str, str | bytes | None] | None = {HEADER: context} if context else None
             self._producer.produce(
-                message.topic, key=message.key, value=message.value, headers=headers, on_delivery=delivered
+                message.topic, key=message.key, value=message.value, headers=headers, on_delivery=told
             )
         except (BufferError, KafkaException):
             self._settle(message.record_id, is_delivered=False)
-        return future
 
-    def _settle(self, record_id: str, is_delivered: bool) -> None:
-        future = self._under_way.pop(record_id, None)
-        if future is not None and not future.done():
-            future.set_result(is_delivered)
+    def _report(self, record_id: str, error: KafkaError | None, _: object) -> None:
+        self._reports.append((record_id, error is None))
+
+    def _read_reports(self) -> None:
+        while self._reports:
+            record_id, is_delivered = self._reports.popleft()
+            self._settle(record_id, is_delivered=is_delivered)
+
+    def _settle(self, record_id: str, *, is_delivered: bool) -> None:
+        for awaited in self._under_way.pop(record_id, ()):
+            awaited.settle(record_id, is_delivered=is_delivered)
 
     def _poll(self) -> None:
         while not self._stopped.is_set():
             self._producer.poll(POLL_SECONDS)
+            # Waking the loop costs more than a report does, and a poll brings all that are there.
+            if self._reports:
+                self._loop.call_soon_threadsafe(self._read_reports)
 
     def close(self) -> None:
         """Flush what is under way, then stop."""

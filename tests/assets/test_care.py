@@ -1,6 +1,5 @@
 """The care of tables as assets, beside Spark: tables read and written by it stay what they are."""
 
-import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -31,50 +30,12 @@ from pix.offline.tables import (
     SHADOW_SILVER,
 )
 from sentinela.verify import gold_is_behind
+from tests.assets.messages import letter, payment, record
 
 NOON_MS = 1_780_326_000_000  # 2026-06-01T12:00:00-03:00
 DAILY = tuple(table.name for table in (DECISIONS_SILVER, PAYMENTS_SILVER, QUARANTINE_SILVER, DECISIONS_GOLD))
 MADE = (*DAILY, "silver/labels")
 CARE = ("care/retention", "care/compaction", "care/vacuum")
-
-
-def token(name: str) -> str:
-    return f"k1:{name:_>32}"
-
-
-def record(number: int, at_ms: int) -> str:
-    """A record of pix.decisions with what silver and gold read of it."""
-    minute = f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y%m%d%H%M}"
-    named = {"end_to_end_id": f"E12345678{minute}{number:011d}", "tenant": "default"}
-    facts = {"amount_cents": 1_000 + number, "payer_account": token(f"p{number}"), "payee_account": token("shop")}
-    said = {"action": "ALLOW", "fraud_probability": 0.25, "mode": "normal", "outcome": "allowed", "generation": 1}
-    return json.dumps(
-        {
-            **named,
-            **said,
-            "event_time_ms": at_ms,
-            "decided_at_ms": at_ms + 5,
-            "received_at_ms": at_ms + 1,
-            "model": {"name": "pix_fraud", "version": "3", "sha256": "0" * 64},
-            "policy_version": "0" * 16,
-            "body_token": token(f"b{number}"),
-            "payment_digest": "0" * 64,
-            "feature_fingerprint": "0" * 16,
-            "reasons": [],
-            "rule_hits": [],
-            "origin": {"kind": "rest"},
-            "trace_id": "0" * 32,
-            "build": "b",
-            "payment": {**named, **facts, "initiated_at_ms": at_ms},
-        }
-    )
-
-
-def letter(offset: int, at_ms: int) -> str:
-    origin = {"topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
-    said = {"reason": "not_json", "errors": [], "body_token": token("letter"), "payload": "k1:sealed"}
-    content = {**said, "origin": origin, "received_at_ms": at_ms}
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 def arrive(made: Any, topic: str, offset: int, at_ms: int, value: str) -> None:
@@ -88,7 +49,7 @@ def arrive(made: Any, topic: str, offset: int, at_ms: int, value: str) -> None:
 def made(place, tmp_path_factory):
     home = place(tmp_path_factory.mktemp("cared"))
     for number in range(4):
-        arrive(home, topics.DECISIONS, number, NOON_MS, record(number, NOON_MS + number * DAY_MS // 2))
+        arrive(home, topics.DECISIONS, number, NOON_MS, record(payment(number, NOON_MS + number * DAY_MS // 2)))
     # One whose sealed message has to go, and one that is young.
     arrive(home, topics.DLQ, 0, NOON_MS, letter(7, NOON_MS))
     now_ms = epoch_ms()

@@ -18,6 +18,7 @@ from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from pix import topics
 from pix.offline.declaration import Table
 from pix.offline.tables import BRONZE_COLUMNS, DECISIONS_GOLD, DECISIONS_SILVER, QUARANTINE_SILVER
+from tests.assets.messages import identity, letter, payment, record
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -27,42 +28,8 @@ SILVER_AND_GOLD = ("silver/decisions", "silver/payments", "silver/labels", "silv
 BRONZE = tuple(Table(name, "One message.", BRONZE_COLUMNS) for name in (BRONZE_DECISIONS, BRONZE_LABELS, BRONZE_DLQ))
 
 
-def identity(number: int, at_ms: int) -> str:
-    return f"E12345678{datetime.fromtimestamp(at_ms / 1000, UTC):%Y%m%d%H%M}{number:011d}"
-
-
-def token(name: str) -> str:
-    return f"k1:{name:_>32}"
-
-
-def record(number: int, at_ms: int, action: str = "ALLOW", *, id_at_ms: int | None = None) -> str:
-    """A record of pix.decisions with what silver and gold read of it."""
-    named = {"end_to_end_id": identity(number, id_at_ms or at_ms), "tenant": "default"}
-    facts = {"amount_cents": 1_000 + number, "payer_account": token(f"p{number}"), "payee_account": token("shop")}
-    return json.dumps(
-        {
-            **named,
-            "event_time_ms": at_ms,
-            "decided_at_ms": at_ms + 5,
-            "received_at_ms": at_ms + 1,
-            "action": action,
-            "fraud_probability": 0.25,
-            "mode": "normal",
-            "model": {"name": "pix_fraud", "version": "3", "sha256": "0" * 64},
-            "policy_version": "0" * 16,
-            "outcome": "attempted" if action == "BLOCK" else "allowed",
-            "body_token": token(f"b{number}"),
-            "payment_digest": "0" * 64,
-            "feature_fingerprint": "0" * 16,
-            "generation": 1,
-            "reasons": [],
-            "rule_hits": [],
-            "origin": {"kind": "rest"},
-            "trace_id": "0" * 32,
-            "build": "b",
-            "payment": {**named, **facts, "initiated_at_ms": at_ms},
-        }
-    )
+def decided(number: int, at_ms: int, action: str = "ALLOW", *, id_at_ms: int | None = None) -> str:
+    return record(payment(number, at_ms, id_at_ms=id_at_ms), action)
 
 
 def label(number: int, at_ms: int, kind: str, known_ms: int) -> str:
@@ -78,18 +45,6 @@ def label(number: int, at_ms: int, kind: str, known_ms: int) -> str:
     )
 
 
-def letter(offset: int, at_ms: int) -> str:
-    origin = {"topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
-    said = {
-        "reason": "not_json",
-        "errors": [],
-        "body_token": token(f"l{offset}"),
-        "payload": "k1:sealed",
-        "payload_bytes": 9,
-    }
-    return json.dumps({**said, "origin": origin, "received_at_ms": at_ms})
-
-
 def message(topic: str, partition: int, offset: int, at_ms: int, value: str) -> tuple:
     return topic, partition, offset, at_ms, None, value, None, None, at_ms + 100
 
@@ -101,20 +56,20 @@ def decision(partition: int, offset: int, value: str) -> tuple:
 MIDNIGHT_MS = NOON_MS + 12 * HOUR_MS
 """What happens of a payment whose two records are a day apart: one before midnight, another after it."""
 IN_TIME = (
-    decision(1, 0, record(1, NOON_MS)),
-    decision(1, 1, record(2, NOON_MS, "REVIEW")),
-    decision(1, 2, record(3, MIDNIGHT_MS + HOUR_MS, id_at_ms=MIDNIGHT_MS - 60_000)),
-    decision(1, 3, record(4, NOON_MS + DAY_MS)),
-    decision(1, 4, record(5, NOON_MS + 3 * DAY_MS)),
+    decision(1, 0, decided(1, NOON_MS)),
+    decision(1, 1, decided(2, NOON_MS, "REVIEW")),
+    decision(1, 2, decided(3, MIDNIGHT_MS + HOUR_MS, id_at_ms=MIDNIGHT_MS - 60_000)),
+    decision(1, 3, decided(4, NOON_MS + DAY_MS)),
+    decision(1, 4, decided(5, NOON_MS + 3 * DAY_MS)),
     message(topics.LABELS, 0, 0, NOON_MS + HOUR_MS, label(1, NOON_MS, "contested", NOON_MS)),
     message(topics.DLQ, 0, 0, NOON_MS, letter(7, NOON_MS)),
 )
 LATE = (
     # The lower partition comes first, whenever it comes: this is the decision, and the other is superseded.
-    decision(0, 0, record(3, MIDNIGHT_MS - 60_000, "BLOCK")),
-    decision(0, 1, record(6, NOON_MS)),
-    decision(0, 2, record(4, NOON_MS + DAY_MS)),
-    decision(0, 3, record(7, NOON_MS + 2 * DAY_MS)),
+    decision(0, 0, decided(3, MIDNIGHT_MS - 60_000, "BLOCK")),
+    decision(0, 1, decided(6, NOON_MS)),
+    decision(0, 2, decided(4, NOON_MS + DAY_MS)),
+    decision(0, 3, decided(7, NOON_MS + 2 * DAY_MS)),
     message(topics.DECISIONS, 0, 4, NOON_MS + 3 * DAY_MS, "not a record"),
     message(topics.DECISIONS, 0, 5, NOON_MS + 3 * DAY_MS, '{"end_to_end_id": "E1"}'),
     message(topics.LABELS, 1, 0, NOON_MS + 3 * DAY_MS, label(1, NOON_MS, "accepted", NOON_MS + 3 * DAY_MS)),
@@ -232,7 +187,7 @@ def test_a_day_that_was_opened_again_makes_what_is_downstream_stale(in_two_parts
 
     assert made.run(*SILVER_AND_GOLD).success
     assert status(FOURTH) == status(THIRD) == StaleStatus.FRESH
-    arrive(made, decision(0, 6, record(8, NOON_MS + 2 * DAY_MS)))
+    arrive(made, decision(0, 6, decided(8, NOON_MS + 2 * DAY_MS)))
     assert made.run("silver/decisions").success
     assert (status(THIRD), status(FOURTH)) == (StaleStatus.STALE, StaleStatus.FRESH)
 
@@ -248,7 +203,7 @@ def test_late_rows_have_their_day_made_again_once(in_two_parts):
     first = tick(None)
     assert not first.run_requests
     # In time, late, and nothing that says when it was.
-    arrive(made, decision(1, 5, record(9, NOON_MS + 3 * DAY_MS)), decision(1, 6, record(10, NOON_MS)))
+    arrive(made, decision(1, 5, decided(9, NOON_MS + 3 * DAY_MS)), decision(1, 6, decided(10, NOON_MS)))
     arrive(made, message(topics.DECISIONS, 1, 7, NOON_MS + 3 * DAY_MS, "not a record"))
     found = tick(first.cursor)
     (request,) = found.run_requests

@@ -24,6 +24,7 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.offline.tables import FLOW
 from pix.store.interface import RECORD_LIFE_MS, Message, open_store
 from serving.outcomes import decision_id
+from tests.assets.messages import letter, payment, record
 from tests.streams.support import delete_topics
 
 HOUR_MS = 3_600_000
@@ -33,79 +34,41 @@ SILVER, QUARANTINE, GOLD = "silver/decisions", "silver/quarantine", "gold/decisi
 BRONZE_TRANSACTIONS, BRONZE_DECISIONS, BRONZE_DLQ = BRONZE.values()
 
 
-def token(name: str) -> str:
-    return f"k1:{name:_>32}"
+def paid(number: int, at_ms: int = FIRST_MS) -> str:
+    return json.dumps(payment(number, at_ms, id_at_ms=FIRST_MS), sort_keys=True, separators=(",", ":"))
 
 
-def payment(number: int, at_ms: int = FIRST_MS) -> str:
-    minute = "202606011500"
-    named = {"end_to_end_id": f"E12345678{minute}{number:011d}", "tenant": "default", "initiated_at_ms": at_ms}
-    facts = {"amount_cents": 1_000 + number, "payer_account": token("payer"), "payee_account": token("payee")}
-    return json.dumps({**facts, **named}, sort_keys=True, separators=(",", ":"))
-
-
-def record(number: int, offset: int | None, at_ms: int = FIRST_MS, action: str = "ALLOW") -> str:
-    """A decision of ``payment``, which came at that offset of its topic, or over REST."""
-    said = payment(number, at_ms)
-    content = json.loads(said)
+def decided(number: int, offset: int | None, at_ms: int = FIRST_MS, action: str = "ALLOW") -> str:
+    """A decision of ``paid``, which came at that offset of its topic, or over REST."""
+    said = paid(number, at_ms)
     origin = {"kind": "rest", "topic": None, "partition": None, "offset": None}
     if offset is not None:
         origin = {"kind": "kafka", "topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
-    return json.dumps(
-        {
-            "end_to_end_id": content["end_to_end_id"],
-            "tenant": "default",
-            "event_time_ms": at_ms,
-            "decided_at_ms": at_ms + 5,
-            "action": action,
-            "outcome": "allowed" if action == "ALLOW" else "attempted",
-            "received_at_ms": at_ms + 1,
-            "fraud_probability": 0.25,
-            "mode": "normal",
-            "model": {"name": "pix_fraud", "version": "3", "sha256": "0" * 64},
-            "policy_version": "0" * 16,
-            "feature_fingerprint": "0" * 16,
-            "generation": 1,
-            "reasons": [],
-            "rule_hits": [],
-            "trace_id": "0" * 32,
-            "build": "b",
-            "body_token": token(f"b{number}"),
-            "features": {"amount_cents": 7.0},
-            "payment": content,
-            "payment_digest": sha256(said.encode()).hexdigest(),
-            "origin": origin,
-        }
-    )
-
-
-def letter(offset: int) -> str:
-    origin = {"topic": topics.TRANSACTIONS, "partition": 0, "offset": offset}
-    said = {"reason": "not_json", "errors": [], "body_token": token("letter"), "payload": "k1:sealed"}
-    return json.dumps({**said, "origin": origin, "received_at_ms": FIRST_MS})
+    digest = sha256(said.encode()).hexdigest()
+    return record(json.loads(said), action, origin=origin, payment_digest=digest, features={"amount_cents": 7.0})
 
 
 # By topic: time, value as bronze has it (None where it cannot be read), whether bronze has it.
 MESSAGES = {
     topics.TRANSACTIONS: [
-        (FIRST_MS, payment(1), True),
-        (FIRST_MS + 1, payment(1), True),
+        (FIRST_MS, paid(1), True),
+        (FIRST_MS + 1, paid(1), True),
         (FIRST_MS + 2, None, True),
-        (SECOND_MS, payment(2, SECOND_MS), True),
-        (SECOND_MS + 1, payment(3, SECOND_MS), True),
-        (SECOND_MS + 2, payment(4, SECOND_MS), True),
+        (SECOND_MS, paid(2, SECOND_MS), True),
+        (SECOND_MS + 1, paid(3, SECOND_MS), True),
+        (SECOND_MS + 2, paid(4, SECOND_MS), True),
     ],
     topics.DECISIONS: [
-        (FIRST_MS, record(1, 0), True),
-        (FIRST_MS + 9, record(1, 0), True),
+        (FIRST_MS, decided(1, 0), True),
+        (FIRST_MS + 9, decided(1, 0), True),
         # Its producer's clock is behind: it counts where it lies.
-        (FIRST_MS - 5, record(1, 0, action="BLOCK"), True),
+        (FIRST_MS - 5, decided(1, 0, action="BLOCK"), True),
         (FIRST_MS + 9, "not a record", True),
-        (SECOND_MS, record(2, 3, SECOND_MS), True),
-        (SECOND_MS + 1, record(9, None, SECOND_MS), True),
-        (SECOND_MS + 9, record(3, 4, SECOND_MS), False),
+        (SECOND_MS, decided(2, 3, SECOND_MS), True),
+        (SECOND_MS + 1, decided(9, None, SECOND_MS), True),
+        (SECOND_MS + 9, decided(3, 4, SECOND_MS), False),
     ],
-    topics.DLQ: [(FIRST_MS + 9, letter(2), True)],
+    topics.DLQ: [(FIRST_MS + 9, letter(2, FIRST_MS), True)],
     topics.LABELS: [],
 }
 
@@ -133,7 +96,7 @@ def fill_bronze(made) -> None:
 
 
 def record_id(number: int) -> str:
-    return decision_id("default", json.loads(payment(number))["end_to_end_id"])
+    return decision_id("default", json.loads(paid(number))["end_to_end_id"])
 
 
 @contextmanager
@@ -145,11 +108,11 @@ def store_of(made):
 
 def fill_store(made) -> None:
     """What the service committed: all that is on the topic, and one more that waits in the outbox."""
-    decided = [(1, record(1, 0)), (2, record(2, 3, SECOND_MS)), (9, record(9, None, SECOND_MS))]
-    decided.append((3, record(3, 4, SECOND_MS)))
+    stored = [(1, decided(1, 0)), (2, decided(2, 3, SECOND_MS)), (9, decided(9, None, SECOND_MS))]
+    stored.append((3, decided(3, 4, SECOND_MS)))
     with store_of(made) as store:
-        store.restore_records([(record_id(each), said.encode(), SECOND_MS) for each, said in decided], SECOND_MS)
-        waits = record(7, None, SECOND_MS).encode()
+        store.restore_records([(record_id(each), said.encode(), SECOND_MS) for each, said in stored], SECOND_MS)
+        waits = decided(7, None, SECOND_MS).encode()
         store.commit(Message(record_id(7), topics.DECISIONS, "payer", waits, SECOND_MS), [], 0)
         store.restore_records([("default|feedback|l-1", b"{}", SECOND_MS)], SECOND_MS)
 
@@ -268,7 +231,7 @@ def test_a_planted_fault_is_found_at_its_place_and_gone_when_it_is_mended(made, 
 
 
 def other_answer(made) -> list[str]:
-    said = record(2, 3, SECOND_MS, action="BLOCK").encode()
+    said = decided(2, 3, SECOND_MS, action="BLOCK").encode()
     with store_of(made) as store:
         store.replace_record(record_id(2), said, SECOND_MS, SECOND_MS)
     return [IN_DECISIONS]
@@ -276,7 +239,7 @@ def other_answer(made) -> list[str]:
 
 def never_published(made) -> list[str]:
     with store_of(made) as store:
-        store.restore_records([(record_id(8), record(8, None, SECOND_MS).encode(), SECOND_MS)], SECOND_MS)
+        store.restore_records([(record_id(8), decided(8, None, SECOND_MS).encode(), SECOND_MS)], SECOND_MS)
     return [record_id(8).replace("|decision|", "/")]
 
 
