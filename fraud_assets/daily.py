@@ -133,9 +133,9 @@ def keep(context: dg.AssetExecutionContext, lake: LakeResource, daily: Daily) ->
         if note is None:
             news = daily.news(None)
             written = lake.overwrite(daily.table, daily.anew(None), note=notes.with_days(news.note, None))
-            changed, told = _days_there(lake, daily), news.told
+            changed, told = _every_day(context, lake, daily), news.told
         elif picked is None:
-            written, changed, told = _follow(lake, daily, note)
+            written, changed, told = _follow(context, lake, daily, note)
         else:
             written, changed, told = _make_anew(lake, daily, note, picked)
     return _reported(context, lake, daily, written, changed, told)
@@ -172,11 +172,13 @@ def require_sources(table: Table, sources: Iterable[str], picked: Iterable[date]
         )
 
 
-def _follow(lake: LakeResource, daily: Daily, note: notes.Note) -> tuple[Written, frozenset[date], Mapping[str, Any]]:
+def _follow(
+    context: dg.AssetExecutionContext, lake: LakeResource, daily: Daily, note: notes.Note
+) -> tuple[Written, frozenset[date], Mapping[str, Any]]:
     news = daily.news(note)
     if news.days is None:
         written = lake.overwrite(daily.table, daily.anew(None), note=notes.with_days(news.note, None))
-        return written, _days_there(lake, daily), news.told
+        return written, _every_day(context, lake, daily), news.told
     if not news.days:
         if dict(news.note) != {name: said for name, said in note.items() if name not in ("days", "aside")}:
             notes.write(lake.log(daily.table.name), news.note)
@@ -216,8 +218,14 @@ def _contents(daily: Daily, rows: "DataFrame") -> dict[date, tuple[int, int]]:
     return {row[daily.column]: (row["rows"], int(row["hash"])) for row in found}
 
 
-def _days_there(lake: LakeResource, daily: Daily) -> frozenset[date]:
-    return frozenset(day for (day,) in lake.distinct(daily.table.name, daily.column))
+def _every_day(context: dg.AssetExecutionContext, lake: LakeResource, daily: Daily) -> frozenset[date]:
+    """The days of a table that was made whole: those that have rows, and since the institution's first the others."""
+    there = frozenset(day for (day,) in lake.distinct(daily.table.name, daily.column))
+    days = context.assets_def.partitions_def
+    if not isinstance(days, dg.DailyPartitionsDefinition) or days.start.date() <= FIRST_DAY:
+        # Since Pix began there are thousands of days, each an event of its own.
+        return there
+    return there | {date.fromisoformat(key) for key in days.get_partition_keys()}
 
 
 def _reported(

@@ -175,7 +175,7 @@ def _verdict(table: Table, broken: Sequence[Promise], judged: Sequence[Judged]) 
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    nulls = f"{row['null_column']} {row['null_share']:.0%}" if row["null_column"] else "-"
+    nulls = f"{row['null_column']} {row['null_share']:.0%}" if row["null_share"] else "-"
     score_told = f"{row['volume_score']:.1f}" if row["volume_score"] is not None else "-"
     cells = (
         *(row["table_name"], row["day"] or "-", row["rows"], row["promises"]),

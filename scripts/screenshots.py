@@ -11,12 +11,13 @@ from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
+from pix.clock import epoch_ms
+from pix.offline.days import day_at
 from pix.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES = REPOSITORY / "docs" / "images"
 SIZE: ViewportSize = {"width": 1800, "height": 1150}
-TALL: ViewportSize = {"width": 1800, "height": 1900}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
 SETTLE_MS = 4_000
 
@@ -56,20 +57,6 @@ def groups(page: Page, dagster: str, path: Path) -> None:
     page.screenshot(path=path)
 
 
-def graph(page: Page, dagster: str, path: Path) -> None:
-    """The lineage of every asset, groups opened."""
-    opened(page, f"{dagster}/asset-groups")
-    page.locator("body").click(position={"x": 1_000, "y": 1_000})
-    page.keyboard.press("Alt+e")
-    page.wait_for_timeout(SETTLE_MS)
-    # Opened groups are remembered; a fresh page that is tall enough shows them whole.
-    page.set_viewport_size(TALL)
-    page.reload()
-    page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=path)
-    page.set_viewport_size(SIZE)
-
-
 def of_asset(asset: str, view: str) -> Callable[[Page, str, Path], None]:
     """One tab of an asset's page."""
 
@@ -80,14 +67,39 @@ def of_asset(asset: str, view: str) -> Callable[[Page, str, Path], None]:
     return take
 
 
+def day_of(asset: str) -> Callable[[Page, str, Path], None]:
+    """The newest day of an asset's partitions."""
+
+    def take(page: Page, dagster: str, path: Path) -> None:
+        today = day_at(epoch_ms())
+        opened(page, f"{dagster}/assets/{asset}?view=partitions&partition={today}")
+        page.screenshot(path=path)
+
+    return take
+
+
+def scorecard(page: Page, dagster: str, path: Path) -> None:
+    """The picture of the days."""
+    opened(page, f"{dagster}/assets/quality/scorecard?view=events")
+    page.get_by_text("[Show Markdown]").first.click()
+    page.wait_for_timeout(SETTLE_MS)
+    page.screenshot(path=path)
+
+
+def red_check(page: Page, dagster: str, path: Path) -> None:
+    """A check that failed, with the rows that broke it."""
+    opened(page, f"{dagster}/assets/silver/decisions?view=checks&checkDetail=rows_are_unique")
+    page.screenshot(path=path)
+
+
 RED = "red-check"
 PICTURES: dict[str, Callable[[Page, str, Path], None]] = {
     "asset-groups": groups,
-    "asset-graph": graph,
+    "lineage": of_asset("gold/decisions", "lineage&lineageScope=upstream&lineageDepth=6"),
     "asset-page": of_asset("gold/decisions", "overview"),
-    "partitions": of_asset("silver/payments", "partitions"),
-    RED: of_asset("silver/decisions", "checks"),
-    "scorecard": of_asset("quality/scorecard", "overview"),
+    "partitions": day_of("silver/payments"),
+    RED: red_check,
+    "scorecard": scorecard,
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Silver and gold by the day: what is written when, and that the order of arrival leaves no trace."""
 
+import dataclasses
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
 import dagster as dg
@@ -16,6 +17,8 @@ from fraud_assets.lateness import late_data_sensor
 from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_DLQ, BRONZE_LABELS
 from fraud_streaming.bronze_rows import ARROW_SCHEMA
 from pix import topics
+from pix.clock import epoch_ms
+from pix.offline.days import day_at
 from pix.offline.declaration import Table
 from pix.offline.tables import BRONZE_COLUMNS, DECISIONS_GOLD, DECISIONS_SILVER, QUARANTINE_SILVER
 from tests.assets.messages import identity, letter, payment, record
@@ -136,6 +139,21 @@ def test_only_the_days_concerned_are_written(in_two_parts):
     assert written["silver/labels"] == {FIRST}
     assert written["silver/quarantine"] == {SECOND, FOURTH}
     assert written["gold/decisions"] == {FIRST, SECOND, THIRD}
+
+
+def test_days_without_rows_are_made_too_since_the_institutions_first(place, tmp_path):
+    """Else a table that has everything looks as if days were missing."""
+    today = day_at(epoch_ms())
+    began = today - timedelta(days=2)
+    made = place(tmp_path)
+    made = dataclasses.replace(made, settings=made.settings.model_copy(update={"first_day": began}))
+    arrive(made, decision(0, 0, decided(1, NOON_MS)))
+    result = made.run(DECISIONS_SILVER.name, job="refresh_lake_job")
+    assert result.success, made.told(result)
+    events = [event.event_specific_data.materialization for event in result.all_events if event.is_step_materialization]
+    rows = {event.partition: event.metadata["dagster/partition_row_count"].value for event in events}
+    assert rows.pop("2026-06-01") == 1
+    assert rows == {str(began + timedelta(days=number)): 0 for number in range(3)}
 
 
 def test_late_rows_are_counted_and_their_days_named(in_two_parts):
