@@ -59,6 +59,8 @@ IS_RECORD = "parsed.end_to_end_id is not null and parsed.event_time_ms is not nu
 PAYMENT_UNKNOWN = "payment_unknown"
 MOST_CONTESTED = 200_000
 """So many ids that come twice are sent to every task; of more, all records are sorted out together."""
+MOST_LISTED = 1_000
+"""So many places are named in a filter, which a file's statistics can answer."""
 
 
 def decision_records(bronze: "DataFrame") -> "DataFrame":
@@ -134,17 +136,28 @@ def merged_decisions(known: "DataFrame", bronze: "DataFrame", ids: "DataFrame") 
 
     twice = ids.groupBy(*IDENTITY).count().where("count > 1").select(*IDENTITY)
     contested = twice.union(known.select(*IDENTITY).join(ids.select(*IDENTITY), [*IDENTITY], "left_semi")).distinct()
-    if contested.count() > MOST_CONTESTED:
+    count = contested.count()
+    if count > MOST_CONTESTED:
         return decisions(known.union(decision_records(bronze)))
-    few = f.broadcast(contested)
-    places = f.broadcast(ids.join(few, [*IDENTITY], "left_semi").select("partition", "offset"))
-    place = ["partition", "offset"]
-    columns = bronze.columns
-    alone = decision_records(bronze.join(places, place, "left_anti").select(*columns))
-    others = decision_records(bronze.join(places, place, "left_semi").select(*columns))
+    if not count:
+        return _in_files(known.select(*DECISIONS_SILVER.names).union(decision_records(bronze)))
+    few, place = f.broadcast(contested), ["partition", "offset"]
+    places = ids.join(few, [*IDENTITY], "left_semi").select(*place)
+    alone = decision_records(bronze.join(f.broadcast(places), place, "left_anti").select(*bronze.columns))
+    others = decision_records(_at(bronze, places))
     sorted_out = decisions(others.union(known.join(few, [*IDENTITY], "left_semi").select(*DECISIONS_SILVER.names)))
     kept = known.join(few, [*IDENTITY], "left_anti").select(*DECISIONS_SILVER.names)
     return _in_files(kept.union(alone).union(sorted_out))
+
+
+def _at(bronze: "DataFrame", places: "DataFrame") -> "DataFrame":
+    """Rows at some places; where those are few, parts of files that have none of them are not read."""
+    from pyspark.sql import functions as f
+
+    found = places.take(MOST_LISTED + 1)
+    if len(found) <= MOST_LISTED:
+        bronze = bronze.where(f.col("offset").isin([row["offset"] for row in found]))
+    return bronze.join(f.broadcast(places), places.columns, "left_semi").select(*bronze.columns)
 
 
 def _in_files(decided: "DataFrame") -> "DataFrame":

@@ -17,6 +17,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 POINTS = ("called", "made", "written", "between", "done")
 VICTIMS = ("group", "python", "jvm")
 TRIGGER_SECONDS = 0.5
+LAST_WORDS = "last-words"
+"""File in the home: what ended the process, if that was an error."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,13 @@ def main(bootstrap: str, folder: str, words: str) -> None:
     from pix.offline.session import end_session, spark_config, use_this_python
 
     home, order = Path(folder), Order(**json.loads(words))
+
+    def say_why(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        (home / LAST_WORDS).write_text(f"{kind.__name__}: {error}")
+        sys.__excepthook__(kind, error, trace)
+
+    # Other threads may go on complaining in the log.
+    sys.excepthook = say_why
     MortalWriter.order, MortalWriter.home = order, home
     bronze.BronzeWriter = ForgetfulWriter if order.forgets else MortalWriter  # type: ignore[misc]
     # Whoever watches the folder is not to wait for the other threads.

@@ -24,7 +24,7 @@ from deltalake import DeltaTable
 from fraud_streaming.bronze_tables import table_path
 from pix import topics as names
 from pix.tokens import body_sha256, ensure_keys, load_keyring
-from tests.streams.bronze_job import POINTS, Order
+from tests.streams.bronze_job import LAST_WORDS, POINTS, Order
 from tests.streams.support import MALFORMED, PARTITIONS, label, payment, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -113,8 +113,8 @@ class Lives:
         assert new, f"the job ended with {code} and not at its point: {self.log()[-3000:]}"
         if order.victim == "jvm":
             assert code not in (0, -signal.SIGKILL)
-            # The last words, and not something that went wrong while the process cleaned up.
-            assert "QueryFailed: Spark's process is gone" in self.log().splitlines()[-1]
+            # What ended it, and not something that went wrong while the process cleaned up.
+            assert "QueryFailed: Spark's process is gone" in (self.home / LAST_WORDS).read_text()
         else:
             assert code == -signal.SIGKILL
         return self._was_there(new[0])
