@@ -206,7 +206,10 @@ class Group:
         received = timestamp if kind else epoch_ms()
         value = message.value()
         body = value.encode() if isinstance(value, str) else value
-        return Taken(origin, received, body, usable(_header(message, HEADER)), _letter_of(message, origin.topic))
+        headers = message.headers()
+        if not headers:
+            return Taken(origin, received, body)
+        return Taken(origin, received, body, usable(_header(headers, HEADER)), _letter_of(headers, origin.topic))
 
     def commit(self, offsets: Mapping[int, int]) -> bool:
         """Commit synchronously; False when Kafka did not confirm, then the next commit covers it."""
@@ -247,16 +250,21 @@ class Group:
         self._consumer.close()
 
 
-def _header(message: Message, wanted: str) -> str | None:
-    found = next((value for name, value in reversed(message.headers() or []) if name == wanted), None)
+Headers = Mapping[str, Any] | Sequence[tuple[str, Any]]
+"""Of a message that was taken always pairs; the client's types say what a sender may give, too."""
+
+
+def _header(headers: Headers, wanted: str) -> str | None:
+    # Of several of one name the last one counts.
+    found = dict(headers).get(wanted)
     # Senders write what they like; bytes that are no text mean nothing.
     return found.decode("ascii", "replace") if isinstance(found, bytes) else found
 
 
-def _letter_of(message: Message, topic: str) -> Origin | None:
+def _letter_of(headers: Headers, topic: str) -> Origin | None:
     """Senders may write this header, too: it links a letter to another one, and nothing is decided by it."""
     try:
-        origin = origin_of(_header(message, REDRIVEN_FROM) or "")
+        origin = origin_of(_header(headers, REDRIVEN_FROM) or "")
     except ValueError:
         return None
     return origin if origin.topic == topic else None

@@ -141,21 +141,6 @@ def test_only_the_days_concerned_are_written(in_two_parts):
     assert written["gold/decisions"] == {FIRST, SECOND, THIRD}
 
 
-def test_days_without_rows_are_made_too_since_the_institutions_first(place, tmp_path):
-    """Else a table that has everything looks as if days were missing."""
-    today = day_at(epoch_ms())
-    began = today - timedelta(days=2)
-    made = place(tmp_path)
-    made = dataclasses.replace(made, settings=made.settings.model_copy(update={"first_day": began}))
-    arrive(made, decision(0, 0, decided(1, NOON_MS)))
-    result = made.run(DECISIONS_SILVER.name, job="refresh_lake_job")
-    assert result.success, made.told(result)
-    events = [event.event_specific_data.materialization for event in result.all_events if event.is_step_materialization]
-    rows = {event.partition: event.metadata["dagster/partition_row_count"].value for event in events}
-    assert rows.pop("2026-06-01") == 1
-    assert rows == {str(began + timedelta(days=number)): 0 for number in range(3)}
-
-
 def test_late_rows_are_counted_and_their_days_named(in_two_parts):
     made, _, result = in_two_parts
     told = made.newest("silver/decisions")
@@ -229,3 +214,18 @@ def test_late_rows_have_their_day_made_again_once(in_two_parts):
     assert isinstance(tick(found.cursor), dg.SkipReason)
     assert made.run("silver/decisions").success
     assert made.newest("silver/decisions")["late_rows"] == 1
+
+
+def test_days_without_rows_are_made_too_since_the_institutions_first(place, tmp_path):
+    """Else a table that has everything looks as if days were missing."""
+    today = day_at(epoch_ms())
+    began = today - timedelta(days=2)
+    made = place(tmp_path)
+    made = dataclasses.replace(made, settings=made.settings.model_copy(update={"first_day": began}))
+    arrive(made, decision(0, 0, decided(1, NOON_MS)))
+    result = made.run(DECISIONS_SILVER.name, job="refresh_lake_job")
+    assert result.success, made.told(result)
+    events = [event.event_specific_data.materialization for event in result.all_events if event.is_step_materialization]
+    rows = {event.partition: event.metadata["dagster/partition_row_count"].value for event in events}
+    assert rows.pop("2026-06-01") == 1
+    assert rows == {str(began + timedelta(days=number)): 0 for number in range(3)}
