@@ -1,4 +1,4 @@
-"""The system's clock. Only roots ask it; everything else is told the time."""
+"""The system's clock: for whatever runs by itself. What computes is told the time."""
 
 import time
 

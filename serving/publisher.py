@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from threading import Event, Thread
 
@@ -22,10 +22,10 @@ class _Awaited:
         settled: Done when the fate of all of them is known.
     """
 
-    def __init__(self, record_ids: Collection[str], settled: asyncio.Future[None]) -> None:
+    def __init__(self, count: int, settled: asyncio.Future[None]) -> None:
         self.delivered: set[str] = set()
         self.settled = settled
-        self._left = len(record_ids)
+        self._left = count
 
     def settle(self, record_id: str, *, is_delivered: bool) -> None:
         """The fate of one of them."""
@@ -80,7 +80,7 @@ class Publisher:
         once = {message.record_id: message for message in messages}
         if not once:
             return []
-        awaited = _Awaited(once, self._loop.create_future())
+        awaited = _Awaited(len(once), self._loop.create_future())
         for message in once.values():
             self._produce(message, awaited)
         await asyncio.wait((awaited.settled,), timeout=timeout_seconds)
@@ -116,9 +116,14 @@ class Publisher:
     def _poll(self) -> None:
         while not self._stopped.is_set():
             self._producer.poll(POLL_SECONDS)
-            # Waking the loop costs more than a report does, and a poll brings all that are there.
-            if self._reports:
-                self._loop.call_soon_threadsafe(self._read_reports)
+            self._tell()
+        # What a last flush brought.
+        self._tell()
+
+    def _tell(self) -> None:
+        # Waking the loop costs more than a report does, and a poll brings all that are there.
+        if self._reports:
+            self._loop.call_soon_threadsafe(self._read_reports)
 
     def close(self) -> None:
         """Flush what is under way, then stop."""

@@ -27,11 +27,13 @@ from pix.offline.shapes import BEHIND, EVENTS, FEATURES, STAGE, START, STATE, WA
 from pix.offline.tables import BASE_STATES, LIVE_STATES, PAYMENT_FEATURES, UNANSWERED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     import pyarrow as pa
     from pyspark import StorageLevel
     from pyspark.sql import Column, DataFrame
+
+    Pass = Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 PARTITIONS = 8
 FEW_PARTITIONS = 4
@@ -121,8 +123,11 @@ def of_history(
     asked = past.select("payment", "event_time_ms", "import_number", "labels")
     known = payments if up_to is None else payments.where(f.col("import_number") <= up_to)
     in_line = InLine.of(_by_day(known, "event_time_ms"), partitions)
-    events = asked.mapInArrow(partial(_events, timelines=_timelines(past), place=ByKey(partitions)), CHUNK.ddl)
-    fold = partial(_replayed, with_states=with_states, place=in_line)
+    events = asked.mapInArrow(
+        partial(_events, of=partial(eventing.of_history, timelines=_timelines(past)), place=ByKey(partitions)),
+        CHUNK.ddl,
+    )
+    fold = partial(_replayed, by=partial(replaying.history_by_key, with_states=with_states), place=in_line)
     stage = events.repartitionById(partitions, "part").mapInArrow(fold, CHUNK.ddl)
     if with_states:
         stage = stage.persist(_on_disk())
@@ -189,31 +194,12 @@ def of_decisions(
     )
 
 
-def _events(
-    batches: "Iterable[pa.RecordBatch]", *, timelines: "Mapping[str, eventing.Timeline]", place: chunks.Place
-) -> "Iterator[pa.RecordBatch]":
-    return chunks.scattered(eventing.of_history(batches, timelines), place)
+def _events(batches: "Iterable[pa.RecordBatch]", *, of: "Pass", place: chunks.Place) -> "Iterator[pa.RecordBatch]":
+    return chunks.scattered(of(batches), place)
 
 
-def _live(batches: "Iterable[pa.RecordBatch]", *, place: chunks.Place) -> "Iterator[pa.RecordBatch]":
-    return chunks.scattered(eventing.of_decisions(batches), place)
-
-
-def _folds(batches: "Iterable[pa.RecordBatch]", *, place: chunks.Place) -> "Iterator[pa.RecordBatch]":
-    return chunks.scattered(eventing.of_folds(batches), place)
-
-
-def _live_replayed(
-    batches: "Iterable[pa.RecordBatch]", *, current: int, place: chunks.Place
-) -> "Iterator[pa.RecordBatch]":
-    return chunks.scattered(replaying.live_by_key(chunks.gathered(batches, EVENTS), current=current), place)
-
-
-def _replayed(
-    batches: "Iterable[pa.RecordBatch]", *, with_states: bool, place: chunks.Place
-) -> "Iterator[pa.RecordBatch]":
-    stage = replaying.history_by_key(chunks.gathered(batches, EVENTS), with_states=with_states)
-    return chunks.scattered(stage, place)
+def _replayed(batches: "Iterable[pa.RecordBatch]", *, by: "Pass", place: chunks.Place) -> "Iterator[pa.RecordBatch]":
+    return chunks.scattered(by(chunks.gathered(batches, EVENTS)), place)
 
 
 def _assembled(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
@@ -274,8 +260,12 @@ def _live_events(log: Log) -> "DataFrame":
 def _live_chunks(log: Log, partitions: int) -> "DataFrame":
     """The same in chunks, without a row of their own for any of them on the way."""
     place = ByKey(partitions)
-    decided = log.decisions.select("record", "asked").mapInArrow(partial(_live, place=place), CHUNK.ddl)
-    return decided.union(log.folds.select("value").mapInArrow(partial(_folds, place=place), CHUNK.ddl))
+    decided = log.decisions.select("record", "asked").mapInArrow(
+        partial(_events, of=eventing.of_decisions, place=place), CHUNK.ddl
+    )
+    return decided.union(
+        log.folds.select("value").mapInArrow(partial(_events, of=eventing.of_folds, place=place), CHUNK.ddl)
+    )
 
 
 def _in_chunks(events: "DataFrame", partitions: int) -> "DataFrame":
@@ -309,7 +299,7 @@ def _folded(events: "DataFrame", keys: "DataFrame", starts: "DataFrame", current
     partitions = in_line.parts
     needed = starts.join(f.broadcast(keys) if partitions <= FEW_PARTITIONS else keys, "key", "left_semi")
     begin = needed.select(*[_start_column(name) for name, _ in EVENTS.columns])
-    fold = partial(_live_replayed, current=current, place=in_line)
+    fold = partial(_replayed, by=partial(replaying.live_by_key, current=current), place=in_line)
     everything = events.union(_in_chunks(begin, partitions))
     return everything.repartitionById(partitions, "part").mapInArrow(fold, CHUNK.ddl).persist(_on_disk())
 

@@ -86,6 +86,6 @@ def _read(texts: pa.StringArray, shape: pa.StructType) -> pa.StructArray | None:
     except pa.ArrowInvalid:
         return None
     rows = table[ROW].combine_chunks()
-    if len(rows) != len(texts) or not pc.all(pc.equal(pc.list_value_length(rows), 1)).as_py():
+    if len(rows) != len(texts) or not pc.all(pc.equal(pc.list_value_length(rows), 1), skip_nulls=False).as_py():
         return None
     return rows.flatten()

@@ -350,6 +350,21 @@ def test_models_decisions_and_notes_say_what_they_need(lake):
     assert "MLflow does not answer" in done.why
 
 
+def test_a_version_that_cannot_be_opened_keeps_everything(lake):
+    """An error is no sign that nobody needs a version."""
+    for number in (1, 2):
+        content = pa.table({"key": ["k"], "import_number": pa.array([number], pa.int32()), "layout": ["a"]})
+        write_deltalake(lake.address(BASE_STATES.name), content, mode="overwrite")
+    # The newest version is read from its checkpoint, older ones are not.
+    DeltaTable(lake.address(BASE_STATES.name)).create_checkpoint()
+    torn = Path(lake.address(BASE_STATES.name)) / "_delta_log" / f"{0:020}.json"
+    torn.write_text("".join(line for line in torn.read_text().splitlines(True) if "commitInfo" in line))
+    needed = needs(lake, {BASE_STATES.name: BASE_STATES}, dict)
+    assert "which versions decisions stand on is not known" in needed.unknown[BASE_STATES.name]
+    done = cleared(lake, BASE_STATES, needed)
+    assert (done.did, done.files_after) == (care_work.LEFT_OUT, 2)
+
+
 @contextmanager
 def busy(lake: LakeResource) -> Iterator[None]:
     """Another process writes the table."""
