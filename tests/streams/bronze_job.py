@@ -4,7 +4,7 @@
 
     called    nothing of the batch was made
     made      its rows are made, no table has them
-    written   one table's data file is in the folder, and the log does not know it
+    written   one table's data file is in the folder, and the log does not know it: the place of its commit is taken
     between   one table has the batch, another has not
     done      every table has it, Spark's checkpoint does not know
 """
@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from fraud_streaming import bronze, bronze_tables
 from fraud_streaming.lifetime import Cadence, Stop
@@ -79,10 +81,8 @@ class MortalWriter(bronze.BronzeWriter):
     def _append(self, topic: str, rows: pa.Table, batch: int) -> None:
         # In turn, so that there is a moment between two tables.
         with self._one_at_a_time:
-            watched = self._due("written") and threading.Thread(target=self._watch, args=(topic,), daemon=True)
-            if watched:
-                self._known_files = set(os.listdir(self._path(topic)))  # noqa: PTH208
-                watched.start()
+            if self._due("written"):
+                self._die_before_the_commit(topic, rows, batch)
             before = self.stats.tables[topic].rows
             super()._append(topic, rows, batch)
             if self.stats.tables[topic].rows > before:
@@ -98,19 +98,20 @@ class MortalWriter(bronze.BronzeWriter):
     def _path(self, topic: str) -> str:
         return bronze_tables.table_path(str(self.home / "lake"), topic)
 
-    def _watch(self, topic: str) -> None:
-        """Die as soon as a whole data file stands in the folder, unless the log has it already.
+    def _die_before_the_commit(self, topic: str, rows: pa.Table, batch: int) -> None:
+        """The file is written, its commit finds its place taken; the place is free again when the process dies."""
+        folder = Path(self._path(topic))
+        known, taken = set(folder.glob("*.parquet")), self._following_commit(folder)
+        taken.mkdir()
+        with suppress(CommitFailedError):
+            super()._append(topic, rows, batch)
+        taken.rmdir()
+        orphan = next(iter(set(folder.glob("*.parquet")) - known))
+        self._kill("written", topic=topic, orphan=orphan.name)
 
-        Between the two lie a few milliseconds, so nothing else is done in them.
-        """
-        folder = self._path(topic)
-        following = f"{folder}/_delta_log/{DeltaTable(folder).version() + 1:020}.json"
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline and not os.path.exists(following):  # noqa: PTH110 - the fastest way
-            new = [name for name in os.listdir(folder) if name not in self._known_files]  # noqa: PTH208
-            for name in new:
-                if name.endswith(".parquet") and _is_whole(f"{folder}/{name}"):
-                    self._kill("written", topic=topic, orphan=name)
+    @staticmethod
+    def _following_commit(folder: Path) -> Path:
+        return folder / "_delta_log" / f"{DeltaTable(str(folder)).version() + 1:020}.json"
 
     def _at(self, point: str) -> None:
         if self._due(point):
@@ -140,12 +141,6 @@ class MortalWriter(bronze.BronzeWriter):
             log.write(json.dumps(line) + "\n")
 
 
-def _is_whole(path: str) -> bool:
-    with Path(path).open("rb") as file:
-        content = file.read()
-    return len(content) > 8 and content.endswith(b"PAR1")
-
-
 class ForgetfulWriter(MortalWriter):
     """Without what makes it exact."""
 
@@ -171,8 +166,6 @@ def main(bootstrap: str, folder: str, words: str) -> None:
     sys.excepthook = say_why
     MortalWriter.order, MortalWriter.home = order, home
     bronze.BronzeWriter = ForgetfulWriter if order.forgets else MortalWriter  # type: ignore[misc]
-    # Whoever watches the folder is not to wait for the other threads.
-    sys.setswitchinterval(0.0002)
     use_this_python()
     builder = SparkSession.builder
     for name, value in spark_config(tmp_dir=home / "tmp", memory="700m", extra=bronze.SESSION).items():

@@ -126,7 +126,6 @@ class Lives:
         assert not (checkpoint / "commits" / str(death["batch"])).exists()
         if death["point"] == "written":
             folder = Path(table_path(str(self.home / "lake"), death["topic"]))
-            # A kill takes effect a moment later; where the commit was faster, this was another point.
             in_log = any(death["orphan"] in path.read_text() for path in (folder / "_delta_log").glob("*.json"))
             return (folder / death["orphan"]).exists() and not in_log
         have, present = set(death["have"]), set(death["present"])
