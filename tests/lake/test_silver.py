@@ -111,9 +111,12 @@ def test_later_different_records_are_superseded_and_identical_ones_collapse(spar
     assert found[0]["body_token"] == "k1:body1"
 
 
-@pytest.mark.parametrize("most_contested", [0, 1_000])
-def test_new_records_meet_the_known_ones_as_if_all_had_come_at_once(bronze, messages, monkeypatch, most_contested):
+@pytest.mark.parametrize(("most_contested", "most_listed"), [(0, 1_000), (1_000, 1_000), (1_000, 2)])
+def test_new_records_meet_the_known_ones_as_if_all_had_come_at_once(
+    bronze, messages, monkeypatch, most_contested, most_listed
+):
     monkeypatch.setattr(silver, "MOST_CONTESTED", most_contested)
+    monkeypatch.setattr(silver, "MOST_LISTED", most_listed)
     draw = random.Random(7)
     values = [messages.record(draw.randint(1, 25), draw.choice(["ALLOW", "BLOCK"])) for _ in range(60)]
     sent = [messages.bronze_row(topics.DECISIONS, n, value, partition=n % 3) for n, value in enumerate(values)]
