@@ -1,5 +1,6 @@
 """Real parts that several test areas share: a broker, a Spark session, an empty home."""
 
+import json
 import os
 import shutil
 import socket
@@ -20,6 +21,14 @@ BROKER_JARS = REPOSITORY / ".jars" / "kafka"
 
 # Workers of Spark must be this interpreter, whatever else is on the PATH.
 os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+
+# Thousands of small queries, each once: compiling every one took a third of the time, and planning one again while it
+# runs gains nothing.
+FEW_ROWS = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+}
 
 LONGEST = ["test_end_to_end.py", "spark", "broker", "tracking"]
 
@@ -140,7 +149,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     """A home of its own for the whole run, so that no test meets a running instance."""
     folder = tmp_path_factory.mktemp("home")
     before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SENTINELA_")}
-    ours = {"SENTINELA_HOME": str(folder)}
+    ours = {"SENTINELA_HOME": str(folder), "SENTINELA_SPARK_CONFIG": json.dumps(FEW_ROWS)}
     if chosen := request.config.getoption("--environment"):
         ours["SENTINELA_ENVIRONMENT"] = chosen
     os.environ.update(ours)
@@ -200,12 +209,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
 
     from pix.offline.session import end_session, spark_config
 
-    # Thousands of small queries once each: compiling every one took a third of the time. Whatever runs in processes of
-    # its own, as the end-to-end test does, has Spark's own setting.
-    few_rows = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
     builder = SparkSession.builder
     folder = tmp_path_factory.mktemp("spark")
-    for name, value in spark_config(tmp_dir=folder, memory="1g", extra=few_rows).items():
+    for name, value in spark_config(tmp_dir=folder, memory="1g", extra=FEW_ROWS).items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     yield session
