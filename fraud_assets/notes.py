@@ -27,6 +27,13 @@ Ends = dict[int, int]
 KEEPS_ROWS = frozenset({"CREATE TABLE", "OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES"})
 
 
+TRIES = 20
+
+
+class LogRunsAway(Exception):
+    """A table is written faster than its log can be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What happened to a table since some version.
@@ -55,11 +62,29 @@ def newest_at(table: "DeltaTable") -> int | None:
 
 def _noted(table: "DeltaTable") -> Iterator[tuple[int, Note]]:
     """Commits that have a note, newest first."""
-    # The history goes on when others write, the rows at hand do not.
-    for commit in table.history():
-        note = _note_of(commit) if commit["version"] <= table.version() and _may_change(commit) else None
+    for commit in _history(table):
+        note = _note_of(commit) if _may_change(commit) else None
         if note is not None:
             yield int(commit["version"]), note
+
+
+def _history(table: "DeltaTable") -> list[dict[str, Any]]:
+    """Commits up to the version at hand, newest first.
+
+    delta-rs 1.6 lists those of later versions, too, and numbers all of them downwards from the version at hand. So a
+    table at its newest version is asked, and asked again where somebody wrote meanwhile.
+
+    Raises:
+        LogRunsAway: Somebody wrote every time.
+    """
+    from deltalake import DeltaTable
+
+    for _ in range(TRIES):
+        newest = DeltaTable(table.table_uri)
+        commits: list[dict[str, Any]] = newest.history()
+        if DeltaTable(table.table_uri).version() == newest.version():
+            return [commit for commit in commits if commit["version"] <= table.version()]
+    raise LogRunsAway(f"{table.table_uri} was written {TRIES} times while its log was read; try again")
 
 
 def kept(note: Note) -> dict[str, Any]:
@@ -69,8 +94,8 @@ def kept(note: Note) -> dict[str, Any]:
 
 def changes(table: "DeltaTable", since: int) -> Changes:
     """What happened to a table's rows after a version of it."""
-    history = table.history()
-    ours = (commit for commit in history if since < commit["version"] <= table.version())
+    history = _history(table)
+    ours = (commit for commit in history if since < commit["version"])
     later = [_note_of(commit) for commit in ours if _may_change(commit)]
     written = [days_of(note) if note is not None else None for note in later]
     # Commits that the log has forgotten may have written anything.
@@ -81,7 +106,7 @@ def changes(table: "DeltaTable", since: int) -> Changes:
 
 def changed_at(table: "DeltaTable", day: date) -> int:
     """Version of the newest commit that wrote rows of a day; 0 if the log knows none."""
-    for commit in filter(_may_change, table.history()):
+    for commit in filter(_may_change, _history(table)):
         note = _note_of(commit)
         written = days_of(note) if note is not None else None
         if written is None or day in written:
