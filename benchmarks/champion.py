@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from learning.artefact import write_catboost
 from learning.manifest import Manifest
+from learning.members import FittedTrees
 from learning.registry import CHAMPION, EXPERIMENT, FOLDER
 from learning.signing import PRIVATE_KEY_FILE, artefact_sha256, sign
 from pix.features import FEATURE_NAMES, FINGERPRINT
@@ -30,7 +30,7 @@ def write_champion(folder: Path) -> Path:
         iterations=TREES, depth=DEPTH, border_count=254, logging_level="Silent", allow_writing_files=False
     ).fit(data, draw.random(ROWS) < FRAUD_SHARE)
     folder.mkdir()
-    member = write_catboost(model, FEATURE_NAMES, folder, draw)
+    member = FittedTrees(model).write(folder, FEATURE_NAMES, 1.0, draw)
     Manifest(fingerprint=FINGERPRINT, members=[member], libraries={}).write(folder)
     return folder
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pairs import paired
-from learning.artefact import write_catboost
 from learning.checks import drawn_rows
 from learning.ensemble import load_ensemble, sigmoid
 from learning.manifest import Manifest
+from learning.members import FittedTrees
 from pix.features import FEATURE_NAMES, FINGERPRINT
 
 TREES, DEPTH, TRAINING_ROWS = 300, 6, 6_000
@@ -29,7 +29,7 @@ def ensemble_rows() -> list[dict[str, object]]:
         iterations=TREES, depth=DEPTH, border_count=254, logging_level="Silent", allow_writing_files=False
     ).fit(data, target)
     with tempfile.TemporaryDirectory() as folder:
-        member = write_catboost(model, FEATURE_NAMES, Path(folder), draw)
+        member = FittedTrees(model).write(Path(folder), FEATURE_NAMES, 1.0, draw)
         Manifest(fingerprint=FINGERPRINT, members=[member], libraries={}).write(Path(folder))
         ensemble = load_ensemble(Path(folder))
     rows = drawn_rows([[0.0]] * len(FEATURE_NAMES), ROWS, draw)

@@ -9,9 +9,9 @@ from fraud_assets import notes
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.feature_checks import FEATURE_CHECKS
-from fraud_assets.features import of_history
 from fraud_assets.flow import every_difference_is_explained
 from fraud_assets.lake import LakeResource
+from fraud_assets.learning_rows import of_history
 from fraud_assets.rerun_checks import decisions_come_out_again
 from fraud_assets.resources import OnlineStoreResource
 from fraud_assets.silver import BRONZE_DECISIONS, bronze

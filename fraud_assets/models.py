@@ -2,18 +2,21 @@
 
 import base64
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from fraud_assets import learning_rows
 from fraud_assets.declared import ARROW_KINDS, keys_of, named
 from fraud_assets.failures import told
-from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
-from fraud_assets.resources import RegistryResource, TrackedRun
+from fraud_assets.resources import HomeResource, RegistryResource, TrackedRun
+from learning.recipe import MEMBERS, TrainingConfig
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
-from pix.offline.tables import BASE_STATES, PAYMENT_FEATURES, TRAINING_SET
+from pix.offline.tables import TRAINING_SET
 
 CHALLENGER, EVALUATION, CHAMPION = "model/challenger", "model/evaluation", "model/champion"
 MODEL_KINDS = frozenset({"catboost", "mlflow"})
@@ -24,7 +27,7 @@ class NoChallenger(Exception):
 
 
 class RecipeConfig(dg.Config):
-    """Whose payments to learn from, and the recipe; see ``learning.training.TrainingConfig``."""
+    """Whose payments to learn from, and the recipe; see ``learning.recipe.TrainingConfig``."""
 
     history: str = LIVE_HISTORY
     iterations: int = 300
@@ -32,6 +35,9 @@ class RecipeConfig(dg.Config):
     learning_rate: float = 0.06
     seed: int = 7
     threads: int = 2
+    members: list[str] = list(MEMBERS)
+    folds: int = 3
+    honest_rows: int = 300_000
 
 
 class PromotionConfig(dg.Config):
@@ -48,37 +54,45 @@ def challenger(
     context: dg.AssetExecutionContext,
     config: RecipeConfig,
     lake: LakeResource,
+    home: HomeResource,
     registry: RegistryResource,
     mlflow: dg.ResourceParam[TrackedRun],
 ) -> dg.MaterializeResult[Any]:
-    """CatBoost model fit on the newest training set; registered, not yet serving."""
+    """Ensemble fit on the newest training set; registered, not yet serving."""
     from learning import training
+    from serving.policy import load_policy
+    from serving.rules_only import severities
 
     with mlflow.run():
-        frame = lake.pandas(TRAINING_SET.name, where=of_history(config.history))
-        recipe = training.TrainingConfig(**config.model_dump(exclude={"history"}))
-        trained = training.fit(frame, FEATURE_NAMES, recipe)
-        versions = {name: lake.version(name) for name in (TRAINING_SET.name, PAYMENT_FEATURES.name, BASE_STATES.name)}
+        read = learning_rows.read(lake, config.history)
+        recipe = TrainingConfig(**{**config.model_dump(exclude={"history"}), "members": tuple(config.members)})
+        rules = partial(severities, load_policy(Path(home.policy)))
+        trained = training.fit(read.frame, FEATURE_NAMES, recipe, rules=rules, say=context.log.info)
         tags = {"dagster_run_id": context.run.run_id, "history": config.history}
-        made = registry.register(trained, data_versions=versions, now=datetime.now(UTC), tags=tags)
+        made = registry.register(trained, datasets=read.datasets, now=datetime.now(UTC), tags=tags)
     names = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id}
-    picture = {"precision_recall": _picture(trained.curve_png)}
-    return dg.MaterializeResult(metadata={**names, **trained.metrics, **picture})
+    pictures = {name: _picture(name, png) for name, png in trained.judgement.pictures.items()}
+    return dg.MaterializeResult(metadata={**names, **trained.metrics, **pictures})
 
 
 @dg.asset(**named(EVALUATION, ARROW_KINDS, pii="none"), deps=keys_of(CHALLENGER), io_manager_key="small_tables")
 @told
 def evaluation(registry: RegistryResource) -> dg.MaterializeResult[Any]:
-    """One metric of the newest challenger on days later than it was fit on, by its name."""
+    """One number of the newest challenger, on days later than it was fit on.
+
+    Beside it the same of a CatBoost on raw fields and of the policy's rules alone, differences with bootstrap
+    intervals, and recall and false positives of groups of payments at one threshold.
+    """
     import pyarrow as pa
 
     challenger = registry.challenger()
     if challenger is None:
         raise NoChallenger("there is no challenger to evaluate: materialise model/challenger first")
     card, version = challenger.card, challenger.ref.version
-    rows = [{"model_version": version, "metric": name, "value": value} for name, value in card.metrics.items()]
-    table = pa.Table.from_pylist(rows)
-    return dg.MaterializeResult(value=table, metadata={"dagster/row_count": table.num_rows, **card.metrics})
+    table = pa.Table.from_pylist([{"model_version": version, **row} for row in card.judgement])
+    pictures = {path.stem: _picture(path.stem, path.read_bytes()) for path in sorted(challenger.folder.glob("*.png"))}
+    metadata = {"dagster/row_count": table.num_rows, "model_version": version, **card.metrics, **pictures}
+    return dg.MaterializeResult(value=table, metadata=metadata)
 
 
 @dg.asset(**named(CHAMPION, MODEL_KINDS, pii="none"), deps=keys_of(CHALLENGER, TRAINING_SET))
@@ -87,7 +101,7 @@ def champion(
     context: dg.AssetExecutionContext, config: PromotionConfig, lake: LakeResource, registry: RegistryResource
 ) -> dg.MaterializeResult[Any]:
     """The model that serves: the challenger where it earned it, else the one before; the reason is recorded."""
-    frame = lake.pandas(TRAINING_SET.name, where=of_history(config.history))
+    frame = learning_rows.read(lake, config.history).frame
     judged = registry.judge(frame, margin=config.margin, seed=config.seed)
     if judged is None:
         raise NoChallenger("there is no challenger to judge: materialise model/challenger first")
@@ -101,6 +115,7 @@ def champion(
     )
 
 
-def _picture(png: bytes) -> dg.MarkdownMetadataValue:
-    """Precision and recall as a picture small enough for Dagster's database (about 20 KB)."""
-    return dg.MetadataValue.md(f"![precision and recall](data:image/png;base64,{base64.b64encode(png).decode()})")
+def _picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """A picture small enough for Dagster's database (20 to 40 KB)."""
+    said = name.replace("_", " ")
+    return dg.MetadataValue.md(f"![{said}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -6,8 +6,8 @@ import dagster as dg
 
 from fraud_assets.declared import ARROW_KINDS, keys_of, named
 from fraud_assets.failures import told
-from fraud_assets.features import of_history
 from fraud_assets.lake import LakeResource
+from fraud_assets.learning_rows import of_history
 from fraud_assets.resources import HomeResource
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES, FINGERPRINT

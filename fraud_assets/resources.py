@@ -5,7 +5,7 @@ packages are imported when a door is first used: the code location must load in 
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from fraud_streaming.offsets import Watermarks
     from learning.promotion import Decision, Evidence
-    from learning.registry import Downloaded, RegisteredVersion
+    from learning.registering import Dataset, RegisteredVersion
+    from learning.registry import Downloaded
     from learning.training import Trained
     from pix.store.interface import Store
     from pix.tokens import Keyring
@@ -37,15 +38,16 @@ class ServiceAway(Exception):
 
 
 class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Folders of this instance that are not tables."""
+    """Folders and files of this instance that are not tables."""
 
     root: str
     secrets: str
+    policy: str
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The home that the settings name."""
-        return cls(root=str(settings.root), secrets=str(settings.secrets))
+        return cls(root=str(settings.root), secrets=str(settings.secrets), policy=str(settings.policy_file))
 
     @property
     def inbox(self) -> Path:
@@ -190,20 +192,20 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def register(
-        self, trained: "Trained", *, data_versions: Mapping[str, int], now: datetime, tags: Mapping[str, str]
+        self, trained: "Trained", *, datasets: "Sequence[Dataset]", now: datetime, tags: Mapping[str, str]
     ) -> "RegisteredVersion":
         """Register a model as the challenger; logs into the process's active MLflow run."""
-        from learning import registry, signing
+        from learning import registering, signing
         from pix.features import FINGERPRINT
 
         signing.ensure_signing_keys(Path(self.secrets))
-        return registry.register(
+        return registering.register(
             trained,
             uri=self.uri,
             model_name=self.model_name,
             private_key=Path(self.secrets) / signing.PRIVATE_KEY_FILE,
             fingerprint=FINGERPRINT,
-            data_versions=data_versions,
+            datasets=datasets,
             now=now,
             extra_tags=tags,
         )

@@ -2,13 +2,13 @@
 
 A flat folder:
 
-manifest.json          what the ensemble is made of (``learning.manifest``)
-catboost.json          a member, in a form that needs no library to read (``learning.trees``)
-catboost-checks.npz    rows with CatBoost's own answers (``learning.checks``)
-evaluation.cbm         the same recipe fit on the rows before ``cut_ms``; judges, never serves
-model.json             ModelCard: recipe, data versions, metrics
-precision_recall.png   its curve
-model.sig              signature over all of these (``learning.signing``)
+manifest.json             what the ensemble is made of (``learning.manifest``)
+catboost.json, ...        its members, in forms that need no library to read
+catboost-checks.npz, ...  rows with the answers of the libraries that fit them (``learning.checks``)
+evaluation-*              the same recipe fit on the rows before ``cut_ms``, likewise; judges, never serves
+model.json                ModelCard: recipe, data versions, metrics
+*.png                     its pictures
+model.sig                 signature over all of these (``learning.signing``)
 """
 
 import json
@@ -21,22 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learning.checks import catboost_checks
 from learning.errors import RegistryError
-from learning.manifest import Input, Manifest, Member
+from learning.manifest import Manifest, Point
 from learning.signing import artefact_sha256, sign
-from pix.features import DECLARATION_HASHES
 
 if TYPE_CHECKING:
-    from learning.training import Trained
+    from learning.training import FittedEnsemble, Trained
 
-EVALUATION_FILE = "evaluation.cbm"
+EVALUATION = "evaluation-"
+"""Begin of the names of the files that judge."""
 CARD_FILE = "model.json"
-CURVE_FILE = "precision_recall.png"
-TREES_FILE = "catboost.json"
-CHECKS_FILE = "catboost-checks.npz"
-UNDECLARED = "0" * 16
-"""Stands for the declaration of an input that this build does not declare; no service will serve it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +42,13 @@ class ModelCard:
         feature_names: Inputs in order.
         trained_at: RFC 3339 instant.
         seed: Seed of the fit.
-        cut_ms: The evaluation model saw rows with an event time before this instant.
-        until_ms: The final model saw rows up to this instant.
+        cut_ms: The evaluation ensemble saw rows with an event time before this instant.
+        until_ms: The final ensemble saw rows up to this instant.
         config: The recipe.
         metrics: Trained.metrics.
+        judgement: Rows of ``learning.judging.Judgement``: every number, beside others and by group.
         over_raw: Interval of average precision over the raw-field CatBoost.
-        data_versions: Delta table → version read.
+        data_versions: Delta table -> version read.
     """
 
     fingerprint: str
@@ -64,6 +59,7 @@ class ModelCard:
     until_ms: int
     config: Mapping[str, Any]
     metrics: Mapping[str, float]
+    judgement: Sequence[Mapping[str, Any]]
     over_raw: Mapping[str, float]
     data_versions: Mapping[str, int]
 
@@ -96,12 +92,11 @@ def write_artefact(
     private_key: Path,
 ) -> tuple[ModelCard, str]:
     """Write and sign an artefact; its card and its SHA-256."""
-    draw = np.random.default_rng(trained.config.seed)
-    member = write_catboost(trained.model, trained.feature_names, folder, draw)
-    manifest = Manifest(fingerprint=fingerprint, members=[member], libraries={"catboost": version("catboost")})
-    manifest.write(folder)
-    trained.evaluation_model.save_model(str(folder / EVALUATION_FILE), format="cbm")
-    (folder / CURVE_FILE).write_bytes(trained.curve_png)
+    for ensemble, prefix in ((trained.ensemble, ""), (trained.evaluation_ensemble, EVALUATION)):
+        draw = np.random.default_rng(trained.config.seed)
+        write_ensemble(ensemble, trained.feature_names, folder, draw, fingerprint=fingerprint, prefix=prefix)
+    for name, picture in trained.judgement.pictures.items():
+        (folder / f"{name}.png").write_bytes(picture)
     card = ModelCard(
         fingerprint=fingerprint,
         feature_names=trained.feature_names,
@@ -111,6 +106,7 @@ def write_artefact(
         until_ms=trained.until_ms,
         config=asdict(trained.config),
         metrics=trained.metrics,
+        judgement=trained.judgement.rows(),
         over_raw=trained.over_raw.to_dict(),
         data_versions=dict(data_versions),
     )
@@ -119,24 +115,34 @@ def write_artefact(
     return card, artefact_sha256(folder)
 
 
-def write_catboost(model: Any, inputs: Sequence[str], folder: Path, draw: np.random.Generator) -> Member:
-    """Write the files of a member that is a ``CatBoostClassifier`` over numeric inputs.
+def write_ensemble(
+    ensemble: "FittedEnsemble",
+    inputs: Sequence[str],
+    folder: Path,
+    draw: np.random.Generator,
+    *,
+    fingerprint: str,
+    prefix: str = "",
+) -> None:
+    """Write the manifest of an ensemble and its members' files.
 
     Args:
-        model: Fitted.
+        ensemble: Fitted.
         inputs: Names of its inputs, in order.
         folder: Where the files go.
         draw: Source of the rows that are kept as checks.
+        fingerprint: Of the features that are declared.
+        prefix: Begin of every file's name.
     """
-    model.save_model(str(folder / TREES_FILE), format="json")
-    exported = json.loads((folder / TREES_FILE).read_bytes())
-    borders = [one["borders"] for one in exported["features_info"]["float_features"]]
-    catboost_checks(model, borders, draw).write(folder / CHECKS_FILE)
-    return Member(
-        kind="catboost",
-        name="catboost",
-        file=TREES_FILE,
-        checks=CHECKS_FILE,
-        weight=1.0,
-        inputs=[Input(name=name, declaration=DECLARATION_HASHES.get(name, UNDECLARED)) for name in inputs],
+    made = ensemble.blend
+    libraries = sorted({name for member in ensemble.members for name in member.libraries})
+    manifest = Manifest(
+        fingerprint=fingerprint,
+        intercept=made.intercept,
+        members=[
+            member.write(folder, inputs, made.weights[member.name], draw, prefix=prefix) for member in ensemble.members
+        ],
+        calibration=[Point(raw=raw, log_odds=to) for raw, to in made.calibration],
+        libraries={name: version(name) for name in libraries},
     )
+    manifest.write(folder, prefix)

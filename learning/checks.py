@@ -18,6 +18,7 @@ from learning.errors import ArtefactRefused
 from pix.features import FEATURE_NAMES
 
 if TYPE_CHECKING:
+    from learning.additive import Table
     from learning.ensemble import LoadedMember
 
 ROWS = 256
@@ -31,7 +32,7 @@ class Checks:
 
     Attributes:
         rows: Inputs in the model's order, one row each.
-        log_odds: The library's answer per row, asked alone; held to the bit.
+        log_odds: The library's answer per row, asked alone; held to the bit, or to the member's own tolerance.
         contributions: SHAP values per row and input; held to ``TOLERANCE``.
         expected: The value that they add up from.
     """
@@ -83,7 +84,7 @@ def refuse_unequal(name: str, member: "LoadedMember", checks: Checks, places: Se
     for number, row in enumerate(checks.rows):
         vector[list(places)] = row
         got, wanted = member.log_odds(vector), float(checks.log_odds[number])
-        if got != wanted:
+        if not abs(got - wanted) <= member.tolerance:
             raise ArtefactRefused(
                 "unequal",
                 f"member {name} scores row {number} of its checks {got!r} here, {wanted!r} where it was trained; "
@@ -121,6 +122,23 @@ def catboost_answers(
     log_odds = [model.predict(row.tolist(), prediction_type="RawFormulaVal", thread_count=1) for row in rows]
     values = model.get_feature_importance(Pool(rows), type="ShapValues", thread_count=1)
     return np.array(log_odds, np.float64), values[:, :-1].copy(), float(values[0, -1])
+
+
+def table_checks(table: "Table", draw: np.random.Generator) -> Checks:
+    """Ask a table by plain numpy.
+
+    Args:
+        table: Of a member.
+        draw: Source of the rows.
+    """
+    rows = drawn_rows([bins.borders for bins in table.inputs], ROWS, draw)
+    parts = np.empty(rows.shape)
+    for place, bins in enumerate(table.inputs):
+        of_bin = np.array([*bins.values, bins.missing])
+        bin_of = np.searchsorted(bins.borders, rows[:, place], side="left")
+        parts[:, place] = of_bin[np.where(np.isnan(rows[:, place]), len(bins.values), bin_of)]
+    means = np.array([bins.expected for bins in table.inputs])
+    return Checks(rows, table.intercept + parts.sum(axis=1), parts - means, table.intercept + float(means.sum()))
 
 
 def drawn_rows(borders: Sequence[Sequence[float]], count: int, draw: np.random.Generator) -> NDArray[np.float64]:

@@ -13,13 +13,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from learning.additive import AdditiveTable
 from learning.checks import read_checks, refuse_unequal
 from learning.errors import ArtefactRefused
-from learning.manifest import Manifest, Member, read_manifest
+from learning.manifest import MANIFEST_FILE, Manifest, Member, read_manifest
 from learning.trees import CatBoostTrees
 from pix.features import DECLARATION_HASHES, FEATURE_NAMES
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 SHOWN = 10
 
 
@@ -28,15 +30,24 @@ class LoadedMember(Protocol):
 
     expected: float
     """Its log-odds where nothing is known of a row."""
+    tolerance: float
+    """How far its log-odds may be from those of the library that fit it."""
 
     def log_odds(self, vector: Vector) -> float:
         """Log-odds of fraud."""
+
+    def log_odds_of(self, rows: Matrix) -> Vector:
+        """The same of many rows, each bit for bit what ``log_odds`` says of it."""
 
     def contributions(self, vector: Vector) -> Vector:
         """What each of its inputs adds to ``expected``."""
 
 
-KINDS: Mapping[str, Callable[[bytes, Sequence[int]], LoadedMember]] = {"catboost": CatBoostTrees}
+KINDS: Mapping[str, Callable[[bytes, Sequence[int]], LoadedMember]] = {
+    "catboost": CatBoostTrees,
+    "scorecard": AdditiveTable,
+    "histogram": AdditiveTable,
+}
 """Kind -> how its file's bytes become a member, given the places of its inputs."""
 
 
@@ -84,6 +95,21 @@ class Ensemble:
             total += part.weight * part.member.log_odds(vector)
         return total
 
+    def raw_scores(self, rows: Matrix) -> Vector:
+        """The same of many rows, each bit for bit what ``raw_score`` says of it.
+
+        Args:
+            rows: One vector each.
+        """
+        rows, total = np.ascontiguousarray(rows, np.float64), np.full(len(rows), self.manifest.intercept)
+        for part in self._parts:
+            total += part.weight * part.member.log_odds_of(rows)
+        return total
+
+    def probabilities(self, raw_scores: Vector) -> Vector:
+        """Calibrated probabilities of raw scores."""
+        return np.array([self.probability(raw) for raw in raw_scores.tolist()])
+
     def member_scores(self, vector: Vector) -> dict[str, float]:
         """Member -> its log-odds of fraud."""
         names = [member.name for member in self.manifest.members]
@@ -123,13 +149,17 @@ def vector_of(features: Sequence[float | None]) -> Vector:
     return np.array([math.nan if value is None else value for value in features], np.float64)
 
 
-def load_ensemble(folder: Path) -> Ensemble:
+def load_ensemble(folder: Path, prefix: str = "") -> Ensemble:
     """Read an artefact whose signature was verified, and hold every member against its library's answers.
+
+    Args:
+        folder: The artefact.
+        prefix: Begin of its files' names; see ``learning.artefact``.
 
     Raises:
         ArtefactRefused: A file is malformed, an input has another meaning here, or an answer differs.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder / f"{prefix}{MANIFEST_FILE}")
     ensemble = Ensemble(manifest, [_loaded(folder, manifest, member) for member in manifest.members])
     nothing = np.full(len(FEATURE_NAMES), np.nan)
     ensemble.probability(ensemble.raw_score(nothing))

@@ -1,30 +1,32 @@
-"""How good are scores? Pure functions on arrays: labels and scores in, frozen numbers out.
+"""How good are scores? Pure functions on arrays: outcomes and scores in, frozen numbers out.
 
-Every metric treats equal scores as one threshold, because a policy cannot tell such payments apart.
 No model, no registry and no table is known here.
 """
 
-import io
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from learning.alerts import account_precision_at, precision_at
+from learning.calibration import calibration_error
+from learning.costs import Costs, capped, saved, worthwhile
+from learning.ranking import Bools, Floats, Ints, Ranking, base_rate
+from pix.contracts import DAY_MS
 
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
-BASELINE_COLOUR = "#9a9a9a"
+ALERTS_A_DAY = 100
+REAL = 100
+RESAMPLES, CONFIDENCE = 400, 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A difference and its bootstrap interval.
+    """A number and its bootstrap interval.
 
     Attributes:
-        point: The difference on the rows as they are.
+        point: The number on the rows as they are.
         low: Lower end of the interval.
         high: Upper end of the interval.
         confidence: Share of resamples that the interval covers.
@@ -44,76 +46,181 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """What the scores of one model are worth on one set of rows.
+class Outcomes:
+    """What became of the payments that models are judged by, one place per payment in every array.
 
     Attributes:
-        rows: Rows judged.
-        frauds: How many of them are fraud.
-        base_rate: frauds ÷ rows, the average precision of random scores.
-        average_precision: Area under the precision-recall steps.
-        roc_auc: Chance that a fraud scores above a payment that is none; ties count half.
-        recall_at_fpr: (false-positive rate allowed, recall reached) pairs.
+        is_fraud: The labels.
+        times_ms: Event time, epoch milliseconds.
+        amount_cents: Amount.
+        accounts: Number of the account that would be alerted on: the payee's.
+        weights: Payments that each row stands for.
+        groups: Name of a grouping, such as ``typology`` -> each payment's group; "" where it has none.
     """
 
-    rows: int
-    frauds: int
+    is_fraud: Bools
+    times_ms: Ints
+    amount_cents: Ints
+    accounts: Ints
+    weights: Floats
+    groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+
+    @property
+    def days(self) -> Ints:
+        """Day (UTC) of each payment since 1970."""
+        return self.times_ms // DAY_MS
+
+    def where(self, chosen: Bools) -> "Outcomes":
+        """Some of the payments."""
+        return Outcomes(
+            is_fraud=self.is_fraud[chosen],
+            times_ms=self.times_ms[chosen],
+            amount_cents=self.amount_cents[chosen],
+            accounts=self.accounts[chosen],
+            weights=self.weights[chosen],
+            groups={name: values[chosen] for name, values in self.groups.items()},
+        )
+
+    def at_base_rate(self, rate: float) -> "Outcomes":
+        """The same payments, frauds weighed so that they are ``rate`` of all.
+
+        Every share of frauds and every share of other payments stays what it was; precision and money change.
+        """
+        frauds, others = ((self.weights * of).sum() for of in (self.is_fraud, ~self.is_fraud))
+        factor = rate / (1 - rate) * others / frauds
+        weights = np.where(self.is_fraud, self.weights * factor, self.weights)
+        return Outcomes(**{**{name: getattr(self, name) for name in self.__slots__}, "weights": weights})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What the scores of one model are worth on one set of payments.
+
+    Attributes:
+        payments: Payments judged.
+        frauds: How many of them are fraud.
+        base_rate: frauds / payments, the average precision of random scores.
+        average_precision: Area under the precision-recall steps.
+        roc_auc: Chance that a fraud scores above a payment that is none; ties count half.
+        recall_at_fpr: (false-positive rate allowed, share of frauds found) pairs.
+        value_recall_at_fpr: The same of their amounts.
+        precision_at_100_a_day: Share of frauds among the 100 most suspicious payments of a day.
+        account_precision_at_100_a_day: Share of fraudulent accounts among the 100 most suspicious ones of a day.
+        alerts: Alerts raised where they were expected to be worth their costs.
+        saved_reais: What those saved, less their costs, in reais.
+        calibration_error: See ``learning.calibration``; None for what gives no probability, such as rules.
+    """
+
+    payments: float
+    frauds: float
     base_rate: float
     average_precision: float
     roc_auc: float
     recall_at_fpr: tuple[tuple[float, float], ...]
+    value_recall_at_fpr: tuple[tuple[float, float], ...]
+    precision_at_100_a_day: float
+    account_precision_at_100_a_day: float
+    alerts: float
+    saved_reais: float
+    calibration_error: float | None
 
     def to_dict(self) -> dict[str, float]:
         """One flat name per number, fit for MLflow metrics and Dagster metadata."""
-        recalls = {f"recall_at_fpr_{rate:.0e}": recall for rate, recall in self.recall_at_fpr}
-        return {
-            "rows": self.rows,
-            "frauds": self.frauds,
-            "base_rate": self.base_rate,
-            "average_precision": self.average_precision,
-            "roc_auc": self.roc_auc,
-            **recalls,
-        }
+        flat = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
+        for name in ("recall_at_fpr", "value_recall_at_fpr"):
+            flat |= {f"{name}_{rate:.0e}": recall for rate, recall in getattr(self, name)}
+        return flat
 
 
-def evaluate(is_fraud: Bools, scores: Floats, rates: Sequence[float] = FALSE_POSITIVE_RATES) -> Evaluation:
-    """Judge one model's scores on rows that hold both classes."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is judged: a model, or rules.
+
+    Attributes:
+        scores: The higher, the more suspicious; a model's are probabilities.
+        alerts: Which payments it alerts on.
+        is_model: Whether the scores are probabilities.
+    """
+
+    scores: Floats
+    alerts: Bools
+    is_model: bool = True
+
+    @classmethod
+    def model(
+        cls, outcomes: Outcomes, probabilities: Floats, costs: Costs, alerts_a_day: int | None = None
+    ) -> "Judged":
+        """A model that alerts where that is expected to be worth what it costs; see ``learning.costs``.
+
+        Args:
+            outcomes: The payments.
+            probabilities: The model's, of fraud.
+            costs: What alerts and missed frauds cost.
+            alerts_a_day: What analysts can look at; without it, every alert that is expected to be worth it is raised.
+        """
+        worth = worthwhile(probabilities, outcomes.amount_cents, costs)
+        alerts = worth > 0 if alerts_a_day is None else capped(worth, outcomes.days, alerts_a_day)
+        return cls(probabilities, alerts)
+
+
+def evaluate(
+    outcomes: Outcomes, judged: Judged, costs: Costs, *, rates: Sequence[float] = FALSE_POSITIVE_RATES
+) -> Evaluation:
+    """Judge a model or rules on payments that hold both classes.
+
+    Args:
+        outcomes: The payments.
+        judged: What said something of each of them.
+        costs: What alerts and missed frauds cost.
+        rates: False-positive rates that recalls are told at.
+    """
+    is_fraud, weights, days, scores = outcomes.is_fraud, outcomes.weights, outcomes.days, judged.scores
+    ranking, values = Ranking(is_fraud, scores, weights), outcomes.amount_cents.astype(np.float64)
     return Evaluation(
-        rows=len(is_fraud),
-        frauds=int(np.count_nonzero(is_fraud)),
-        base_rate=base_rate(is_fraud),
-        average_precision=average_precision(is_fraud, scores),
-        roc_auc=roc_auc(is_fraud, scores),
-        recall_at_fpr=tuple((rate, recall_at_fpr(is_fraud, scores, rate)) for rate in rates),
+        payments=float(weights.sum()),
+        frauds=float((weights * is_fraud).sum()),
+        base_rate=base_rate(is_fraud, weights),
+        average_precision=ranking.average_precision(),
+        roc_auc=ranking.roc_auc(),
+        recall_at_fpr=tuple((rate, ranking.recall_at_fpr(rate)) for rate in rates),
+        value_recall_at_fpr=tuple((rate, ranking.recall_at_fpr(rate, values=values)) for rate in rates),
+        precision_at_100_a_day=precision_at(is_fraud, scores, days, ALERTS_A_DAY, weights),
+        account_precision_at_100_a_day=account_precision_at(is_fraud, scores, days, outcomes.accounts, ALERTS_A_DAY),
+        alerts=float((weights * judged.alerts).sum()),
+        saved_reais=float((weights * saved(judged.alerts, is_fraud, outcomes.amount_cents, costs)).sum()) / REAL,
+        calibration_error=calibration_error(is_fraud, scores, weights) if judged.is_model else None,
     )
 
 
-def base_rate(is_fraud: Bools) -> float:
-    """Share of frauds among the rows."""
-    if len(is_fraud) == 0:
-        raise ValueError("base_rate needs at least one row, got none")
-    return float(np.count_nonzero(is_fraud)) / len(is_fraud)
+def interval(
+    is_fraud: Bools,
+    statistic: Callable[[Floats | None], float],
+    *,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """A statistic with its bootstrap interval.
 
+    Frauds and other payments are resampled apart: a resample keeps the base rate, on which precision depends more
+    than on any model.
 
-def average_precision(is_fraud: Bools, scores: Floats) -> float:
-    """Sum over thresholds of precision × the recall gained there."""
-    curve = _Thresholds(is_fraud, scores)
-    return curve.average_precision(np.ones(len(is_fraud)))
-
-
-def roc_auc(is_fraud: Bools, scores: Floats) -> float:
-    """Area under the ROC curve, by trapezoids, so that ties count half."""
-    frauds, others = _Thresholds(is_fraud, scores).counts(np.ones(len(is_fraud)))
-    recall = np.concatenate(([0.0], frauds / frauds[-1]))
-    false_positives = np.concatenate(([0.0], others / others[-1]))
-    return float(np.sum(np.diff(false_positives) * (recall[1:] + recall[:-1]) / 2))
-
-
-def recall_at_fpr(is_fraud: Bools, scores: Floats, rate: float) -> float:
-    """Largest recall at a threshold whose false-positive rate is at most ``rate``; 0 if there is none."""
-    frauds, others = _Thresholds(is_fraud, scores).counts(np.ones(len(is_fraud)))
-    allowed = others <= rate * others[-1]
-    return float(frauds[allowed][-1] / frauds[-1]) if allowed.any() else 0.0
+    Args:
+        is_fraud: The labels.
+        statistic: The number, given how often each row was drawn; once each without that.
+        rng: Source of the resamples; the same seed gives the same interval.
+        resamples: How many.
+        confidence: Share of resamples that the interval covers.
+    """
+    classes = (np.flatnonzero(is_fraud), np.flatnonzero(~is_fraud))
+    drawn, found = np.zeros(len(is_fraud)), np.empty(resamples)
+    for i in range(resamples):
+        for rows in classes:
+            drawn[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
+        found[i] = statistic(drawn)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Interval(point=statistic(None), low=float(low), high=float(high), confidence=confidence)
 
 
 def average_precision_difference(
@@ -122,85 +229,54 @@ def average_precision_difference(
     theirs: Floats,
     *,
     rng: np.random.Generator,
-    resamples: int = 400,
-    confidence: float = 0.95,
+    weights: Floats | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Average precision of ``ours`` minus that of ``theirs``, with a paired bootstrap interval.
-
-    Both models are judged on the same resampled rows. Frauds and other payments are resampled apart: a
-    resample keeps the base rate, on which average precision depends more than on any model.
+    """Average precision of ``ours`` minus that of ``theirs``, both judged on the same resampled rows.
 
     Args:
         is_fraud: The labels.
         ours: Scores of the one model.
         theirs: Scores of the other model, on the same rows.
-        rng: Source of the resamples; the same seed gives the same interval.
+        rng: Source of the resamples.
+        weights: Payments that each row stands for; one each without it.
         resamples: How many.
         confidence: Share of resamples that the interval covers.
     """
-    our_curve, their_curve = _Thresholds(is_fraud, ours), _Thresholds(is_fraud, theirs)
-    classes = (np.flatnonzero(is_fraud), np.flatnonzero(~is_fraud))
-    differences = np.empty(resamples)
-    for i in range(resamples):
-        weights = np.zeros(len(is_fraud))
-        for rows in classes:
-            weights[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
-        differences[i] = our_curve.average_precision(weights) - their_curve.average_precision(weights)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    point = average_precision(is_fraud, ours) - average_precision(is_fraud, theirs)
-    return Interval(point=point, low=float(low), high=float(high), confidence=confidence)
+    one, other = Ranking(is_fraud, ours, weights), Ranking(is_fraud, theirs, weights)
+
+    def difference(times: Floats | None) -> float:
+        return one.average_precision(times) - other.average_precision(times)
+
+    return interval(is_fraud, difference, rng=rng, resamples=resamples, confidence=confidence)
 
 
-def precision_recall_png(is_fraud: Bools, scores: dict[str, Floats], *, dots_per_inch: int = 90) -> bytes:
-    """The precision-recall curves of named scores and the base rate, as a PNG small enough for metadata.
+def saved_difference(
+    outcomes: Outcomes,
+    ours: Bools,
+    theirs: Bools,
+    *,
+    costs: Costs,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """Reais that the alerts of one policy saved more than those of another, on the same resampled payments.
 
     Args:
-        is_fraud: The labels.
-        scores: Name in the legend → scores on the same rows.
-        dots_per_inch: Resolution; 90 gives about 20 KB.
+        outcomes: The payments.
+        ours: Which of them the one policy alerts on.
+        theirs: Which of them the other alerts on.
+        costs: What alerts and missed frauds cost.
+        rng: Source of the resamples.
+        resamples: How many.
+        confidence: Share of resamples that the interval covers.
     """
-    from matplotlib.figure import Figure
+    of = [saved(alerts, outcomes.is_fraud, outcomes.amount_cents, costs) for alerts in (ours, theirs)]
+    each = outcomes.weights * (of[0] - of[1]) / REAL
 
-    figure = Figure(figsize=(5, 3.6), dpi=dots_per_inch, layout="constrained")
-    axes = figure.add_subplot()
-    for name, values in scores.items():
-        frauds, others = _Thresholds(is_fraud, values).counts(np.ones(len(is_fraud)))
-        axes.step(frauds / frauds[-1], frauds / (frauds + others), where="post", label=name, linewidth=1.4)
-    axes.axhline(base_rate(is_fraud), color=BASELINE_COLOUR, linestyle="--", linewidth=1, label="base rate")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize=8)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    return image.getvalue()
+    def difference(times: Floats | None) -> float:
+        return float(each.sum() if times is None else each @ times)
 
-
-class _Thresholds:
-    """Rows sorted by falling score once, so that a resample costs two cumulative sums."""
-
-    def __init__(self, is_fraud: Bools, scores: Floats) -> None:
-        if len(is_fraud) != len(scores):
-            raise ValueError(f"{len(is_fraud)} labels but {len(scores)} scores; they must be of the same rows")
-        if not np.isfinite(scores).all():
-            raise ValueError(f"{int(np.sum(~np.isfinite(scores)))} of {len(scores)} scores are not finite")
-        self._order = np.argsort(-scores, kind="stable")
-        self._is_fraud = is_fraud[self._order].astype(np.float64)
-        frauds = int(self._is_fraud.sum())
-        if frauds in (0, len(scores)):
-            raise ValueError(f"a metric needs frauds and other payments, got {frauds} frauds in {len(scores)} rows")
-        ordered = scores[self._order]
-        self._last_of_ties = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(scores) - 1)
-
-    def counts(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Frauds and other payments at or above each distinct score, highest score first."""
-        weights = weights[self._order]
-        frauds = np.cumsum(weights * self._is_fraud)[self._last_of_ties]
-        others = np.cumsum(weights * (1 - self._is_fraud))[self._last_of_ties]
-        return frauds, others
-
-    def average_precision(self, weights: Floats) -> float:
-        frauds, others = self.counts(weights)
-        flagged = frauds + others
-        precision = np.divide(frauds, flagged, out=np.zeros_like(frauds), where=flagged > 0)
-        gained = np.diff(frauds, prepend=0.0) / frauds[-1]
-        return math.fsum(precision * gained)
+    return interval(outcomes.is_fraud, difference, rng=rng, resamples=resamples, confidence=confidence)

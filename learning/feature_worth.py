@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learning import training
-from learning.evaluation import Bools, Floats, Interval, average_precision, average_precision_difference
+from learning import inputs as models
+from learning.evaluation import Interval, average_precision_difference
+from learning.ranking import Bools, Floats, average_precision
+from learning.recipe import TrainingConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ class Worth:
         return average_precision_difference(self.is_fraud, self.scores[name], self.scores[over], rng=chance)
 
 
-def worth(frame: "pd.DataFrame", inputs: Mapping[str, Sequence[str]], config: training.TrainingConfig) -> Worth:
+def worth(frame: "pd.DataFrame", inputs: Mapping[str, Sequence[str]], config: TrainingConfig) -> Worth:
     """Fit one model per set of features, and one on the raw fields, before a cut; judge all after it.
 
     Args:
@@ -49,10 +51,10 @@ def worth(frame: "pd.DataFrame", inputs: Mapping[str, Sequence[str]], config: tr
         inputs: Name of a model -> the features it sees.
         config: The recipe.
     """
-    split = training.split_by_time(frame, test_share=config.test_share, gap_ms=config.gap_ms)
-    scores = {RAW: training.field_scores(split, config)}
-    scores |= {name: training.feature_scores(split, features, config) for name, features in inputs.items()}
-    return Worth(is_fraud=training.labels(split.after), scores=scores)
+    split = models.split_by_time(frame, test_share=config.test_share, gap_ms=config.gap_ms)
+    scores = {RAW: models.split_field_scores(split, config)}
+    scores |= {name: models.feature_scores(split, features, config) for name, features in inputs.items()}
+    return Worth(is_fraud=models.labels(split.after), scores=scores)
 
 
 def mean_difference(differences: Sequence[float], confidence: float = 0.95) -> Interval:

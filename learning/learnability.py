@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from learning import training
-from learning.evaluation import Bools, Floats, Interval, average_precision, average_precision_difference, roc_auc
+from learning import inputs
+from learning.evaluation import Interval, average_precision_difference
+from learning.ranking import Bools, Floats, average_precision, roc_auc
+from learning.recipe import TrainingConfig
 from learning.small_history import frame
 from pix.contracts import DAY_MS, behind_the_door, label_from, payment_from
 from pix.features import FEATURE_NAMES
@@ -64,7 +66,7 @@ class Learnability:
         return self.precision / self.raw_precision
 
 
-def learnability(plan: SimulationPlan, raw: Sequence[str], config: training.TrainingConfig) -> Learnability:
+def learnability(plan: SimulationPlan, raw: Sequence[str], config: TrainingConfig) -> Learnability:
     """Simulate a plan and learn from its first days.
 
     Args:
@@ -91,11 +93,11 @@ def simulated_frame(plan: SimulationPlan, raw: Sequence[str]) -> "tuple[pd.DataF
     return whole, {one["end_to_end_id"]: one["typology"] for one in simulation.truth}
 
 
-def _judge(whole: "pd.DataFrame", typologies: dict[str, str | None], config: training.TrainingConfig) -> Learnability:
-    split = training.split_by_time(whole, test_share=config.test_share, gap_ms=config.gap_ms)
-    is_fraud = training.labels(split.after)
-    raw_scores = training.field_scores(split, config)
-    scores = training.field_scores(split, config, FEATURE_NAMES)
+def _judge(whole: "pd.DataFrame", typologies: dict[str, str | None], config: TrainingConfig) -> Learnability:
+    split = inputs.split_by_time(whole, test_share=config.test_share, gap_ms=config.gap_ms)
+    is_fraud = inputs.labels(split.after)
+    raw_scores = inputs.split_field_scores(split, config)
+    scores = inputs.split_field_scores(split, config, FEATURE_NAMES)
     return Learnability(
         is_fraud=is_fraud,
         typology=[typologies[identity] for identity in split.after["end_to_end_id"]],

@@ -103,18 +103,17 @@ class Manifest(_Part):
                 raise ValueError(f"calibration must rise, it does not from raw {one.raw} to {after.raw}")
         return self
 
-    def write(self, folder: Path) -> None:
-        """Write ``manifest.json`` into a folder."""
-        (folder / MANIFEST_FILE).write_text(json.dumps(self.model_dump(), indent=1) + "\n")
+    def write(self, folder: Path, prefix: str = "") -> None:
+        """Write ``manifest.json`` into a folder, under a name that begins with ``prefix``."""
+        (folder / f"{prefix}{MANIFEST_FILE}").write_text(json.dumps(self.model_dump(), indent=1) + "\n")
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read ``manifest.json`` strictly.
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest strictly.
 
     Raises:
         ArtefactRefused: It is missing, or some field of it is wrong; names it.
     """
-    path = folder / MANIFEST_FILE
     try:
         content = parse_json_object(path.read_bytes(), MAX_BYTES)
         return Manifest.model_validate(content)

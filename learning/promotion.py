@@ -1,6 +1,6 @@
 """May the challenger serve? Evidence is gathered on rows neither model has seen; the decision is pure.
 
-The final models are fit on all rows, so they cannot be compared on any. Their evaluation models can: both
+The final models are fit on all rows, so they cannot be compared on any. Their evaluation ensembles can: both
 are judged on the rows after the later of the two cuts.
 """
 
@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from learning.artefact import EVALUATION_FILE, ModelCard
-from learning.errors import RegistryError
-from learning.evaluation import Floats, Interval, average_precision, average_precision_difference
+from learning.artefact import EVALUATION, ModelCard
+from learning.ensemble import load_ensemble
+from learning.evaluation import Interval, average_precision_difference
+from learning.inputs import labels, vectors
+from learning.ranking import Floats, average_precision
 from learning.registry import Downloaded
-from learning.training import MIN_FRAUDS_PER_SIDE, labels, probabilities, vectors
+from learning.training import MIN_FRAUDS_PER_SIDE
+from pix.features import FEATURE_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +106,7 @@ def _not_worse(champion: Evidence, challenger: Evidence, margin: float) -> Decis
 def gather(
     frame: pd.DataFrame, challenger: Downloaded, champion: Downloaded | None, *, rng: np.random.Generator
 ) -> tuple[Evidence | None, Evidence]:
-    """Judge both evaluation models on the rows after both cuts.
+    """Judge both evaluation ensembles on the rows after both cuts.
 
     Args:
         frame: The training set.
@@ -120,13 +123,13 @@ def gather(
     cut_ms = max(ours.cut_ms, theirs.cut_ms) if theirs is not None and comparable else ours.cut_ms
     later = frame[frame["event_time_ms"] >= cut_ms]
     is_fraud = labels(later)
-    frauds = int(is_fraud.sum())
+    frauds, weights = int(is_fraud.sum()), later["weight"].to_numpy(np.float64)
     enough = MIN_FRAUDS_PER_SIDE <= frauds < len(later)
-    our_scores = _scores(challenger.folder, ours, later) if enough else None
-    their_scores = _scores(champion.folder, theirs, later) if enough and comparable and champion and theirs else None
+    our_scores = _scores(challenger.folder, later) if enough else None
+    their_scores = _scores(champion.folder, later) if enough and comparable and champion and theirs else None
     over = None
     if our_scores is not None and their_scores is not None:
-        over = average_precision_difference(is_fraud, our_scores, their_scores, rng=rng)
+        over = average_precision_difference(is_fraud, our_scores, their_scores, rng=rng, weights=weights)
 
     def evidence(of: Downloaded, card: ModelCard, scores: Floats | None, over_champion: Interval | None) -> Evidence:
         return Evidence(
@@ -134,7 +137,7 @@ def gather(
             fingerprint=card.fingerprint,
             rows=len(later),
             frauds=frauds,
-            average_precision=None if scores is None else average_precision(is_fraud, scores),
+            average_precision=None if scores is None else average_precision(is_fraud, scores, weights),
             over_raw=Interval(**card.over_raw),
             over_champion=over_champion,
         )
@@ -145,12 +148,7 @@ def gather(
     )
 
 
-def _scores(folder: Path, card: ModelCard, rows: pd.DataFrame) -> Floats:
-    from catboost import CatBoostClassifier, CatBoostError
-
-    path = folder / EVALUATION_FILE
-    try:
-        model = CatBoostClassifier().load_model(str(path), format="cbm")
-    except CatBoostError as error:
-        raise RegistryError(f"{path} is not a CatBoost model: {error}; train and register again") from error
-    return probabilities(model, vectors(rows, card.feature_names))
+def _scores(folder: Path, rows: pd.DataFrame) -> Floats:
+    ensemble = load_ensemble(folder, EVALUATION)
+    matrix = vectors(rows.reindex(columns=list(FEATURE_NAMES)), FEATURE_NAMES)
+    return ensemble.probabilities(ensemble.raw_scores(matrix))

@@ -9,8 +9,7 @@ No Dagster here. MLflow reads timeouts from the environment: process roots apply
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from learning.artefact import ModelCard, write_artefact
+from learning.artefact import ModelCard
 from learning.errors import ArtefactRefused, RegistryError, RegistryUnavailable
 from learning.signing import verify
 
 if TYPE_CHECKING:
-    from learning.training import Trained
+    pass
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -32,7 +31,6 @@ EXPERIMENT = "sentinela"
 DATA_VERSION = "data_version."
 """Begin of a run's tags that say which version of a Delta table was read."""
 MOST_VERSIONS = 10_000
-PIP_REQUIREMENTS = ["catboost==1.2.10"]
 REST_TIMEOUT_SECONDS = 5.0
 # An unknown model, and an unknown alias of a known one.
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -47,16 +45,6 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegisteredVersion:
-    """A version just registered; ``sha256`` is that of its artefact."""
-
-    name: str
-    version: str
-    sha256: str
-    run_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,60 +82,6 @@ class Downloaded:
     def card(self) -> ModelCard:
         """What is known about it beside its trees."""
         return ModelCard.read(self.folder)
-
-
-def register(
-    trained: "Trained",
-    *,
-    uri: str,
-    model_name: str,
-    private_key: Path,
-    fingerprint: str,
-    data_versions: Mapping[str, int],
-    now: datetime,
-    extra_tags: Mapping[str, str] | None = None,
-    experiment: str = EXPERIMENT,
-    artifact_location: str | None = None,
-    join_active_run: bool = True,
-) -> RegisteredVersion:
-    """Log a trained model, register it and point the alias ``challenger`` at it.
-
-    Args:
-        trained: What ``training.fit`` returned.
-        uri: MLflow tracking and registry address.
-        model_name: Registered model.
-        private_key: What the artefact is signed with.
-        fingerprint: Fingerprint of the features trained on.
-        data_versions: Delta table → version read.
-        now: Training time, aware.
-        extra_tags: Further tags of run and version, such as ``dagster_run_id``.
-        experiment: Experiment of a run of its own.
-        artifact_location: Where a new experiment keeps artefacts; None leaves it to the server.
-        join_active_run: Log into the process's active run if there is one, else always into an own run.
-
-    Raises:
-        RegistryUnavailable: The server does not answer.
-        RegistryError: The active run belongs to another server.
-    """
-    import mlflow
-
-    _require_reachable(uri)
-    with (
-        tempfile.TemporaryDirectory(prefix="sentinela-model-") as scratch,
-        _run(uri, experiment, artifact_location, join_active_run) as run_id,
-    ):
-        folder = Path(scratch)
-        card, sha256 = write_artefact(
-            trained, folder, fingerprint=fingerprint, data_versions=data_versions, now=now, private_key=private_key
-        )
-        tags = {"sha256": sha256, "fingerprint": fingerprint, **(extra_tags or {})}
-        mlflow.log_params({**card.config, "features": len(card.feature_names), "fingerprint": fingerprint})
-        mlflow.log_metrics(dict(card.metrics))
-        mlflow.set_tags({**tags, **{f"{DATA_VERSION}{table}": v for table, v in data_versions.items()}})
-        mlflow.log_artifacts(str(folder), FOLDER)
-        version = str(_log_and_register(trained, model_name, tags).version)
-        _client(uri).set_registered_model_alias(model_name, CHALLENGER, version)
-        return RegisteredVersion(name=model_name, version=version, sha256=sha256, run_id=run_id)
 
 
 def champion(uri: str, model_name: str, *, alias: str = CHAMPION) -> ChampionRef | None:
@@ -189,7 +123,7 @@ def _by_client(uri: str, model_name: str, alias: str) -> "_Found | None":
     from mlflow.exceptions import MlflowException
 
     try:
-        found = _client(uri).get_model_version_by_alias(model_name, alias)
+        found = client_of(uri).get_model_version_by_alias(model_name, alias)
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None
@@ -216,9 +150,9 @@ def version_of(uri: str, model_name: str, version: str) -> ChampionRef | None:
 
     if not version.isdecimal():
         return None
-    _require_reachable(uri)
+    require_reachable(uri)
     try:
-        found = _client(uri).get_model_version(model_name, version)
+        found = client_of(uri).get_model_version(model_name, version)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
@@ -235,8 +169,8 @@ def data_versions(uri: str, model_name: str) -> dict[str, dict[str, int]]:
     """
     from mlflow.exceptions import MlflowException
 
-    _require_reachable(uri)
-    client, found = _client(uri), {}
+    require_reachable(uri)
+    client, found = client_of(uri), {}
     try:
         for version in client.search_model_versions(f"name='{model_name}'", max_results=MOST_VERSIONS):
             tags = client.get_run(version.run_id).data.tags if version.run_id else {}
@@ -289,7 +223,7 @@ def artefact_of(uri: str, run_id: str, folder: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(_client(uri).download_artifacts(run_id, FOLDER, str(folder)))
+        return Path(client_of(uri).download_artifacts(run_id, FOLDER, str(folder)))
     except (MlflowException, OSError) as error:
         raise RegistryError(str(error)) from error
 
@@ -338,59 +272,22 @@ def download(uri: str, found: ChampionRef, folder: Path, *, public_key: Path, fe
 
 def promote(uri: str, model_name: str, version: str, reason: str, *, now: datetime) -> None:
     """Move the alias ``champion``; the reason and the time are kept as tags of the version."""
-    _require_reachable(uri)
-    client = _client(uri)
+    require_reachable(uri)
+    client = client_of(uri)
     # Reason first: a champion without a recorded reason must not exist, not even for a moment.
     client.set_model_version_tag(model_name, version, "promotion_reason", reason)
     client.set_model_version_tag(model_name, version, "promoted_at", now.isoformat())
     client.set_registered_model_alias(model_name, CHAMPION, version)
 
 
-def _log_and_register(trained: "Trained", model_name: str, tags: Mapping[str, str]) -> Any:
-    """MLflow's own model entry, for its pages and tools; without the requirements it would probe for 4 s."""
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-
-    signature = ModelSignature(inputs=Schema([ColSpec(DataType.double, name) for name in trained.feature_names]))
-    logged = mlflow.catboost.log_model(
-        trained.model, name="model", signature=signature, pip_requirements=PIP_REQUIREMENTS
-    )
-    return mlflow.register_model(logged.model_uri, model_name, tags=dict(tags))
-
-
-@contextmanager
-def _run(uri: str, experiment: str, artifact_location: str | None, join_active: bool) -> Iterator[str]:
-    import mlflow
-
-    active = mlflow.active_run()
-    if active is not None and join_active:
-        if mlflow.get_tracking_uri().rstrip("/") != uri.rstrip("/"):
-            raise RegistryError(
-                f"the active MLflow run {active.info.run_id} is at {shown(mlflow.get_tracking_uri())}, the "
-                f"registry at {shown(uri)}; give the job's MLflow resource the same address"
-            )
-        yield active.info.run_id
-        return
-    mlflow.set_tracking_uri(uri)
-    experiment_id = _experiment(uri, experiment, artifact_location)
-    with mlflow.start_run(experiment_id=experiment_id, run_name="train", nested=active is not None) as run:
-        yield run.info.run_id
-
-
-def _experiment(uri: str, name: str, artifact_location: str | None) -> str:
-    client = _client(uri)
-    found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else client.create_experiment(name, artifact_location=artifact_location))
-
-
-def _client(uri: str) -> Any:
+def client_of(uri: str) -> Any:
+    """MLflow's client of an address."""
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _require_reachable(uri: str) -> None:
+def require_reachable(uri: str) -> None:
     """Ask for the server's health, once and briefly, before MLflow's client starts its patient retries."""
     if not _is_server(uri):
         return

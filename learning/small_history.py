@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learning.training import RAW_PREFIX
+from learning.inputs import RAW_PREFIX
 from pix.contracts import HOUR_MS, LabelMessage, Payment
 from pix.engines import kernel
 from pix.engines.events import Carried, Event, account_key, entity_keys, kind_of, payment_events

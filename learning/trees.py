@@ -68,6 +68,18 @@ def _total(vector, inputs, nan_as, starts, asked, borders, leaves_at, leaves):
 
 
 @njit(
+    types.void(_grid, _places, _singles, _places, _places, _singles, _places, _doubles, _doubles),
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def _totals(rows, inputs, nan_as, starts, asked, borders, leaves_at, leaves, out):
+    """``_total`` of many rows."""
+    for row in range(rows.shape[0]):
+        out[row] = _total(rows[row], inputs, nan_as, starts, asked, borders, leaves_at, leaves)
+
+
+@njit(
     types.void(
         *(_doubles, _places, _singles, _places, _places, _singles),
         *(_places, _places, _places, _doubles, _doubles),
@@ -159,6 +171,8 @@ class Tree:
 class CatBoostTrees:
     """A member of the ensemble; see ``learning.ensemble.LoadedMember``."""
 
+    tolerance = 0.0
+
     def __init__(self, content: bytes, places: Sequence[int]) -> None:
         """Read an exported model.
 
@@ -211,6 +225,12 @@ class CatBoostTrees:
         """Bit for bit what CatBoost's ``predict`` gives for this row alone as RawFormulaVal."""
         total: float = _total(vector, *self._walk, *self._leaves)  # type: ignore[call-arg]
         return total * self._scale + self._bias
+
+    def log_odds_of(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same of many rows."""
+        out = np.empty(len(rows))
+        _totals(rows, *self._walk, *self._leaves, out)  # type: ignore[call-arg]
+        return out * self._scale + self._bias
 
     def contributions(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """SHAP value per input of the model; with ``expected`` they sum to ``log_odds``."""

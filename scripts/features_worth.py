@@ -14,8 +14,9 @@ from simulator_plots import BLUE, DOTS_PER_INCH, GREY, ORANGE
 from simulator_report import model_plan, raw_names
 
 from learning.feature_worth import RAW, Worth, mean_difference, worth
+from learning.inputs import by_importance
 from learning.learnability import simulated_frame
-from learning.training import TrainingConfig, by_importance
+from learning.recipe import TrainingConfig
 from pix.features import FEATURE_NAMES, FEATURES, FINGERPRINT
 from pix.simulator.document import replaced, table
 

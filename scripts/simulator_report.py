@@ -13,7 +13,7 @@ import pyarrow as pa
 import simulator_plots as plots
 
 from learning import learnability as judge
-from learning.training import TrainingConfig
+from learning.recipe import TrainingConfig
 from pix.offline.tables import IDENTIFIERS, RAW_PREFIX, raw_columns
 from pix.simulator import fidelity
 from pix.simulator.document import figure_table, number, replaced, scenario_tables, table

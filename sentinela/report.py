@@ -68,7 +68,7 @@ def _model(settings: Settings) -> list[tuple[str, str]]:
     return [
         ("champion", f"{found.ref.name} version {found.ref.version}"),
         ("average precision, later days of the history", f"{metrics['average_precision']:.3f}"),
-        ("  of a CatBoost on raw fields, same rows", f"{metrics['raw_average_precision']:.3f}"),
+        ("  of a CatBoost on raw fields, same rows", f"{metrics['raw_fields_average_precision']:.3f}"),
         ("  base rate", f"{metrics['base_rate']:.4f}"),
     ]
 

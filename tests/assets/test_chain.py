@@ -83,13 +83,46 @@ def test_the_champion_is_registered_with_its_reason(trained):
 
 def test_the_challenger_stands_beside_the_base_rate_and_raw_fields(trained):
     told = trained.newest("model/challenger")
-    assert {"average_precision", "base_rate", "raw_average_precision"} <= told.keys()
-    assert told["precision_recall"].startswith("![precision and recall](data:image/png;base64,")
-    assert len(told["precision_recall"]) < 100_000
+    assert {"average_precision", "base_rate", "raw_fields_average_precision"} <= told.keys()
+    for name in ("precision_recall", "gain", "calibration", "threshold_cost"):
+        assert told[name].startswith(f"![{name.replace('_', ' ')}](data:image/png;base64,")
+        assert len(told[name]) < 100_000
+
+
+def test_the_evaluation_compares_with_raw_fields_and_with_rules_and_looks_at_groups(trained):
+    rows = trained.lake.read("model/evaluation").collect()
+    assert {row.judged for row in rows} == {"ensemble", "raw fields", "rules only"}
+    gains = {(row.metric, row.name): row for row in rows if row.by == "over"}
+    assert set(gains) == {
+        (metric, name)
+        for metric in ("average_precision_over", "saved_reais_over")
+        for name in ("raw fields", "rules only")
+    }
+    assert all(row.low <= row.value <= row.high for row in gains.values())
+    assert {row.by for row in rows} == {"", "over", "fraud_type", "initiation", "payer"}
+
+
+def test_a_version_says_what_it_was_made_from(trained):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(trained.settings.mlflow)
+    version = client.get_model_version("pix_fraud", trained.newest("model/evaluation")["model_version"])
+    read = {each.dataset.name: each.dataset for each in client.get_run(version.run_id).inputs.dataset_inputs}
+    assert set(read) == {
+        "features/training_set",
+        "features/payment_features",
+        "silver/payments",
+        "silver/labels",
+        "silver/decisions",
+    }
+    assert len(read["features/training_set"].digest) == 32
+    recorded = client.get_run(version.run_id).data.tags
+    for name, dataset in read.items():
+        assert int(recorded[f"data_version.{name}"]) == json.loads(dataset.source).get("delta_table_version", 0)
 
 
 def test_small_tables_are_stored_by_the_io_manager(trained):
-    assert DeltaTable(trained.lake.path("model/evaluation")).count() == 19
+    assert DeltaTable(trained.lake.path("model/evaluation")).count() > 60
     assert DeltaTable(trained.lake.path("monitoring/drift_report")).count() == len(FEATURE_NAMES)
     assert DeltaTable(trained.lake.path("gold/daily_kpis")).count() == 0
 

@@ -46,9 +46,10 @@ def decided(spark, rows=()):
 
 def built(features, payments, labels, decisions=None, *, history=LIVE_HISTORY, maturity_ms=0):
     decisions = decisions or decided(features.sparkSession)
-    return training_frame.build(
+    known = training_frame.labelled(
         features, payments, labels, decisions, history=history, as_of_ms=NOW_MS, maturity_ms=maturity_ms
     )
+    return training_frame.with_facts(known, features, payments, history=history, honest_weight=1.0)
 
 
 def test_rows_are_mature_and_labelled_as_known(spark, messages):
@@ -60,9 +61,11 @@ def test_rows_are_mature_and_labelled_as_known(spark, messages):
         (5, 2, "allowed", [("accepted", 1, True)]),  # too young
         (6, 30, "attempted", []),  # blocked: its silence says nothing
         (7, 30, "attempted", [("confirmed", 3, True)]),
-        (8, 30, "allowed", [("contested", 3, False)]),
+        (8, 30, "allowed", [("contested", 3, False)]),  # nobody knows yet
         (9, 30, "unknown", []),  # nobody would have said
         (10, 30, "unknown", [("accepted", 3, True)]),
+        (11, 30, "allowed", [("contested", 9, False), ("rejected", 8, False)]),
+        (12, 30, "attempted", [("dismissed", 8, False)]),
     ]
     frame = built(*frames(spark, messages, cases), maturity_ms=7 * DAY_MS)
     assert frame.columns == TRAINING_SET.names
@@ -73,9 +76,20 @@ def test_rows_are_mature_and_labelled_as_known(spark, messages):
         3: False,
         4: False,
         7: True,
-        8: False,
         10: True,
+        11: False,
+        12: False,
     }
+    classes = {number: row.label_class for number, row in found.items()}
+    assert classes == dict.fromkeys((1, 4), "honest") | dict.fromkeys((2, 7, 10), "fraud") | dict.fromkeys(
+        (3, 11, 12), "cleared"
+    )
+    since = {n: (row.fraud_known_at_ms, row.cleared_at_ms) for n, row in found.items() if row.label_class != "honest"}
+    ago = {days: NOW_MS - days * DAY_MS for days in (3, 8, 10, 20)}
+    assert since[2] == (ago[20], None)
+    assert since[3] == (ago[20], ago[10])
+    assert since[7] == since[10] == (ago[3], None)
+    assert since[11] == since[12] == (None, ago[8])
     assert found[2][FEATURE_NAMES[0]] == 2.0
     assert found[2][FEATURE_NAMES[-1]] is None
     assert (found[2].raw_amount_cents, found[2].raw_active_call, found[2].raw_hour) == (1_002, True, 12)
@@ -111,3 +125,29 @@ def test_histories_are_learnt_from_apart(spark, messages):
     }
     assert sorted(found["live"]) == [("live", 1, False), ("live", 2, True)]
     assert found["amlsim"] == [("amlsim", 1, True)]
+
+
+def test_a_sample_keeps_what_somebody_spoke_of_and_the_same_others_each_time(spark, messages):
+    cases = [(number, 30, "allowed", []) for number in range(1, 901)]
+    cases += [(number, 30, "allowed", [("accepted", 20, True)]) for number in range(901, 911)]
+    cases += [(number, 30, "allowed", [("rejected", 20, False)]) for number in range(911, 921)]
+    features, payments, labels = frames(spark, messages, cases)
+    known = training_frame.labelled(
+        features, payments, labels, decided(spark), history=LIVE_HISTORY, as_of_ms=NOW_MS, maturity_ms=0
+    )
+
+    def ids(share, seed):
+        rows = training_frame.sampled(known, share, seed=seed).select("end_to_end_id", "label_class").collect()
+        return {row.end_to_end_id for row in rows if row.label_class == "honest"}, len(rows)
+
+    third, rows = ids(1 / 3, 7)
+    assert rows == len(third) + 20
+    assert 240 < len(third) < 360
+    assert ids(1 / 3, 7)[0] == third
+    assert ids(1 / 3, 8)[0] != third
+    assert third < ids(0.5, 7)[0]
+    assert ids(1.0, 7)[1] == 920
+    assert ids(0.0, 7)[1] == 20
+    facts = training_frame.with_facts(known, features, payments, history=LIVE_HISTORY, honest_weight=2.5)
+    weights = {(row.label_class, row.weight) for row in facts.select("label_class", "weight").distinct().collect()}
+    assert weights == {("honest", 2.5), ("fraud", 1.0), ("cleared", 1.0)}

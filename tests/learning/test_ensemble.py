@@ -10,10 +10,10 @@ from catboost import CatBoostClassifier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.artefact import TREES_FILE, write_catboost
 from learning.ensemble import KINDS, FeatureMismatch, load_ensemble, sigmoid, vector_of
 from learning.errors import ArtefactRefused
 from learning.manifest import MANIFEST_FILE, Input, Manifest, Member, Point
+from learning.members import FittedTrees
 from pix.features import DECLARATION_HASHES, FEATURE_NAMES, FINGERPRINT
 
 INPUTS = tuple(reversed(FEATURE_NAMES[5:60]))
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     rows = draw.normal(size=(500, len(INPUTS)))
     model = CatBoostClassifier(iterations=10, depth=4, logging_level="Silent", allow_writing_files=False)
     model.fit(rows, rows[:, 0] + rows[:, -1] > 0)
-    member = write_catboost(model, INPUTS, folder, draw)
+    member = FittedTrees(model).write(folder, INPUTS, 1.0, draw)
     libraries = {"catboost": version("catboost")}
     manifest = Manifest(fingerprint=FINGERPRINT, members=[member], libraries=libraries)
     manifest.write(folder)
@@ -64,6 +64,8 @@ def test_an_ensemble_of_one_is_its_member(made):
 class Line:
     """A linear member: a further kind."""
 
+    tolerance = 0.0
+
     def __init__(self, content, places):
         self._weights = json.loads(content)
         self._places = list(places)
@@ -74,6 +76,9 @@ class Line:
 
     def log_odds(self, vector):
         return self.expected + float(self.contributions(vector).sum())
+
+    def log_odds_of(self, rows):
+        return np.array([self.log_odds(row) for row in rows])
 
 
 def line(folder, weight=-0.5):
@@ -135,9 +140,9 @@ def test_a_changed_or_vanished_feature_is_named(made, folder):
 
 
 def test_trees_that_answer_otherwise_than_catboost_are_refused(folder):
-    content = json.loads((folder / TREES_FILE).read_bytes())
+    content = json.loads((folder / "catboost.json").read_bytes())
     content["scale_and_bias"] = [1, [1e-12]]
-    (folder / TREES_FILE).write_text(json.dumps(content))
+    (folder / "catboost.json").write_text(json.dumps(content))
     with pytest.raises(ArtefactRefused, match="where it was trained") as refused:
         load_ensemble(folder)
     assert refused.value.reason == "unequal"

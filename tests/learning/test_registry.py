@@ -7,15 +7,20 @@ import mlflow
 import numpy as np
 import pytest
 
-from learning import registry
-from learning.artefact import CARD_FILE, EVALUATION_FILE, TREES_FILE
+from learning import registering, registry
+from learning.artefact import CARD_FILE
+from learning.ensemble import load_ensemble
 from learning.errors import ArtefactRefused, RegistryError, RegistryUnavailable
+from learning.inputs import vectors
 from learning.promotion import decide, gather
+from learning.recipe import TrainingConfig
+from learning.registering import Dataset
 from learning.signing import PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, artefact_sha256, ensure_signing_keys
-from learning.training import TrainingConfig, fit, probabilities, vectors
-from learning.trees import CatBoostTrees
+from learning.training import fit, log_odds
+from pix.features import FEATURE_NAMES
 
 NAME = "pix_fraud"
+TREES_FILE, EVALUATION_FILE = "catboost.json", "evaluation-scorecard.json"
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 SMALL = TrainingConfig(iterations=30, depth=4, learning_rate=0.2)
 
@@ -43,13 +48,13 @@ def download(uri, name, folder, **more):
 
 
 def register(trained, uri, name=NAME, fingerprint="f" * 16, **more):
-    return registry.register(
+    return registering.register(
         trained,
         uri=uri,
         model_name=name,
         private_key=KEYS / PRIVATE_KEY_FILE,
         fingerprint=fingerprint,
-        data_versions={"features/training_set": 4},
+        datasets=[Dataset("features/training_set", "lake/features/training_set", 4, "ab12")],
         now=NOW,
         **more,
     )
@@ -78,17 +83,23 @@ def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, tra
     assert card.feature_names == tuple(feature_names)
     assert card.data_versions == {"features/training_set": 4}
     assert registry.data_versions(uri, NAME) == {"1": card.data_versions}
-    served = CatBoostTrees((downloaded.folder / TREES_FILE).read_bytes(), range(len(feature_names)))
-    rows = vectors(training_frame(), feature_names)
-    native = np.array([served.log_odds(row.copy()) for row in rows])
-    assert (native == trained.model.predict(rows, prediction_type="RawFormulaVal")).all()
+    served, frame = load_ensemble(downloaded.folder), training_frame()
+    rows = vectors(frame.reindex(columns=list(FEATURE_NAMES)), FEATURE_NAMES)
+    fitted = trained.ensemble.blend.raw_scores(log_odds(trained.ensemble.members, frame, feature_names))
+    assert (served.raw_scores(rows) == fitted).all()
+    assert [served.raw_score(row) for row in np.ascontiguousarray(rows[:50])] == fitted[:50].tolist()
+    said = served.probabilities(fitted)
+    assert said == pytest.approx(trained.ensemble.probabilities(frame, feature_names))
 
     run = mlflow.MlflowClient(uri).get_run(version.run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["average_precision"] == trained.evaluation.average_precision
+    assert run.data.metrics["average_precision"] == trained.metrics["average_precision"]
     assert run.data.params["border_count"] == "254"
-    logged = mlflow.catboost.load_model(f"models:/{NAME}@champion")
-    assert (probabilities(logged, rows) == probabilities(trained.model, rows)).all()
+    (read,) = run.inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest) == ("features/training_set", "ab12")
+    assert json.loads(read.dataset.source)["delta_table_version"] == 4
+    logged = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    assert (logged.predict(frame[list(feature_names)]) == said).all()
 
 
 def test_a_local_copy_is_reused_and_a_damaged_one_fetched_again(uri, trained, tmp_path):
@@ -153,7 +164,7 @@ def test_champion_and_challenger_are_judged_on_rows_neither_has_seen(
 
     theirs, ours = gather(training_frame(), challenger, champion, rng=np.random.default_rng(1))
     assert (theirs.version, ours.version) == ("1", "2")
-    assert theirs.rows == ours.rows == 600
+    assert theirs.rows == ours.rows == 200
     assert ours.over_champion.point == pytest.approx(ours.average_precision - theirs.average_precision)
     assert decide(theirs, ours, served_fingerprint="f" * 16, margin=0.5).promote
 

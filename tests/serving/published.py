@@ -12,8 +12,8 @@ import numpy as np
 from catboost import CatBoostClassifier
 from mlflow import MlflowClient
 
-from learning.artefact import write_catboost
 from learning.manifest import Manifest
+from learning.members import FittedTrees
 from learning.registry import EXPERIMENT, FOLDER
 from learning.signing import PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, artefact_sha256, ensure_signing_keys, sign
 from pix.features import FEATURE_NAMES, FINGERPRINT
@@ -53,7 +53,7 @@ _files: dict[int, tuple[CatBoostClassifier, dict[str, bytes]]] = {}
 def _written(model: CatBoostClassifier) -> dict[str, bytes]:
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        member = write_catboost(model, FEATURE_NAMES, folder, np.random.default_rng(1))
+        member = FittedTrees(model).write(folder, FEATURE_NAMES, 1.0, np.random.default_rng(1))
         Manifest(fingerprint=FINGERPRINT, members=[member], libraries={}).write(folder)
         (folder / "evaluation.cbm").write_bytes(b"for judging only")
         return {path.name: path.read_bytes() for path in folder.iterdir()}

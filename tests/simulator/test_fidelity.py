@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from learning.evaluation import roc_auc
 from learning.learnability import by_typology, learnability, single_field_aucs
-from learning.training import TrainingConfig
+from learning.ranking import roc_auc
+from learning.recipe import TrainingConfig
 from pix.offline.tables import IDENTIFIERS, RAW_PREFIX, raw_columns
 from pix.simulator import fidelity
 from pix.simulator.document import NoSuchBlock, figure_table, replaced, scenario_tables

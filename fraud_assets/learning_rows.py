@@ -1,0 +1,242 @@
+"""Rows to learn from: chosen, weighed, written, and noted so that they can be made again."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fraud_assets import notes
+from fraud_assets.lake import LakeError, LakeResource, Written
+from learning.registering import Dataset
+from pix.contracts import DAY_MS
+from pix.features import FEATURE_NAMES
+from pix.offline.names import usable
+from pix.offline.tables import (
+    DECISIONS_SILVER,
+    LABELS_SILVER,
+    PAYMENT_FEATURES,
+    PAYMENTS_SILVER,
+    TRAINING_SET,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame
+
+AT_ONCE = 100_000
+LEARNT_FROM = (PAYMENT_FEATURES, PAYMENTS_SILVER, LABELS_SILVER, DECISIONS_SILVER)
+
+
+class NothingToLearn(LakeError):
+    """No payment has a label that is old enough."""
+
+
+class BadInstant(LakeError):
+    """A time that somebody wrote cannot be used."""
+
+
+class NotRecorded(LakeError):
+    """A version of the training set does not say what it was made from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a training set is made from: the same recipe gives the same rows.
+
+    Attributes:
+        history: ``live``, or the name of an import.
+        as_of_ms: Labels known then count.
+        maturity_ms: Age from which silence means honest.
+        honest_rows: At most about so many payments that nobody said anything about.
+        seed: Chooses them.
+        made_from: Table -> its Delta version.
+    """
+
+    history: str
+    as_of_ms: int
+    maturity_ms: int
+    honest_rows: int
+    seed: int
+    made_from: Mapping[str, int]
+
+
+def recipe_of(config: Mapping[str, Any], lake: LakeResource, *, now_ms: int) -> Recipe:
+    """The recipe that somebody asks for, on the newest inputs; or one that was recorded.
+
+    Args:
+        config: Fields of ``fraud_assets.features.TrainingSetConfig``.
+        lake: The lake.
+        now_ms: The clock.
+
+    Raises:
+        NotRecorded: The recorded version has no recipe.
+        BadInstant: ``as_of`` is no instant, or later than now.
+    """
+    if (version := config["as_recorded"]) is not None:
+        return recorded(lake, version)
+    return Recipe(
+        history=usable(config["history"]),
+        as_of_ms=_instant(config["as_of"], now_ms),
+        maturity_ms=int(config["maturity_days"] * DAY_MS),
+        honest_rows=config["honest_rows"],
+        seed=config["seed"],
+        made_from={table.name: lake.version(table.name) for table in LEARNT_FROM},
+    )
+
+
+def recorded(lake: LakeResource, version: int) -> Recipe:
+    """What a version of the training set was made from.
+
+    Raises:
+        NotRecorded: Its note does not say.
+    """
+    log = lake.log(TRAINING_SET.name)
+    if not 0 <= version <= log.version():
+        raise NotRecorded(f"as_recorded {version}: {TRAINING_SET.name} has versions 0 to {log.version()}")
+    log.load_as_version(version)
+    note = notes.newest(log) or {}
+    try:
+        return Recipe(**note["recipe"])
+    except (KeyError, TypeError) as unknown:
+        raise NotRecorded(
+            f"version {version} of {TRAINING_SET.name} does not say what it was made from; leave as_recorded out"
+        ) from unknown
+
+
+def write(lake: LakeResource, recipe: Recipe) -> tuple[Written, dict[str, Any]]:
+    """Put a recipe's rows in place of its history's; and what there is to tell about them.
+
+    Raises:
+        NothingToLearn: There is no row; what was there before stays, because models were made from it.
+    """
+    from pix.offline import training_frame
+
+    read = [lake.read(table.name, version=recipe.made_from[table.name]) for table in LEARNT_FROM]
+    features, payments, labels, decisions = read
+    known = training_frame.labelled(
+        *read, history=recipe.history, as_of_ms=recipe.as_of_ms, maturity_ms=recipe.maturity_ms
+    ).persist()
+    try:
+        there = _classes(known)
+        if not there:
+            raise NothingToLearn(
+                f"no payment of the history {recipe.history!r} has a matured label: import one "
+                f"(`sentinela import FILE --history {recipe.history}`) or run `make demo`"
+            )
+        honest = there.get(training_frame.HONEST, 0)
+        chosen = training_frame.sampled(known, min(1.0, recipe.honest_rows / max(honest, 1)), seed=recipe.seed)
+        kept = _classes(chosen).get(training_frame.HONEST, 0)
+        rows = training_frame.with_facts(
+            chosen, features, payments, history=recipe.history, honest_weight=honest / max(kept, 1)
+        )
+        written = _written(lake, rows, recipe)
+    finally:
+        known.unpersist()
+    payments_there = sum(there.values())
+    return written, {
+        "history": recipe.history,
+        "as_of_ms": recipe.as_of_ms,
+        "payments": payments_there,
+        "honest_kept": kept,
+        **{f"{name}_payments": count for name, count in sorted(there.items())},
+        "frauds": there.get(training_frame.FRAUD, 0),
+        "base_rate": there.get(training_frame.FRAUD, 0) / payments_there,
+        "made_from": dict(recipe.made_from),
+    }
+
+
+def of_history(name: str) -> str:
+    """The rows of one history in the training set."""
+    return f"history = '{name}'"
+
+
+def _written(lake: LakeResource, rows: "DataFrame", recipe: Recipe) -> Written:
+    note = {"history": recipe.history, "made_from": dict(recipe.made_from), "recipe": asdict(recipe)}
+    if lake.fits(TRAINING_SET):
+        return lake.replace(TRAINING_SET, rows, where=of_history(recipe.history), note=note)
+    # Rows of earlier feature declarations cannot stand beside these.
+    return lake.overwrite(TRAINING_SET, rows, note=note)
+
+
+def _classes(rows: "DataFrame") -> dict[str, int]:
+    return {row["label_class"]: row["count"] for row in rows.groupBy("label_class").count().collect()}
+
+
+def _instant(text: str | None, now_ms: int) -> int:
+    if text is None:
+        return now_ms
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as unread:
+        raise BadInstant(f"as_of {text!r} is no instant; write it like 2026-11-01T00:00:00Z") from unread
+    if moment.tzinfo is None:
+        raise BadInstant(f"as_of {text!r} has no time zone; write it like 2026-11-01T00:00:00Z")
+    at_ms = round(moment.timestamp() * 1000)
+    if at_ms > now_ms:
+        raise BadInstant(f"as_of {text!r} lies in the future")
+    return at_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A history's rows in memory.
+
+    Attributes:
+        frame: The rows.
+        datasets: What they are, and what they were made from: as a model's record names them.
+    """
+
+    frame: "pd.DataFrame"
+    datasets: tuple[Dataset, ...]
+
+
+def read(lake: LakeResource, history: str) -> Read:
+    """A history's rows for models: features in single precision, texts as categories.
+
+    By delta-rs and in pieces: as Spark hands a table over, two million rows would take several times their size.
+
+    Raises:
+        MissingTable: The training set was never made.
+    """
+    import pandas as pd
+
+    names = [name for name in TRAINING_SET.names if name not in FEATURE_NAMES]
+    log, where = lake.log(TRAINING_SET.name), of_history(history)
+    (counted,) = lake.ask(TRAINING_SET.name, f"select count(*) as n from asked where {where}", version=log.version())  # noqa: S608
+    matrix, parts, at = np.empty((counted["n"], len(FEATURE_NAMES)), np.float32), [], 0
+    for batch in pa.RecordBatchReader.from_stream(log.scan(predicate=where)):
+        for place, name in enumerate(FEATURE_NAMES):
+            matrix[at : at + batch.num_rows, place] = batch.column(name).to_numpy(zero_copy_only=False)
+        parts.append(batch.select(names))
+        at += batch.num_rows
+    facts = _categories(pa.Table.from_batches(parts)).to_pandas(split_blocks=True, self_destruct=True)
+    frame = pd.concat([facts, pd.DataFrame(matrix, columns=list(FEATURE_NAMES), copy=False)], axis=1)
+    own = Dataset(TRAINING_SET.name, lake.path(TRAINING_SET.name), log.version(), digest_of(frame))
+    sources = recorded(lake, log.version()).made_from
+    return Read(frame, (own, *(Dataset(name, lake.path(name), version, None) for name, version in sources.items())))
+
+
+def digest_of(frame: "pd.DataFrame") -> str:
+    """Hash of rows that a model is fit on, in whatever order they come."""
+    import pandas as pd
+
+    columns = ["end_to_end_id", "event_time_ms", "is_fraud", "fraud_known_at_ms", "cleared_at_ms", "weight"]
+    rows = pd.util.hash_pandas_object(frame[columns], index=False).to_numpy()
+    for start in range(0, len(frame), AT_ONCE):
+        part = frame.iloc[start : start + AT_ONCE][list(FEATURE_NAMES)]
+        rows[start : start + AT_ONCE] ^= pd.util.hash_pandas_object(part, index=False).to_numpy()
+    return blake2b(np.sort(rows).tobytes(), digest_size=16).hexdigest()
+
+
+def _categories(facts: pa.Table) -> pa.Table:
+    """Texts that have few values by their number: two million Python strings are slow to make and to compare."""
+    for place, column in enumerate(facts.schema):
+        is_text = pa.types.is_string(column.type) or pa.types.is_string_view(column.type)
+        if is_text and column.name != "end_to_end_id":
+            encoded = facts.column(place).cast(pa.string()).combine_chunks().dictionary_encode()
+            facts = facts.set_column(place, column.name, encoded)
+    return facts

@@ -1,0 +1,168 @@
+"""A model beside others on the same payments: numbers with intervals, by group, and as pictures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from learning import plots
+from learning.costs import Costs
+from learning.evaluation import (
+    Evaluation,
+    Interval,
+    Judged,
+    Outcomes,
+    average_precision_difference,
+    evaluate,
+    interval,
+    saved_difference,
+)
+from learning.ranking import Bools, Floats, Ranking
+
+GROUP_RATE = 1e-3
+"""False-positive rate, over all payments, whose threshold groups are compared at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """How a model treats some of the payments, at the threshold of ``GROUP_RATE`` over all of them.
+
+    Attributes:
+        by: What they have in common, such as ``fraud_type``.
+        name: Which of those.
+        payments: How many.
+        frauds: How many frauds.
+        recall: Share of the frauds at or above the threshold; None without frauds.
+        false_positive_rate: Share of the others at or above it; None where all are frauds.
+    """
+
+    by: str
+    name: str
+    payments: float
+    frauds: float
+    recall: float | None
+    false_positive_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """One model beside others.
+
+    Attributes:
+        ours: Name of the one.
+        evaluations: Name -> its numbers.
+        average_precision: The model's, with its interval.
+        over: Name of another -> average precision of the model less the other's.
+        saved_over: Name of another -> reais that the model saved more.
+        groups: The model by groups of payments.
+        pictures: Name -> PNG.
+    """
+
+    ours: str
+    evaluations: Mapping[str, Evaluation]
+    average_precision: Interval
+    over: Mapping[str, Interval]
+    saved_over: Mapping[str, Interval]
+    groups: tuple[Group, ...]
+    pictures: Mapping[str, bytes]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every number as a row: judged, by, name, metric, value, low, high."""
+        found = [
+            _row(judged, "", "", metric, value)
+            for judged, evaluation in self.evaluations.items()
+            for metric, value in evaluation.to_dict().items()
+        ]
+        found.append(_row(self.ours, "", "", "average_precision_interval", self.average_precision))
+        for metric, gains in (("average_precision_over", self.over), ("saved_reais_over", self.saved_over)):
+            found += [_row(self.ours, "over", name, metric, gain) for name, gain in gains.items()]
+        for group in self.groups:
+            for metric in ("payments", "frauds", "recall", "false_positive_rate"):
+                value = getattr(group, metric)
+                if value is not None:
+                    found.append(_row(self.ours, group.by, group.name, metric, value))
+        return found
+
+
+def judge(outcomes: Outcomes, judged: Mapping[str, Judged], ours: str, costs: Costs, *, seed: int) -> Judgement:
+    """Judge all on the same payments and the same resamples of them.
+
+    Args:
+        outcomes: The payments.
+        judged: Name -> model or rules.
+        ours: Which of them the others are compared with.
+        costs: What alerts and missed frauds cost.
+        seed: Of the resamples.
+    """
+    is_fraud, model = outcomes.is_fraud, judged[ours]
+    ranking = Ranking(is_fraud, model.scores, outcomes.weights)
+    others = {name: one for name, one in judged.items() if name != ours}
+    models = {name: one.scores for name, one in judged.items() if one.is_model}
+    return Judgement(
+        ours=ours,
+        evaluations={name: evaluate(outcomes, one, costs) for name, one in judged.items()},
+        average_precision=interval(is_fraud, ranking.average_precision, rng=_draw(seed)),
+        over={
+            name: average_precision_difference(
+                is_fraud, model.scores, one.scores, rng=_draw(seed), weights=outcomes.weights
+            )
+            for name, one in others.items()
+        },
+        saved_over={
+            name: saved_difference(outcomes, model.alerts, one.alerts, costs=costs, rng=_draw(seed))
+            for name, one in others.items()
+        },
+        groups=groups(outcomes, model.scores),
+        pictures={
+            "precision_recall": plots.precision_recall(outcomes, {name: one.scores for name, one in judged.items()}),
+            "gain": plots.gain(outcomes, models),
+            "calibration": plots.calibration(outcomes, models),
+            "threshold_cost": plots.threshold_cost(outcomes, models, costs),
+        },
+    )
+
+
+def _row(judged: str, by: str, name: str, metric: str, value: float | Interval) -> dict[str, Any]:
+    row = {"judged": judged, "by": by, "name": name, "metric": metric}
+    if isinstance(value, Interval):
+        return {**row, "value": value.point, "low": value.low, "high": value.high}
+    return {**row, "value": value, "low": None, "high": None}
+
+
+def groups(outcomes: Outcomes, scores: Floats, rate: float = GROUP_RATE) -> tuple[Group, ...]:
+    """A model by groups of payments, at one threshold for all of them.
+
+    Args:
+        outcomes: The payments, with their groups.
+        scores: The model's.
+        rate: False-positive rate over all payments that sets the threshold.
+    """
+    others = ~outcomes.is_fraud
+    order = np.argsort(-scores[others], kind="stable")
+    share = np.cumsum(outcomes.weights[others][order]) / outcomes.weights[others].sum()
+    beyond = scores[others][order][int(np.searchsorted(share, rate, side="right"))]
+    flagged = scores > beyond
+    return tuple(
+        _group(outcomes, flagged, by, str(name), values == name)
+        for by, values in outcomes.groups.items()
+        for name in np.unique(values[values != ""])
+    )
+
+
+def _group(outcomes: Outcomes, flagged: Bools, by: str, name: str, members: Bools) -> Group:
+    weights = outcomes.weights * members
+    frauds, others = float(weights @ outcomes.is_fraud), float(weights @ ~outcomes.is_fraud)
+    return Group(
+        by=by,
+        name=name,
+        payments=frauds + others,
+        frauds=frauds,
+        recall=float(weights @ (outcomes.is_fraud & flagged)) / frauds if frauds else None,
+        false_positive_rate=float(weights @ (~outcomes.is_fraud & flagged)) / others if others else None,
+    )
+
+
+def _draw(seed: int) -> np.random.Generator:
+    """The same resamples for every comparison."""
+    return np.random.default_rng(seed)

@@ -1,0 +1,35 @@
+"""The ensemble as a model of MLflow's own kind: for its pages and tools, which know nothing of ours.
+
+Serving does not come by here: it reads the signed artefact itself.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel
+
+from learning.ensemble import load_ensemble
+from learning.inputs import vectors
+from pix.features import FEATURE_NAMES
+
+ARTEFACT = "artefact"
+
+
+class EnsembleModel(PythonModel):
+    """Features in, probability of fraud out."""
+
+    def load_context(self, context: Any) -> None:
+        """Read the artefact."""
+        self._ensemble = load_ensemble(Path(context.artifacts[ARTEFACT]))
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
+        """Probability of fraud of each row; columns are features, those that are missing are unknown.
+
+        Args:
+            context: MLflow's.
+            model_input: The rows.
+            params: MLflow's; none is known.
+        """
+        rows = vectors(model_input.reindex(columns=list(FEATURE_NAMES)), FEATURE_NAMES)
+        return self._ensemble.probabilities(self._ensemble.raw_scores(rows))

@@ -1,0 +1,104 @@
+"""Scores as pictures small enough for MLflow and for Dagster's metadata (20 to 40 KB)."""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learning.calibration import reliability
+from learning.costs import Costs
+from learning.evaluation import REAL, Outcomes
+from learning.ranking import Floats, Ranking, base_rate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BASELINE: Mapping[str, Any] = {"color": "#9a9a9a", "linestyle": "--", "linewidth": 1}
+LINE = 1.4
+POINTS = 2_000
+"""A line of a million points looks like one of so many, and takes longer to draw."""
+
+
+def precision_recall(outcomes: Outcomes, scores: Mapping[str, Floats]) -> bytes:
+    """Precision at every recall, per named scores, and the base rate."""
+    figure, axes = _figure()
+    for name, values in scores.items():
+        frauds, others = Ranking(outcomes.is_fraud, values, outcomes.weights).counts()
+        some = _some(len(frauds))
+        axes.step(
+            (frauds / frauds[-1])[some], (frauds / (frauds + others))[some], where="post", label=name, linewidth=LINE
+        )
+    axes.axhline(base_rate(outcomes.is_fraud, outcomes.weights), label="base rate", **BASELINE)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    return _png(figure, axes)
+
+
+def gain(outcomes: Outcomes, scores: Mapping[str, Floats]) -> bytes:
+    """Share of frauds found by alerting on the most suspicious payments, against the share of payments alerted on."""
+    figure, axes = _figure()
+    for name, values in scores.items():
+        frauds, others = Ranking(outcomes.is_fraud, values, outcomes.weights).counts()
+        flagged, some = frauds + others, _some(len(frauds))
+        axes.step((flagged / flagged[-1])[some], (frauds / frauds[-1])[some], where="post", label=name, linewidth=LINE)
+    shares = np.geomspace(1e-5, 1, 50)
+    axes.plot(shares, shares, label="by chance", **BASELINE)
+    axes.set(xlabel="share of payments alerted on", ylabel="share of frauds found", xscale="log", xlim=(1e-5, 1))
+    return _png(figure, axes)
+
+
+def calibration(outcomes: Outcomes, probabilities: Mapping[str, Floats]) -> bytes:
+    """Frauds found against frauds expected, in groups of rising probability."""
+    figure, axes = _figure()
+    ends = []
+    for name, values in probabilities.items():
+        expected, found, payments = reliability(outcomes.is_fraud, values, outcomes.weights)
+        # A group without a fraud has no place on a logarithmic axis.
+        seen = found > 0
+        axes.plot((expected / payments)[seen], (found / payments)[seen], marker="o", markersize=3, label=name)
+        ends += [(expected / payments)[seen], (found / payments)[seen]]
+    both = np.concatenate(ends)
+    line = np.array([both.min(), both.max()])
+    axes.plot(line, line, label="as it should be", **BASELINE)
+    axes.set(xlabel="probability said", ylabel="share of frauds found", xscale="log", yscale="log")
+    return _png(figure, axes)
+
+
+def threshold_cost(outcomes: Outcomes, probabilities: Mapping[str, Floats], costs: Costs) -> bytes:
+    """Reais saved by alerting on every payment at or above a probability."""
+    figure, axes = _figure()
+    avoided = np.where(
+        outcomes.is_fraud, outcomes.amount_cents * (1 - costs.returned_share), -float(costs.friction_cents)
+    )
+    each = outcomes.weights * (avoided - costs.review_cents) / REAL
+    for name, values in probabilities.items():
+        order = np.argsort(-values, kind="stable")
+        some = _some(len(order))
+        axes.plot(values[order][some], np.cumsum(each[order])[some], label=name, linewidth=LINE)
+    axes.axhline(0, **BASELINE)
+    axes.set(xlabel="threshold of the probability", ylabel="R$ saved, less costs", xscale="log")
+    # Below, so many honest payments are stopped that nothing else could be seen.
+    top = axes.get_ylim()[1]
+    axes.set_ylim(bottom=-abs(top), top=top)
+    return _png(figure, axes)
+
+
+def _figure() -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.6), dpi=90, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _some(count: int) -> Any:
+    """At most about ``POINTS`` places, dense at the beginning, where the alerts are."""
+    return np.unique(np.concatenate(([0, count - 1], np.geomspace(1, count, POINTS).astype(np.int64) - 1)))
+
+
+def _png(figure: "Figure", axes: "Axes") -> bytes:
+    axes.legend(frameon=False, fontsize=8)
+    axes.grid(alpha=0.2)
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    return image.getvalue()

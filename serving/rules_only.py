@@ -1,0 +1,52 @@
+"""What a policy's rules say of many past payments, without a model: what a model is judged beside."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learning.inputs import RAW_PREFIX
+from learning.ranking import Bools, Floats
+from serving.policy import Policy, Rule
+from serving.policy_conditions import NAMES, NOT_COMPUTED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_AS = {"number": float, "whole number": int, "flag": bool, "text": str}
+
+
+def severities(policy: Policy, rows: "pd.DataFrame") -> Floats:
+    """The most severe action that rules ask for, as its place in ``serving.policy.ACTIONS``: 0 lets the payment go.
+
+    Lists are left out: whom they name was written down after what is judged here.
+
+    Args:
+        policy: Whose rules.
+        rows: Rows of the training set: features by their names, facts of the payment as ``raw_...``.
+    """
+    found = np.zeros(len(rows))
+    for rule in policy.rules:
+        found = np.maximum(found, np.where(_hits(rule, rows), rule.severity, 0))
+    return found
+
+
+def _hits(rule: Rule, rows: "pd.DataFrame") -> Bools:
+    condition, hits = rule.condition, np.zeros(len(rows), np.bool_)
+    columns = {name: name for name, _ in condition.features} | {name: RAW_PREFIX + name for name in condition.fields}
+    if not all(column in rows for column in columns.values()):
+        return hits
+    # Where a fact is missing a condition does not hold; most payments lack one of a rule's.
+    known = rows[[*columns.values()]].notna().all(axis=1).to_numpy()
+    values = [
+        [_AS[NAMES[name].kind](value) for value in rows.loc[known, column].tolist()] for name, column in columns.items()
+    ]
+    names = tuple(columns)
+    hits[known] = [_holds(rule, dict(zip(names, facts, strict=True))) for facts in zip(*values, strict=True)]
+    return hits
+
+
+def _holds(rule: Rule, facts: dict[str, Any]) -> bool:
+    try:
+        return rule.condition.program.execute(facts) is True
+    except NOT_COMPUTED:
+        return False
