@@ -13,7 +13,7 @@ import dagster as dg
 from fraud_assets.daily import FOLLOWS_NEWS, partition_of
 from fraud_assets.declared import key_of
 from fraud_assets.folding import TABLES as FOLDED_TABLES
-from fraud_assets.models import CHALLENGER, CHAMPION, EVALUATION
+from fraud_assets.models import CHALLENGER, CHAMPION
 from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
 from pix import topics
@@ -23,6 +23,7 @@ from pix.offline.tables import (
     DAILY_KPIS,
     DECISIONS_GOLD,
     DECISIONS_SILVER,
+    EVALUATION,
     FEATURE_STATISTICS,
     FLOW,
     HISTORY_IMPORTS,
@@ -62,7 +63,7 @@ LAKE = (
 BRONZE_TABLES = [topics.bronze_table(topic) for topic in topics.ALL]
 PROFILES = (PAYER_PROFILES.name, PAYEE_PROFILES.name)
 FEATURES = (*(table.name for table in FOLDED_TABLES), FEATURE_STATISTICS.name)
-MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION, CHAMPION)
+MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION.name, CHAMPION)
 
 refresh_lake_job = dg.define_asset_job(
     "refresh_lake_job",

@@ -1,6 +1,7 @@
 """Which old versions of tables are still needed, and by whom: what clearing away must leave.
 
-- A **model** names the versions of what it was made from: its training set can be read for as long as it is there.
+- A **model** names the versions of what it was made from: its training set, and what that was made from, so that both
+  can be read and the set be made again for as long as the model is there.
 - A **note** names the versions that a table was made from (``made_from``): what came since is found by them, and the
   flow compares with them.
 - A **decision** is run again on the states that so many imports left (``serving.rerun_lake``), and a generation of the
@@ -13,18 +14,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fraud_assets import notes
+from fraud_assets import learning_rows, notes
 from fraud_assets.care_log import Log
 from fraud_assets.lake import LakeResource
 from learning.errors import RegistryError
 from pix.offline.care import Due
 from pix.offline.declaration import Table
-from pix.offline.tables import BASE_STATES, PAYMENT_FEATURES, TRAINING_SET
+from pix.offline.tables import BASE_STATES, TRAINING_SET
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-LEARNT_FROM = (TRAINING_SET.name, PAYMENT_FEATURES.name, BASE_STATES.name)
+LEARNT_FROM = (TRAINING_SET.name, *(table.name for table in learning_rows.LEARNT_FROM), BASE_STATES.name)
 BRONZE = "bronze/"
 Versions = dict[int, str]
 """Version -> who needs it."""

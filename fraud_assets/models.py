@@ -9,16 +9,16 @@ from typing import Any
 import dagster as dg
 
 from fraud_assets import learning_rows
-from fraud_assets.declared import ARROW_KINDS, keys_of, named
+from fraud_assets.declared import ARROW_KINDS, keys_of, named, table_asset
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from fraud_assets.resources import HomeResource, RegistryResource, TrackedRun
 from learning.recipe import MEMBERS, TrainingConfig
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
-from pix.offline.tables import TRAINING_SET
+from pix.offline.tables import EVALUATION, TRAINING_SET
 
-CHALLENGER, EVALUATION, CHAMPION = "model/challenger", "model/evaluation", "model/champion"
+CHALLENGER, CHAMPION = "model/challenger", "model/champion"
 MODEL_KINDS = frozenset({"catboost", "mlflow"})
 
 
@@ -75,7 +75,7 @@ def challenger(
     return dg.MaterializeResult(metadata={**names, **trained.metrics, **pictures})
 
 
-@dg.asset(**named(EVALUATION, ARROW_KINDS, pii="none"), deps=keys_of(CHALLENGER), io_manager_key="small_tables")
+@dg.asset(**table_asset(EVALUATION, ARROW_KINDS), deps=keys_of(CHALLENGER), io_manager_key="small_tables")
 @told
 def evaluation(registry: RegistryResource) -> dg.MaterializeResult[Any]:
     """One number of the newest challenger, on days later than it was fit on.
@@ -83,13 +83,11 @@ def evaluation(registry: RegistryResource) -> dg.MaterializeResult[Any]:
     Beside it the same of a CatBoost on raw fields and of the policy's rules alone, differences with bootstrap
     intervals, and recall and false positives of groups of payments at one threshold.
     """
-    import pyarrow as pa
-
     challenger = registry.challenger()
     if challenger is None:
         raise NoChallenger("there is no challenger to evaluate: materialise model/challenger first")
     card, version = challenger.card, challenger.ref.version
-    table = pa.Table.from_pylist([{"model_version": version, **row} for row in card.judgement])
+    table = EVALUATION.arrow([{"model_version": version, **row} for row in card.judgement])
     pictures = {path.stem: _picture(path.stem, path.read_bytes()) for path in sorted(challenger.folder.glob("*.png"))}
     metadata = {"dagster/row_count": table.num_rows, "model_version": version, **card.metrics, **pictures}
     return dg.MaterializeResult(value=table, metadata=metadata)

@@ -68,7 +68,7 @@ class Judgement:
     pictures: Mapping[str, bytes]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every number as a row: judged, by, name, metric, value, low, high."""
+        """Every number as a row: judged, split, part, metric, value, low, high (``model/evaluation``)."""
         found = [
             _row(judged, "", "", metric, value)
             for judged, evaluation in self.evaluations.items()
@@ -76,7 +76,7 @@ class Judgement:
         ]
         found.append(_row(self.ours, "", "", "average_precision_interval", self.average_precision))
         for metric, gains in (("average_precision_over", self.over), ("saved_reais_over", self.saved_over)):
-            found += [_row(self.ours, "over", name, metric, gain) for name, gain in gains.items()]
+            found += [_row(self.ours, "against", name, metric, gain) for name, gain in gains.items()]
         for group in self.groups:
             for metric in ("payments", "frauds", "recall", "false_positive_rate"):
                 value = getattr(group, metric)
@@ -123,8 +123,8 @@ def judge(outcomes: Outcomes, judged: Mapping[str, Judged], ours: str, costs: Co
     )
 
 
-def _row(judged: str, by: str, name: str, metric: str, value: float | Interval) -> dict[str, Any]:
-    row = {"judged": judged, "by": by, "name": name, "metric": metric}
+def _row(judged: str, split: str, part: str, metric: str, value: float | Interval) -> dict[str, Any]:
+    row = {"judged": judged, "split": split, "part": part, "metric": metric}
     if isinstance(value, Interval):
         return {**row, "value": value.point, "low": value.low, "high": value.high}
     return {**row, "value": value, "low": None, "high": None}

@@ -40,7 +40,7 @@ their compliance; `RETENTION` in `pix/offline/dictionary.py` is the one place th
 |---|---|---|---|---|
 {tables}
 """
-LAYERS = ("bronze", "silver", "gold", "features", "quality", "care")
+LAYERS = ("bronze", "silver", "gold", "features", "model", "quality", "care")
 COLUMNS_HEAD = "| Column | Type | Meaning | Unit | Personal data |\n|---|---|---|---|---|"
 
 

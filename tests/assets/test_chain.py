@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from pix.features import FEATURE_NAMES
 from pix.offline import inbox
-from pix.offline.tables import DAILY_KPIS, FLOW, HOURLY_KPIS, TABLES
+from pix.offline.tables import DAILY_KPIS, EVALUATION, FLOW, HOURLY_KPIS, TABLES
 
 ALONE = (
     "silver/decisions",
@@ -22,8 +22,8 @@ ALONE = (
     "model/champion",
     "monitoring/drift_report",
 )
-# KPIs go through the IO manager, the flow is made in runs of its own.
-BY_SPARK = sorted(TABLES.keys() - {HOURLY_KPIS.name, DAILY_KPIS.name, FLOW.name})
+# KPIs and the evaluation go through the IO manager, the flow is made in runs of its own.
+BY_SPARK = sorted(TABLES.keys() - {HOURLY_KPIS.name, DAILY_KPIS.name, FLOW.name, EVALUATION.name})
 
 
 def test_every_payment_reaches_the_features(trained):
@@ -92,14 +92,14 @@ def test_the_challenger_stands_beside_the_base_rate_and_raw_fields(trained):
 def test_the_evaluation_compares_with_raw_fields_and_with_rules_and_looks_at_groups(trained):
     rows = trained.lake.read("model/evaluation").collect()
     assert {row.judged for row in rows} == {"ensemble", "raw fields", "rules only"}
-    gains = {(row.metric, row.name): row for row in rows if row.by == "over"}
+    gains = {(row.metric, row.part): row for row in rows if row.split == "against"}
     assert set(gains) == {
         (metric, name)
         for metric in ("average_precision_over", "saved_reais_over")
         for name in ("raw fields", "rules only")
     }
     assert all(row.low <= row.value <= row.high for row in gains.values())
-    assert {row.by for row in rows} == {"", "over", "fraud_type", "initiation", "payer"}
+    assert {row.split for row in rows} == {"", "against", "fraud_type", "initiation", "payer"}
 
 
 def test_a_version_says_what_it_was_made_from(trained):

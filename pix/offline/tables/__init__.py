@@ -20,6 +20,7 @@ from pix.offline.tables.features import (
     raw_columns,
 )
 from pix.offline.tables.gold import DAILY_KPIS, DECISIONS_GOLD, FLOW, HOURLY_KPIS, KPIS, PAYEE_PROFILES, PAYER_PROFILES
+from pix.offline.tables.models import EVALUATION
 from pix.offline.tables.silver import (
     DECISIONS_SILVER,
     HISTORY_IMPORTS,
@@ -38,6 +39,7 @@ __all__ = [
     "DAILY_KPIS",
     "DECISIONS_GOLD",
     "DECISIONS_SILVER",
+    "EVALUATION",
     "FEATURE_STATISTICS",
     "FLOW",
     "HISTORIES",
@@ -91,6 +93,7 @@ TABLES: dict[str, Table] = {
         HISTORIES,
         FEATURE_STATISTICS,
         TRAINING_SET,
+        EVALUATION,
     )
 }
 """All of them, by name, in the order in which they are made."""
