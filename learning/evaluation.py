@@ -192,35 +192,39 @@ def evaluate(
     )
 
 
-def interval(
+def intervals(
     is_fraud: Bools,
-    statistic: Callable[[Floats | None], float],
+    statistics: Callable[[Floats | None], Mapping[str, float]],
     *,
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
-) -> Interval:
-    """A statistic with its bootstrap interval.
+) -> dict[str, Interval]:
+    """Statistics with their bootstrap intervals, all over the same resamples.
 
     Frauds and other payments are resampled apart: a resample keeps the base rate, on which precision depends more
     than on any model.
 
     Args:
         is_fraud: The labels.
-        statistic: The number, given how often each row was drawn; once each without that.
-        rng: Source of the resamples; the same seed gives the same interval.
+        statistics: Name -> number, given how often each row was drawn; once each without that.
+        rng: Source of the resamples; the same seed gives the same intervals.
         resamples: How many.
-        confidence: Share of resamples that the interval covers.
+        confidence: Share of resamples that an interval covers.
     """
     classes = (np.flatnonzero(is_fraud), np.flatnonzero(~is_fraud))
-    drawn, found = np.zeros(len(is_fraud)), np.empty(resamples)
+    points = statistics(None)
+    drawn, found = np.zeros(len(is_fraud)), np.empty((resamples, len(points)))
     for i in range(resamples):
         for rows in classes:
             drawn[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
-        found[i] = statistic(drawn)
+        found[i] = list(statistics(drawn).values())
     tail = (1 - confidence) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(point=statistic(None), low=float(low), high=float(high), confidence=confidence)
+    lows, highs = np.quantile(found, [tail, 1 - tail], axis=0)
+    return {
+        name: Interval(point=point, low=float(low), high=float(high), confidence=confidence)
+        for (name, point), low, high in zip(points.items(), lows, highs, strict=True)
+    }
 
 
 def average_precision_difference(
@@ -246,37 +250,7 @@ def average_precision_difference(
     """
     one, other = Ranking(is_fraud, ours, weights), Ranking(is_fraud, theirs, weights)
 
-    def difference(times: Floats | None) -> float:
-        return one.average_precision(times) - other.average_precision(times)
+    def difference(times: Floats | None) -> Mapping[str, float]:
+        return {"difference": one.average_precision(times) - other.average_precision(times)}
 
-    return interval(is_fraud, difference, rng=rng, resamples=resamples, confidence=confidence)
-
-
-def saved_difference(
-    outcomes: Outcomes,
-    ours: Bools,
-    theirs: Bools,
-    *,
-    costs: Costs,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """Reais that the alerts of one policy saved more than those of another, on the same resampled payments.
-
-    Args:
-        outcomes: The payments.
-        ours: Which of them the one policy alerts on.
-        theirs: Which of them the other alerts on.
-        costs: What alerts and missed frauds cost.
-        rng: Source of the resamples.
-        resamples: How many.
-        confidence: Share of resamples that the interval covers.
-    """
-    of = [saved(alerts, outcomes.is_fraud, outcomes.amount_cents, costs) for alerts in (ours, theirs)]
-    each = outcomes.weights * (of[0] - of[1]) / REAL
-
-    def difference(times: Floats | None) -> float:
-        return float(each.sum() if times is None else each @ times)
-
-    return interval(outcomes.is_fraud, difference, rng=rng, resamples=resamples, confidence=confidence)
+    return intervals(is_fraud, difference, rng=rng, resamples=resamples, confidence=confidence)["difference"]

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from learning import plots
-from learning.costs import Costs
+from learning.costs import Costs, saved
 from learning.evaluation import (
+    REAL,
     Evaluation,
     Interval,
     Judged,
     Outcomes,
-    average_precision_difference,
     evaluate,
-    interval,
-    saved_difference,
+    intervals,
 )
 from learning.ranking import Bools, Floats, Ranking
 
@@ -95,32 +94,46 @@ def judge(outcomes: Outcomes, judged: Mapping[str, Judged], ours: str, costs: Co
         costs: What alerts and missed frauds cost.
         seed: Of the resamples.
     """
-    is_fraud, model = outcomes.is_fraud, judged[ours]
-    ranking = Ranking(is_fraud, model.scores, outcomes.weights)
+    model = judged[ours]
     others = {name: one for name, one in judged.items() if name != ours}
     models = {name: one.scores for name, one in judged.items() if one.is_model}
+    found = _compared(outcomes, model, others, costs, seed)
     return Judgement(
         ours=ours,
         evaluations={name: evaluate(outcomes, one, costs) for name, one in judged.items()},
-        average_precision=interval(is_fraud, ranking.average_precision, rng=_draw(seed)),
-        over={
-            name: average_precision_difference(
-                is_fraud, model.scores, one.scores, rng=_draw(seed), weights=outcomes.weights
-            )
-            for name, one in others.items()
-        },
-        saved_over={
-            name: saved_difference(outcomes, model.alerts, one.alerts, costs=costs, rng=_draw(seed))
-            for name, one in others.items()
-        },
+        average_precision=found["precision"],
+        over={name: found[f"precision {name}"] for name in others},
+        saved_over={name: found[f"saved {name}"] for name in others},
         groups=groups(outcomes, model.scores),
         pictures={
-            "precision_recall": plots.precision_recall(outcomes, {name: one.scores for name, one in judged.items()}),
+            "precision_recall": plots.precision_recall(outcomes.is_fraud, judged, outcomes.weights),
             "gain": plots.gain(outcomes, models),
             "calibration": plots.calibration(outcomes, models),
             "threshold_cost": plots.threshold_cost(outcomes, models, costs),
         },
     )
+
+
+def _compared(
+    outcomes: Outcomes, model: Judged, others: Mapping[str, Judged], costs: Costs, seed: int
+) -> dict[str, Interval]:
+    """Average precision of a model, and what it has over each of the others, in precision and in reais."""
+    weights, is_fraud = outcomes.weights, outcomes.is_fraud
+    ranking = Ranking(is_fraud, model.scores, weights)
+    rankings = {name: Ranking(is_fraud, one.scores, weights) for name, one in others.items()}
+    own = saved(model.alerts, is_fraud, outcomes.amount_cents, costs)
+    more = {
+        name: weights * (own - saved(one.alerts, is_fraud, outcomes.amount_cents, costs)) / REAL
+        for name, one in others.items()
+    }
+
+    def statistics(times: Floats | None) -> dict[str, float]:
+        precision = ranking.average_precision(times)
+        over = {f"precision {name}": precision - of.average_precision(times) for name, of in rankings.items()}
+        reais = {f"saved {name}": float(each.sum() if times is None else each @ times) for name, each in more.items()}
+        return {"precision": precision, **over, **reais}
+
+    return intervals(is_fraud, statistics, rng=np.random.default_rng(seed))
 
 
 def _row(judged: str, split: str, part: str, metric: str, value: float | Interval) -> dict[str, Any]:
@@ -161,8 +174,3 @@ def _group(outcomes: Outcomes, flagged: Bools, by: str, name: str, members: Bool
         recall=float(weights @ (outcomes.is_fraud & flagged)) / frauds if frauds else None,
         false_positive_rate=float(weights @ (~outcomes.is_fraud & flagged)) / others if others else None,
     )
-
-
-def _draw(seed: int) -> np.random.Generator:
-    """The same resamples for every comparison."""
-    return np.random.default_rng(seed)

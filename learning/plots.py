@@ -8,8 +8,8 @@ import numpy as np
 
 from learning.calibration import reliability
 from learning.costs import Costs
-from learning.evaluation import REAL, Outcomes
-from learning.ranking import Floats, Ranking, base_rate
+from learning.evaluation import REAL, Judged, Outcomes
+from learning.ranking import Bools, Floats, Ranking, base_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,16 +21,20 @@ POINTS = 2_000
 """A line of a million points looks like one of so many, and takes longer to draw."""
 
 
-def precision_recall(outcomes: Outcomes, scores: Mapping[str, Floats]) -> bytes:
-    """Precision at every recall, per named scores, and the base rate."""
+def precision_recall(is_fraud: Bools, judged: Mapping[str, Judged], weights: Floats | None = None) -> bytes:
+    """Precision at every recall of models, at each severity of rules, and the base rate."""
     figure, axes = _figure()
-    for name, values in scores.items():
-        frauds, others = Ranking(outcomes.is_fraud, values, outcomes.weights).counts()
+    for name, one in judged.items():
+        frauds, others = Ranking(is_fraud, one.scores, weights).counts()
+        if not one.is_model:
+            # The last threshold lets nothing go: that is no rule.
+            axes.plot((frauds / frauds[-1])[:-1], (frauds / (frauds + others))[:-1], "o", markersize=5, label=name)
+            continue
         some = _some(len(frauds))
         axes.step(
             (frauds / frauds[-1])[some], (frauds / (frauds + others))[some], where="post", label=name, linewidth=LINE
         )
-    axes.axhline(base_rate(outcomes.is_fraud, outcomes.weights), label="base rate", **BASELINE)
+    axes.axhline(base_rate(is_fraud, weights), label="base rate", **BASELINE)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     return _png(figure, axes)
 
@@ -72,15 +76,17 @@ def threshold_cost(outcomes: Outcomes, probabilities: Mapping[str, Floats], cost
         outcomes.is_fraud, outcomes.amount_cents * (1 - costs.returned_share), -float(costs.friction_cents)
     )
     each = outcomes.weights * (avoided - costs.review_cents) / REAL
+    best = 1.0
     for name, values in probabilities.items():
         order = np.argsort(-values, kind="stable")
-        some = _some(len(order))
-        axes.plot(values[order][some], np.cumsum(each[order])[some], label=name, linewidth=LINE)
+        some, reais = _some(len(order)), np.cumsum(each[order])
+        best = max(best, float(reais.max()))
+        axes.plot(values[order][some], reais[some], label=name, linewidth=LINE)
     axes.axhline(0, **BASELINE)
-    axes.set(xlabel="threshold of the probability", ylabel="R$ saved, less costs", xscale="log")
+    axes.set(xlabel="threshold of the probability", ylabel="R$ saved, less costs", xscale="log", xlim=(1e-4, 1))
     # Below, so many honest payments are stopped that nothing else could be seen.
-    top = axes.get_ylim()[1]
-    axes.set_ylim(bottom=-abs(top), top=top)
+    axes.set_ylim(bottom=-best, top=1.1 * best)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     return _png(figure, axes)
 
 

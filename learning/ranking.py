@@ -4,8 +4,6 @@ Equal scores are one threshold, because a policy cannot tell such payments apart
 payments, or for none in a resample: its weight says for how many.
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +57,7 @@ class Ranking:
         flagged = frauds + others
         precision = np.divide(frauds, flagged, out=np.zeros_like(frauds), where=flagged > 0)
         gained = np.diff(frauds, prepend=0.0) / frauds[-1]
-        return math.fsum(precision * gained)
+        return float(precision @ gained)
 
     def roc_auc(self, times: Floats | None = None) -> float:
         """Chance that a fraud scores above a payment that is none; ties count half."""

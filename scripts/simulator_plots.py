@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from learning.evaluation import precision_recall_png
+from learning import plots
+from learning.evaluation import Judged
 from learning.learnability import Learnability
 from pix.simulator import fidelity, published
 from pix.simulator.observed import Observed
@@ -110,7 +111,9 @@ def precision_recall(judged: Sequence[Learnability], path: Path) -> None:
         "raw fields and history": np.concatenate([one.scores for one in judged]),
         "raw fields": np.concatenate([one.raw_scores for one in judged]),
     }
-    path.write_bytes(precision_recall_png(np.concatenate([one.is_fraud for one in judged]), scores))
+    is_fraud = np.concatenate([one.is_fraud for one in judged])
+    nobody = np.zeros(len(is_fraud), np.bool_)
+    path.write_bytes(plots.precision_recall(is_fraud, {name: Judged(said, nobody) for name, said in scores.items()}))
 
 
 def _survival(values: Floats) -> tuple[Floats, Floats]:

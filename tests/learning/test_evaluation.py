@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from learning.alerts import account_precision_at, precision_at
 from learning.calibration import calibration_error, reliability
 from learning.costs import Costs, capped, saved, worthwhile
-from learning.evaluation import Judged, Outcomes, average_precision_difference, evaluate, saved_difference
+from learning.evaluation import Judged, Outcomes, average_precision_difference, evaluate
 from learning.judging import groups, judge
 from learning.ranking import average_precision
 
@@ -129,9 +129,21 @@ def test_paired_intervals_separate_a_better_model_from_noise_and_repeat_with_the
     assert over(strong, weak) == better
     same = over(weak, weak)
     assert (same.low, same.point, same.high) == (0, 0, 0)
-    ours, theirs = (Judged.model(found, one, COSTS).alerts for one in (strong, weak))
-    reais = saved_difference(found, ours, theirs, costs=COSTS, rng=np.random.default_rng(1), resamples=100)
+
+
+def test_what_a_better_model_saves_more_has_an_interval():
+    found = outcomes()
+    compared = {
+        "ours": Judged.model(found, said(found, 2.5), COSTS),
+        "weak": Judged.model(found, said(found, 0.7), COSTS),
+    }
+    made = judge(found, compared, "ours", COSTS, seed=1)
+    ours, weak = made.evaluations["ours"], made.evaluations["weak"]
+    reais, precision = made.saved_over["weak"], made.over["weak"]
+    assert reais.point == pytest.approx(ours.saved_reais - weak.saved_reais)
+    assert precision.point == ours.average_precision - weak.average_precision
     assert 0 < reais.low < reais.point < reais.high
+    assert judge(found, compared, "ours", COSTS, seed=1).saved_over == made.saved_over
 
 
 def test_groups_share_one_threshold():
