@@ -57,7 +57,7 @@ class Ranking:
         flagged = frauds + others
         precision = np.divide(frauds, flagged, out=np.zeros_like(frauds), where=flagged > 0)
         gained = np.diff(frauds, prepend=0.0) / frauds[-1]
-        return float(precision @ gained)
+        return float(np.sum(precision * gained))
 
     def roc_auc(self, times: Floats | None = None) -> float:
         """Chance that a fraud scores above a payment that is none; ties count half."""
