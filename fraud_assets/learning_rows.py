@@ -25,6 +25,7 @@ from pix.offline.tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from deltalake import DeltaTable
     from pyspark.sql import DataFrame
 
 AT_ONCE = 100_000
@@ -98,12 +99,29 @@ def recorded(lake: LakeResource, version: int) -> Recipe:
     if not 0 <= version <= log.version():
         raise NotRecorded(f"as_recorded {version}: {TRAINING_SET.name} has versions 0 to {log.version()}")
     log.load_as_version(version)
-    note = notes.newest(log) or {}
+    return _recipe_in(notes.newest(log), f"version {version} of {TRAINING_SET.name}")
+
+
+def newest_recipe(log: "DeltaTable", history: str) -> Recipe:
+    """What a history's rows were made from; other histories may have been written since.
+
+    Args:
+        log: The training set, as of the version whose rows are meant.
+        history: ``live``, or the name of an import.
+
+    Raises:
+        NotRecorded: No note says.
+    """
+    own = (note for _, note in notes.noted(log) if note.get("history") == history)
+    return _recipe_in(next(own, None), f"the history {history} in {TRAINING_SET.name}")
+
+
+def _recipe_in(note: notes.Note | None, told: str) -> Recipe:
     try:
-        return Recipe(**note["recipe"])
+        return Recipe(**(note or {})["recipe"])
     except (KeyError, TypeError) as unknown:
         raise NotRecorded(
-            f"version {version} of {TRAINING_SET.name} does not say what it was made from; leave as_recorded out"
+            f"{told} does not say what it was made from; materialise {TRAINING_SET.name} without as_recorded"
         ) from unknown
 
 
@@ -201,12 +219,19 @@ def read(lake: LakeResource, history: str) -> Read:
 
     Raises:
         MissingTable: The training set was never made.
+        NotRecorded: It was made by another build.
+        NothingToLearn: It has no row of this history.
     """
     import pandas as pd
 
     names = [name for name in TRAINING_SET.names if name not in FEATURE_NAMES]
     log, where = lake.log(TRAINING_SET.name), of_history(history)
+    if not lake.fits(TRAINING_SET):
+        raise NotRecorded(f"{TRAINING_SET.name} has the columns of another build; materialise it again")
     (counted,) = lake.ask(TRAINING_SET.name, f"select count(*) as n from asked where {where}", version=log.version())  # noqa: S608
+    if not counted["n"]:
+        raise NothingToLearn(f"{TRAINING_SET.name} has no row of the history {history!r}; materialise it for that one")
+    sources = newest_recipe(log, history).made_from
     matrix, parts, at = np.empty((counted["n"], len(FEATURE_NAMES)), np.float32), [], 0
     for batch in pa.RecordBatchReader.from_stream(log.scan(predicate=where)):
         for place, name in enumerate(FEATURE_NAMES):
@@ -216,7 +241,6 @@ def read(lake: LakeResource, history: str) -> Read:
     facts = _categories(pa.Table.from_batches(parts)).to_pandas(split_blocks=True, self_destruct=True)
     frame = pd.concat([facts, pd.DataFrame(matrix, columns=list(FEATURE_NAMES), copy=False)], axis=1)
     own = Dataset(TRAINING_SET.name, lake.path(TRAINING_SET.name), log.version(), digest_of(frame))
-    sources = recorded(lake, log.version()).made_from
     return Read(frame, (own, *(Dataset(name, lake.path(name), version, None) for name, version in sources.items())))
 
 

@@ -52,16 +52,16 @@ def newest(table: "DeltaTable") -> Note | None:
 
     What somebody changed by hand has none: such rows are counted as they are, and never silently written anew.
     """
-    return next((note for _, note in _noted(table)), None)
+    return next((note for _, note in noted(table)), None)
 
 
 def newest_at(table: "DeltaTable") -> int | None:
     """Version of the commit with the newest note; a log that forgets it forgets what the table was made from."""
-    return next((version for version, _ in _noted(table)), None)
+    return next((version for version, _ in noted(table)), None)
 
 
-def _noted(table: "DeltaTable") -> Iterator[tuple[int, Note]]:
-    """Commits that have a note, newest first."""
+def noted(table: "DeltaTable") -> Iterator[tuple[int, Note]]:
+    """Version and note of the commits that have one, newest first, as of the version at hand."""
     for commit in _history(table):
         note = _note_of(commit) if _may_change(commit) else None
         if note is not None:

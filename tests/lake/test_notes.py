@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from fraud_assets import notes
+from fraud_assets import learning_rows, notes
 
 
 def write(path, note):
@@ -54,3 +54,15 @@ def test_a_log_that_never_rests_is_told(path, monkeypatch):
     monkeypatch.setattr(DeltaTable, "history", disturbed)
     with pytest.raises(notes.LogRunsAway, match="was written 20 times while its log was read"):
         notes.newest(DeltaTable(path))
+
+
+def test_each_history_has_the_recipe_that_made_its_rows(tmp_path):
+    path = str(tmp_path / "sets")
+    for history, labels in (("live", 4), ("amlsim", 7)):
+        recipe = {"history": history, "as_of_ms": 1, "maturity_ms": 0, "honest_rows": 9, "seed": 7}
+        write(path, {"history": history, "recipe": {**recipe, "made_from": {"silver/labels": labels}}})
+    log = DeltaTable(path)
+    found = {name: learning_rows.newest_recipe(log, name).made_from for name in ("live", "amlsim")}
+    assert found == {"live": {"silver/labels": 4}, "amlsim": {"silver/labels": 7}}
+    with pytest.raises(learning_rows.NotRecorded, match="the history nobody in features/training_set does not say"):
+        learning_rows.newest_recipe(log, "nobody")

@@ -1,13 +1,16 @@
 """Every table has a suite, by its declaration alone."""
 
+import pkgutil
 import re
+from importlib import import_module
 
 import pytest
 
 from pix.contracts import PaymentMessage
 from pix.contracts.fields import Initiation
+from pix.offline import tables
 from pix.offline.declaration import Column, Table
-from pix.offline.tables import TABLES, features, gold, silver
+from pix.offline.tables import TABLES
 from quality.conditions import Condition
 from quality.errors import UnknownSuite
 from quality.promises import BY_HAND, KEYS, REQUIRED
@@ -35,7 +38,7 @@ def conditions(table: Table) -> set[tuple[str, Condition]]:
 
 
 def test_every_declared_table_of_silver_and_gold_has_a_suite():
-    modules = (silver, gold, features)
+    modules = [import_module(found.name) for found in pkgutil.iter_modules(tables.__path__, f"{tables.__name__}.")]
     declared = {value.name for module in modules for value in vars(module).values() if isinstance(value, Table)}
     assert TABLES.keys() == declared
     expected = {name for name in declared if name.startswith(("silver/", "gold/"))}
