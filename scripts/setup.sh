@@ -25,6 +25,7 @@ unchanged() {
         [ -x .venv/bin/sentinela ] && [ -x .venv/bin/pytest ] && .venv/bin/python -c '' 2>/dev/null &&
         compgen -G '.jars/kafka/kafka_2.13-*.jar' >/dev/null &&
         compgen -G '.jars/spark/delta-spark_*.jar' >/dev/null &&
+        [ -f .jars/spark-classes.jsa ] &&
         java_is_right
 }
 
@@ -169,5 +170,10 @@ kernel
 mkdir -p .jars
 jars spark
 jars kafka
+say "keeping Spark's classes for a faster start"
+.venv/bin/python -W ignore -m pix.offline.class_archive 2>.jars/classes.log || {
+    tail -n 15 .jars/classes.log >&2
+    give_up "Spark did not start; the lines above are from .jars/classes.log"
+}
 fingerprint >"$STAMP"
 say "done"

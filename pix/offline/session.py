@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 JARS = REPOSITORY / ".jars" / "spark"
+CLASSES = JARS.parent / "spark-classes.jsa"
 JVM_END_SECONDS = 15
 
 # What delta-rs cannot read or write stays off, and so does what Delta may switch on one day.
@@ -42,6 +43,7 @@ def spark_config(
     jars_dir: Path = JARS,
     master: str = "local[2]",
     memory: str = "1500m",
+    classes: Path | None = CLASSES,
     extra: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Settings of a Spark session that reads Kafka and writes Delta.
@@ -53,6 +55,7 @@ def spark_config(
         jars_dir: Folder of the connectors that ``pom.xml`` names.
         master: Spark master.
         memory: Heap of the driver, such as ``1500m``.
+        classes: The shared archive of classes that `pix.offline.class_archive` wrote; left out where there is none.
         extra: Further settings; they win.
 
     Raises:
@@ -67,7 +70,7 @@ def spark_config(
         "spark.master": master,
         "spark.jars": ",".join(jars),
         "spark.driver.memory": memory,
-        "spark.driver.extraJavaOptions": _java_options(tmp_dir),
+        "spark.driver.extraJavaOptions": _java_options(tmp_dir, classes),
         "spark.local.dir": str(tmp_dir),
         "spark.sql.warehouse.dir": str(tmp_dir / "warehouse"),
         "spark.executorEnv.PYTHONPATH": str(REPOSITORY),
@@ -93,12 +96,16 @@ def use_this_python() -> None:
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
 
 
-def _java_options(tmp_dir: Path) -> str:
+def _java_options(tmp_dir: Path, classes: Path | None) -> str:
     # Serial collector and first-tier compiler: a third less memory and a faster start. That compiler's room for code
     # (48 MB) is full after a few dozen plans, and then what was compiled is thrown away and compiled again without end.
+    # What the shared archive does not fit (another JVM, other jars) goes on without it, and without a word.
+    shared = (
+        f"-XX:SharedArchiveFile={classes} -Xlog:cds=off -Xlog:cds+dynamic=off " if classes and classes.exists() else ""
+    )
     return (
-        f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -Djava.io.tmpdir={tmp_dir} "
-        f"-Dderby.system.home={tmp_dir / 'derby'} -Duser.timezone=UTC"
+        f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m {shared}"
+        f"-Djava.io.tmpdir={tmp_dir} -Dderby.system.home={tmp_dir / 'derby'} -Duser.timezone=UTC"
     )
 
 
@@ -110,8 +117,8 @@ def _on_loopback() -> dict[str, str]:
     return {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 
 
-def end_session(spark: "SparkSession") -> None:
-    """Stop Spark and wait for its JVM; left alone it outlives this process for a while."""
+def end_session(spark: "SparkSession", seconds: float = JVM_END_SECONDS) -> None:
+    """Stop Spark and wait for its JVM, which would outlive this process for a while; killed when its time is over."""
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway  # noqa: SLF001 - PySpark has no public way to end its JVM
@@ -127,7 +134,7 @@ def end_session(spark: "SparkSession") -> None:
     if process is not None:
         process.stdin.close()
         try:
-            process.wait(JVM_END_SECONDS)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
