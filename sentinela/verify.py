@@ -1,7 +1,7 @@
 """`sentinela verify`: is everything that was sent decided exactly once, or quarantined with a reason?
 
 It compares the senders' own logs with gold decisions and the quarantine, after it has waited until the
-streams have taken in everything that was in Kafka when it started.
+streams have taken in everything that was in Kafka when it started. What is sent after that is not counted.
 """
 
 import json
@@ -18,7 +18,7 @@ from pix import topics
 from pix.offline.care import EXPIRED
 from pix.settings import Settings
 from pix.streams import SCORING_GROUP
-from pix.tokens import load_keyring
+from pix.tokens import Keyring, load_keyring
 from quality.reconciliation import Reconciliation, SentLine, read_sent_log, reconcile
 from sentinela.asking import never_started
 from sentinela.dagster_runs import launch
@@ -71,12 +71,21 @@ def verify(
         # Another home's broker may answer on this one's port.
         raise NotRunning(never_started(Home(settings.root)))
     deadline = time.monotonic() + wait_seconds
+    logs = sent_logs or sorted((settings.root / SENT_FOLDER).glob("*.jsonl"))
+    sent = {line.body_sha256 for line in _logged(logs)}
+    # A payment is in its sender's log a moment before it is in Kafka.
+    time.sleep(POLL_SECONDS)
     behind = _wait_for_scoring(settings, deadline, say)
     behind |= _wait_for_bronze(settings, end_offsets(settings), deadline, say)
+    # With logs named, only those are asked about. Bronze goes on while gold is made, so it is read before.
+    taken = [] if sent_logs else _in_bronze(settings.lake)
     if gold_is_behind(settings.lake):
         launch(settings.dagster, refresh_job, say)
-    counts = _count(settings, sent_logs)
-    return Verified(counts, behind)
+    # Read again: an attempt may have been refused meanwhile.
+    lines = [line for line in _logged(logs) if line.body_sha256 in sent]
+    if not sent_logs:
+        lines += _without_log([*taken, *_decided(settings.lake)], lines, load_keyring(settings.secrets))
+    return Verified(_count(settings, lines), behind)
 
 
 def end_offsets(settings: Settings) -> Offsets:
@@ -222,7 +231,7 @@ def read_table(lake: str, name: str, columns: Sequence[str]) -> Any:
     return pa.table(table.scan(columns=[column for column in columns if column in there]).read_all()).to_pandas()
 
 
-def _count(settings: Settings, sent_logs: Sequence[Path]) -> Reconciliation:
+def _count(settings: Settings, lines: Sequence[SentLine]) -> Reconciliation:
     import pandas as pd
 
     keyring = load_keyring(settings.secrets)
@@ -234,14 +243,15 @@ def _count(settings: Settings, sent_logs: Sequence[Path]) -> Reconciliation:
     if quarantine is None:
         quarantine = pd.DataFrame(columns=columns)
     messages = quarantine[(quarantine["kind"] == "dead_letter") & (quarantine["topic"] == topics.TRANSACTIONS)]
-    if sent_logs:
-        return reconcile(_logged(sent_logs), gold, messages, keyring.body_tokens)
-    lines = _logged(sorted((settings.root / SENT_FOLDER).glob("*.jsonl")))
-    known = {token for line in lines for token in keyring.body_tokens(line.body_sha256)}
-    held = {line.body_sha256: line for line in [*_in_bronze(settings.lake), *_decided(settings.lake)]}
-    taken = [line for token, line in held.items() if token not in known]
-    tokens = {line.body_sha256: {line.body_sha256} for line in taken}
-    return reconcile([*lines, *taken], gold, messages, lambda body: tokens.get(body) or keyring.body_tokens(body))
+    taken = {line.body_sha256: {line.body_sha256} for line in lines if not line.sent_at}
+    return reconcile(lines, gold, messages, lambda body: taken.get(body) or keyring.body_tokens(body))
+
+
+def _without_log(taken: Sequence[SentLine], logged: Sequence[SentLine], keyring: Keyring) -> list[SentLine]:
+    """One line for each payment that the platform took and no log has."""
+    known = {token for line in logged for token in keyring.body_tokens(line.body_sha256)}
+    held = {line.body_sha256: line for line in taken}
+    return [line for token, line in held.items() if token not in known]
 
 
 def _logged(paths: Sequence[Path]) -> list[SentLine]:
