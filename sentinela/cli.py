@@ -10,7 +10,21 @@ from collections.abc import Callable
 
 import typer
 
-from sentinela.commands import decision, demo, dlq, key, lake, policy, privacy, replay, review, runtime, store, traffic
+from sentinela.commands import (
+    backtest,
+    decision,
+    demo,
+    dlq,
+    key,
+    lake,
+    policy,
+    privacy,
+    replay,
+    review,
+    runtime,
+    store,
+    traffic,
+)
 from sentinela.errors import SentinelaError
 
 AREAS: tuple[Callable[[typer.Typer], None], ...] = (
@@ -19,6 +33,7 @@ AREAS: tuple[Callable[[typer.Typer], None], ...] = (
     replay.register,
     dlq.register,
     lake.register,
+    backtest.register,
     decision.register,
     store.register,
     policy.register,

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pix.offline.session import CLASSES, end_session, spark_config, use_this_python
+from pix.offline.session import CLASSES, end_session, spark_config, started, use_this_python
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -22,8 +22,6 @@ WRITE_SECONDS = 120
 
 def archive(to: Path = CLASSES) -> None:
     """Work a little in a session of its own, and keep the classes; an archive that is there is replaced as a whole."""
-    from pyspark.sql import SparkSession
-
     use_this_python()
     part = to.with_suffix(".part")
     part.unlink(missing_ok=True)
@@ -32,10 +30,7 @@ def archive(to: Path = CLASSES) -> None:
         config["spark.driver.extraJavaOptions"] += (
             f" -XX:ArchiveClassesAtExit={part} -Xlog:cds=off -Xlog:cds+dynamic=off"
         )
-        builder = SparkSession.builder
-        for name, value in config.items():
-            builder = builder.config(name, value)
-        spark = builder.getOrCreate()
+        spark = started(config)
         try:
             _work(spark, Path(folder))
         finally:

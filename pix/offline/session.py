@@ -90,6 +90,13 @@ def spark_config(
     }
 
 
+def started(config: Mapping[str, str]) -> "SparkSession":
+    """A session with these settings, or the one that this process has."""
+    from pyspark.sql import SparkSession
+
+    return SparkSession.builder.config(map=dict(config)).getOrCreate()
+
+
 def use_this_python() -> None:
     """Make Spark's Python workers this interpreter; PySpark reads that from the environment only."""
     os.environ["PYSPARK_PYTHON"] = sys.executable

@@ -63,7 +63,7 @@ def labelled(
     stateless = decisions.where(f.col("mode") == DEGRADED_STORE).select(*_IDENTITY, f.lit("live").alias("source"))
     chosen = mature.where(history_of("tenant") == history).select(*_ONE, "event_time_ms")
     outcomes = payments.select(*_ONE, "outcome", "silence_is_honest")
-    known = _verdicts(labels.where(f.col("known_at_ms") <= as_of_ms))
+    known = verdicts(labels.where(f.col("known_at_ms") <= as_of_ms))
     joined = chosen.join(stateless, [*_ONE], "left_anti").join(outcomes, [*_ONE]).join(known, [*_IDENTITY], "left")
     silent = "label_class is null and outcome = 'allowed' and silence_is_honest"
     usable = joined.where(f"is_fraud is not null or ({silent})")
@@ -78,7 +78,7 @@ def labelled(
     )
 
 
-def _verdicts(labels: "DataFrame") -> "DataFrame":
+def verdicts(labels: "DataFrame") -> "DataFrame":
     """Per labelled payment what it is, since when that counts as fraud, and when it was cleared of it, if it was."""
     from pyspark.sql import functions as f
 
