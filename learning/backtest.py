@@ -2,7 +2,8 @@
 
 Of each fold's window a sample is fit on, in which every known fraud is; weights stand for the rest. Members are fit on
 the older part of the window first: what they say of the newer part tells how to blend them. Then they are fit on all of
-it. Labels are those known when the test begins, also for the blend.
+it. Labels are those known when the test begins, also for the blend; so the cut is by known frauds, of which the newest
+days may have none yet.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +20,14 @@ from learning.folds import Fold
 from learning.inputs import field_scores
 from learning.members import FITS
 from learning.past import Past
-from learning.ranking import Bools, Floats, Ints
+from learning.ranking import Bools, Floats, Ints, average_precision
 from learning.recipe import TrainingConfig
 from learning.training import ENSEMBLE, RAW, RULES, FittedEnsemble, outcomes_of, sampled
 
 BLENDED_SHARE = 0.3
-"""Share of a window, its newest, that says how to blend."""
-MIN_FRAUDS = 10
-"""Fewer, in either part of a window, tell nothing."""
+"""Share of a window's known frauds, the newest, that say how to blend."""
+MIN_FRAUDS = 30
+"""Fewer in a window tell nothing."""
 
 Rules = Callable[[pd.DataFrame], Floats]
 
@@ -102,31 +103,32 @@ def _fit(past: Past, fold: Fold, places: Ints, known: Bools, weights: Floats, co
     wanted = np.zeros(len(known), np.bool_)
     wanted[places] = True
     vectors = past.gathered(fold.train_from_ms, fold.train_until_ms, wanted).vectors
-    labelled, cut = known[places], _cut(len(places))
+    labelled, cut = known[places], _cut(known[places])
     early = [FITS[name](vectors[:cut], labelled[:cut], weights[:cut], config) for name in config.members]
     said = {member.name: member.log_odds(vectors[cut:]) for member in early}
     members = tuple(FITS[name](vectors, labelled, weights, config) for name in config.members)
     return FittedEnsemble(members=members, blend=blend(said, labelled[cut:], weights[cut:]))
 
 
-def _cut(rows: int) -> int:
-    return int(rows * (1 - BLENDED_SHARE))
+def _cut(known: Bools) -> int:
+    """Where the newer part begins."""
+    frauds = np.flatnonzero(known)
+    return int(frauds[int(len(frauds) * (1 - BLENDED_SHARE))]) if len(frauds) else len(known)
 
 
 def _refuse_small(fold: Fold, known: Bools, tested: int) -> None:
-    cut = _cut(len(known))
-    early, late = int(known[:cut].sum()), int(known[cut:].sum())
     if not tested:
         raise TrainingDataTooSmall(f"fold {fold.number} has no payment to test; see --start and --folds")
-    if min(early, late) < MIN_FRAUDS or early == cut or late == len(known) - cut:
+    frauds, newer = int(known.sum()), known[_cut(known) :]
+    if frauds < MIN_FRAUDS or frauds == len(known) or newer.all():
         raise TrainingDataTooSmall(
-            f"fold {fold.number} knew {early} frauds in the older part of what it learns from and {late} in the newer; "
-            f"it needs {MIN_FRAUDS} of each, and other payments beside; lengthen --train-days, or shorten --delay-days"
+            f"fold {fold.number} learns from {len(known):,} payments of which {frauds} were known to be fraud when its "
+            f"test began; it needs {MIN_FRAUDS}, and others beside. Learn from more days, or from earlier ones"
         )
 
 
 def judged(facts: pd.DataFrame, scores: Mapping[str, Floats], costs: Costs) -> tuple[Outcomes, dict[str, Judged]]:
-    """Outcomes of the tested payments that are known, and what each model said of them.
+    """Outcomes of the tested payments that are known, and what was said of them by all that could stand alone.
 
     Args:
         facts: Of the tested payments.
@@ -136,13 +138,22 @@ def judged(facts: pd.DataFrame, scores: Mapping[str, Floats], costs: Costs) -> t
     clear = facts["is_fraud"].notna().to_numpy()
     rows = facts[clear]
     outcomes = outcomes_of(rows.assign(is_fraud=rows["is_fraud"].astype(bool), weight=1.0))
-    found = {}
-    for name, values in scores.items():
-        if name in (ENSEMBLE, RAW):
-            found[name] = Judged.model(outcomes, values[clear], costs)
-        else:
-            found[name] = Judged(values[clear], values[clear] > 0, is_model=False)
-    return outcomes, found
+    models = {name: Judged.model(outcomes, scores[name][clear], costs) for name in (ENSEMBLE, RAW)}
+    severity = scores[RULES][clear]
+    return outcomes, {**models, RULES: Judged(severity, severity > 0, is_model=False)}
+
+
+def members_alone(facts: pd.DataFrame, scores: Mapping[str, Floats]) -> dict[str, float]:
+    """Average precision of each member by itself; it gives an order, and no probability.
+
+    Args:
+        facts: Of the tested payments.
+        scores: Name -> score of each.
+    """
+    clear = facts["is_fraud"].notna().to_numpy()
+    is_fraud = facts["is_fraud"][clear].to_numpy(np.bool_)
+    names = [name for name in scores if name not in (ENSEMBLE, RAW, RULES)]
+    return {name: average_precision(is_fraud, scores[name][clear]) for name in names}
 
 
 def account_scores(facts: pd.DataFrame, scores: Floats) -> pd.DataFrame:
@@ -155,7 +166,7 @@ def account_scores(facts: pd.DataFrame, scores: Floats) -> pd.DataFrame:
     Returns:
         Columns account, payments, score, is_fraud (whether it was paid in a known fraud).
     """
-    frauds = facts["is_fraud"].fillna(False).astype(bool)
+    frauds = facts["is_fraud"].eq(True)  # noqa: FBT003 - what is null was not known to be one
     sides = [
         pd.DataFrame({"account": facts["payer_account"].to_numpy(), "score": scores, "is_fraud": False}),
         pd.DataFrame({"account": facts["payee_account"].to_numpy(), "score": scores, "is_fraud": frauds.to_numpy()}),

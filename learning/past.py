@@ -36,18 +36,18 @@ class Past:
     Attributes:
         facts: See ``pix.offline.backtest_frame.facts``; by event time and id.
         folder: Parquet files with end_to_end_id, event_time_ms and features of the same payments.
-        places: The rows of the facts, by id.
+        ids: Those of the facts, in their order.
     """
 
     facts: pd.DataFrame
     folder: Path
-    places: "pd.Series[int]"
+    ids: "pd.Index[str]"
 
     @classmethod
     def of(cls, facts: pd.DataFrame, folder: Path) -> "Past":
         """Put the facts in order: they must not depend on how files were written."""
         ordered = facts.sort_values(["event_time_ms", "end_to_end_id"], kind="stable", ignore_index=True)
-        return cls(ordered, folder, pd.Series(np.arange(len(ordered)), index=ordered["end_to_end_id"]))
+        return cls(ordered, folder, pd.Index(ordered["end_to_end_id"]))
 
     @property
     def times_ms(self) -> Ints:
@@ -71,9 +71,9 @@ class Past:
         files = ds.dataset(self.folder, format="parquet")
         columns = ["end_to_end_id", "features"]
         for batch in files.to_batches(columns=columns, filter=wanted, batch_size=AT_ONCE, batch_readahead=1):
-            places: Ints = self.places.reindex(batch["end_to_end_id"].to_pandas()).to_numpy(np.int64)
-            mine = np.flatnonzero(chosen[places])
-            if len(mine):
+            places = self.ids.get_indexer(batch["end_to_end_id"].to_pandas()).astype(np.int64)
+            mine = chosen[places] & (places >= 0)
+            if mine.any():
                 yield Part(places[mine], matrix(batch["features"])[mine])
 
     def gathered(self, from_ms: int, until_ms: int, chosen: Bools) -> Part:

@@ -63,8 +63,12 @@ def written(
     places = np.concatenate([one.places for one in scored])
     together = {name: np.concatenate([one.scores[name] for one in scored]) for name in scored[0].scores}
     metrics = [row for part in (*folds, (ALL, places, together)) for row in _metrics(past, *part, say)]
-    blends = [{"fold": one.fold.number, **one.weights} for one in scored]
-    return {**document, "payments": len(places), "blends": blends, "metrics": metrics}
+    members = [
+        {"fold": one.fold.number, "member": name, "weight": one.weights[name], "average_precision": alone}
+        for one in scored
+        for name, alone in backtest.members_alone(past.facts.iloc[one.places], one.scores).items()
+    ]
+    return {**document, "payments": len(places), "metrics": metrics, "members": members}
 
 
 def _metrics(past: "Past", fold: int, places: Any, scores: Mapping[str, Any], say: Say) -> list[dict[str, Any]]:
@@ -119,17 +123,20 @@ def _put(frame: "pd.DataFrame", path: Path) -> None:
 
 
 def table(document: Mapping[str, Any]) -> list[str]:
-    """The metrics as lines: one per fold and what was judged, and of all folds together."""
-    heads = ("AP", "AUC", "recall@1e-3", "P@100/day", "accounts@100/day", "saved R$", "calibration")
-    lines = [f"{'fold':>4}  {'judged':<12} {'payments':>10} {'frauds':>7} " + " ".join(f"{head:>16}" for head in heads)]
+    """The metrics as lines: of each fold and of all together; then what each member is worth alone."""
+    heads = ("AP", "AUC", "recall@1e-3", "P@100/day", "acc.@100/day", "saved R$", "calibration")
+    lines = [f"{'fold':>4}  {'judged':<10} {'payments':>10} {'frauds':>7} " + " ".join(f"{head:>12}" for head in heads)]
     for row in document["metrics"]:
-        shown = [f"{row[name]:>16,.0f}" if name == "saved_reais" else _number(row.get(name)) for name in SHOWN]
-        fold = "all" if row["fold"] == ALL else row["fold"]
+        shown = [f"{row[name]:>12,.0f}" if name == "saved_reais" else _number(row.get(name)) for name in SHOWN]
+        counts = f"{row['payments']:>10,.0f} {row['frauds']:>7,.0f}"
+        lines.append(f"{row['fold'] or 'all':>4}  {row['judged']:<10} {counts} {' '.join(shown)}")
+    lines.append(f"{'fold':>4}  {'member':<10} {'weight':>18} {'AP alone':>12}")
+    for row in document["members"]:
         lines.append(
-            f"{fold:>4}  {row['judged']:<12} {row['payments']:>10,.0f} {row['frauds']:>7,.0f} {' '.join(shown)}"
+            f"{row['fold']:>4}  {row['member']:<10} {row['weight']:>18.4f} {_number(row['average_precision'])}"
         )
     return lines
 
 
 def _number(value: float | None) -> str:
-    return f"{'-':>16}" if value is None else f"{value:>16.4f}"
+    return f"{'-':>12}" if value is None else f"{value:>12.4f}"

@@ -33,16 +33,6 @@ if TYPE_CHECKING:
 
 PAYMENTS, LABELS = "silver/history_payments", "silver/history_labels"
 SAY_EVERY_SECONDS = 10.0
-QUIET = """\
-status=error
-appender.console.type=Console
-appender.console.name=console
-appender.console.target=SYSTEM_ERR
-appender.console.layout.type=PatternLayout
-appender.console.layout.pattern=%p %c: %m%n
-rootLogger.level=error
-rootLogger.appenderRef.console.ref=console
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +178,7 @@ def _past(asked: Asked, folds: "Sequence[Fold]", settings: Settings, folder: Pat
     from learning.past import Past
     from pix.offline import backtest_frame
 
-    with _spark(settings, folder) as spark:
+    with _spark(settings) as spark:
         mine = f.col("history") == asked.history
         read = {
             name: spark.read.format("delta").load(f"{settings.lake}/{name}").where(mine) for name in (PAYMENTS, LABELS)
@@ -205,7 +195,7 @@ def _past(asked: Asked, folds: "Sequence[Fold]", settings: Settings, folder: Pat
 
 
 def _write(frame: "DataFrame", folder: str, *by: str) -> None:
-    frame.write.option("compression", "lz4").partitionBy(*by).parquet(folder)
+    frame.write.partitionBy(*by).parquet(folder)
 
 
 def _facts(folder: Path) -> "pd.DataFrame":
@@ -222,24 +212,35 @@ def _facts(folder: Path) -> "pd.DataFrame":
 
 
 @contextmanager
-def _spark(settings: Settings, folder: Path) -> "Iterator[SparkSession]":
-    from pix.offline.session import end_session, spark_config, started, use_this_python
+def _spark(settings: Settings) -> "Iterator[SparkSession]":
+    """A session over the lake; ended again, unless this process had it before."""
+    import dagster as dg
+
+    from fraud_assets.lake import LakeResource
+    from pix.offline.session import use_this_python
 
     use_this_python()
-    logging = folder / "log4j2.properties"
-    logging.write_text(QUIET)
-    config = spark_config(
-        tmp_dir=folder / "spark",
-        master=settings.spark_master,
-        memory=settings.spark_memory,
-        extra=settings.spark_config,
-    )
-    config["spark.driver.extraJavaOptions"] += f" -Dlog4j2.configurationFile={logging}"
-    spark = started(config)
+    lake = LakeResource.of(settings)
+    with _errors_to(settings.root / "logs" / "backtest.log"):
+        spark = lake.spark
     try:
         yield spark
     finally:
-        end_session(spark)
+        lake.teardown_after_execution(dg.build_init_resource_context())
+
+
+@contextmanager
+def _errors_to(log: Path) -> Iterator[None]:
+    """What is started meanwhile writes its errors to a file, as long as it lives: Spark's log is no progress."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    ours = os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
 
 
 @contextmanager
