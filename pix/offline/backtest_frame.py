@@ -15,18 +15,22 @@ BRONZE = ", ".join(f"`{column.name}` {column.type}" for column in BRONZE_COLUMNS
 
 
 def delayed(labels: "DataFrame", payments: "DataFrame", delay_ms: int) -> "DataFrame":
-    """The same labels, none known before its payment is ``delay_ms`` old.
+    """The same labels, none known before its payment is ``delay_ms`` old; those of one payment keep their order.
 
     Args:
         labels: silver/history_labels.
         payments: silver/history_payments.
         delay_ms: How long it takes at least until anybody says anything.
     """
+    from pyspark.sql import Window
     from pyspark.sql import functions as f
 
     of = payments.select(*IDENTITY, (f.col("event_time_ms") + delay_ms).alias("earliest"))
-    later = labels.join(of, [*IDENTITY]).withColumn("known_at_ms", f.greatest("known_at_ms", "earliest"))
-    return later.select(*labels.columns)
+    # Of labels that wait for the same moment, each is known a millisecond after the one before.
+    place = f.row_number().over(Window.partitionBy(*IDENTITY).orderBy("known_at_ms", "label_id")) - 1
+    later = labels.join(of, [*IDENTITY]).withColumn("place", place)
+    known = f.greatest("known_at_ms", f.col("earliest") + f.col("place"))
+    return later.withColumn("known_at_ms", known).select(*labels.columns)
 
 
 def vectors(payments: "DataFrame", labels: "DataFrame") -> "DataFrame":
