@@ -17,31 +17,8 @@ from learning.evaluation import (
     evaluate,
     intervals,
 )
-from learning.ranking import Bools, Floats, Ranking
-
-GROUP_RATE = 1e-3
-"""False-positive rate, over all payments, whose threshold groups are compared at."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """How a model treats some of the payments, at the threshold of ``GROUP_RATE`` over all of them.
-
-    Attributes:
-        by: What they have in common, such as ``fraud_type``.
-        name: Which of those.
-        payments: How many.
-        frauds: How many frauds.
-        recall: Share of the frauds at or above the threshold; None without frauds.
-        false_positive_rate: Share of the others at or above it; None where all are frauds.
-    """
-
-    by: str
-    name: str
-    payments: float
-    frauds: float
-    recall: float | None
-    false_positive_rate: float | None
+from learning.groups import METRICS, Group, groups
+from learning.ranking import Floats, Ranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +54,7 @@ class Judgement:
         for metric, gains in (("average_precision_over", self.over), ("saved_reais_over", self.saved_over)):
             found += [_row(self.ours, "against", name, metric, gain) for name, gain in gains.items()]
         for group in self.groups:
-            for metric in ("payments", "frauds", "recall", "false_positive_rate"):
+            for metric in METRICS:
                 value = getattr(group, metric)
                 if value is not None:
                     found.append(_row(self.ours, group.by, group.name, metric, value))
@@ -142,36 +119,3 @@ def _row(judged: str, split: str, part: str, metric: str, value: float | Interva
     if isinstance(value, Interval):
         return {**row, "value": value.point, "low": value.low, "high": value.high}
     return {**row, "value": value, "low": None, "high": None}
-
-
-def groups(outcomes: Outcomes, scores: Floats, rate: float = GROUP_RATE) -> tuple[Group, ...]:
-    """A model by groups of payments, at one threshold for all of them.
-
-    Args:
-        outcomes: The payments, with their groups.
-        scores: The model's.
-        rate: False-positive rate over all payments that sets the threshold.
-    """
-    others = ~outcomes.is_fraud
-    order = np.argsort(-scores[others], kind="stable")
-    share = np.cumsum(outcomes.weights[others][order]) / outcomes.weights[others].sum()
-    beyond = scores[others][order][int(np.searchsorted(share, rate, side="right"))]
-    flagged = scores > beyond
-    return tuple(
-        _group(outcomes, flagged, by, str(name), values == name)
-        for by, values in outcomes.groups.items()
-        for name in np.unique(values[values != ""])
-    )
-
-
-def _group(outcomes: Outcomes, flagged: Bools, by: str, name: str, members: Bools) -> Group:
-    weights = outcomes.weights * members
-    frauds, others = float(weights @ outcomes.is_fraud), float(weights @ ~outcomes.is_fraud)
-    return Group(
-        by=by,
-        name=name,
-        payments=frauds + others,
-        frauds=frauds,
-        recall=float(weights @ (outcomes.is_fraud & flagged)) / frauds if frauds else None,
-        false_positive_rate=float(weights @ (~outcomes.is_fraud & flagged)) / others if others else None,
-    )

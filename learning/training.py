@@ -22,6 +22,7 @@ from learning.costs import Costs
 from learning.errors import TrainingDataTooSmall, TrainingDataUnusable
 from learning.evaluation import Interval, Judged, Outcomes
 from learning.folds import Fold, growing, labels_at
+from learning.groups import of_rows
 from learning.inputs import RAW_PREFIX, field_scores, labels, vectors
 from learning.judging import Judgement, judge
 from learning.members import FITS, FittedMember
@@ -34,8 +35,6 @@ MIN_FRAUDS_PER_SIDE = 5
 AT_ONCE = 100_000
 """Rows that are scored at a time: their vectors are copied."""
 ENSEMBLE, RAW, RULES = "ensemble", "raw fields", "rules only"
-GROUPS = {"fraud_type": "fraud_type", "initiation": "raw_initiation", "payer": "raw_payer_person_type"}
-"""Name of a grouping -> the column of the training set that it is by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,18 +266,13 @@ def log_odds(members: Sequence[FittedMember], frame: pd.DataFrame, feature_names
 
 def outcomes_of(frame: pd.DataFrame) -> Outcomes:
     """What became of the payments of a training set."""
-    groups = {
-        name: frame[column].astype("object").where(frame[column].notna(), "").to_numpy(np.str_)
-        for name, column in GROUPS.items()
-        if column in frame
-    }
     return Outcomes(
         is_fraud=labels(frame),
         times_ms=frame["event_time_ms"].to_numpy(np.int64),
         amount_cents=frame[f"{RAW_PREFIX}amount_cents"].to_numpy(np.int64),
         accounts=pd.factorize(frame["payee_account"])[0].astype(np.int64),
         weights=frame["weight"].to_numpy(np.float64),
-        groups=groups,
+        groups=of_rows(frame),
     )
 
 

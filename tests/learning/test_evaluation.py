@@ -9,7 +9,8 @@ from learning.alerts import account_precision_at, precision_at
 from learning.calibration import calibration_error, reliability
 from learning.costs import Costs, capped, saved, worthwhile
 from learning.evaluation import Judged, Outcomes, average_precision_difference, evaluate
-from learning.judging import groups, judge
+from learning.groups import groups
+from learning.judging import judge
 from learning.ranking import average_precision
 
 DAY_MS = 86_400_000
@@ -152,7 +153,9 @@ def test_groups_share_one_threshold():
     assert set(by) == {"a", "b"}
     assert sum(group.frauds for group in by.values()) == found.is_fraud.sum()
     whole = evaluate(found, Judged.model(found, said(found), COSTS), COSTS).recall_at_fpr[2][1]
-    assert sum(group.frauds * group.recall for group in by.values()) == pytest.approx(whole * found.is_fraud.sum())
+    assert sum(group.frauds * group.recall.point for group in by.values()) == pytest.approx(
+        whole * found.is_fraud.sum()
+    )
     assert by["a"].false_positive_rate is None
 
 
