@@ -11,7 +11,7 @@ from scipy.stats import norm
 from learning.evaluation import CONFIDENCE, Interval, Outcomes
 from learning.ranking import Bools, Floats
 from pix.contracts import DAY_MS
-from pix.offline.enrichment import REGIONS
+from pix.municipalities import REGIONS
 
 if TYPE_CHECKING:
     import pandas as pd

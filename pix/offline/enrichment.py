@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pix.contracts import DAY_MS, HOUR_MS
 from pix.features import BRASILIA_OFFSET_MS
+from pix.municipalities import REGIONS, SHAPE, STATES
 from pix.offline.declaration import Column
 
 if TYPE_CHECKING:
@@ -30,16 +31,6 @@ WORKING_DAYS = 5
 # The first of January 1970 was a Thursday, three days after a Monday.
 EPOCH_SINCE_MONDAY = 3
 
-# The first two digits of an IBGE municipality code are its state's, the first is its region's.
-STATES = {
-    "11": "RO", "12": "AC", "13": "AM", "14": "RR", "15": "PA", "16": "AP", "17": "TO",
-    "21": "MA", "22": "PI", "23": "CE", "24": "RN", "25": "PB", "26": "PE", "27": "AL", "28": "SE", "29": "BA",
-    "31": "MG", "32": "ES", "33": "RJ", "35": "SP",
-    "41": "PR", "42": "SC", "43": "RS",
-    "50": "MS", "51": "MT", "52": "GO", "53": "DF",
-}  # fmt: skip
-REGIONS = {"1": "North", "2": "Northeast", "3": "Southeast", "4": "South", "5": "Centre-West"}
-MUNICIPALITY_SHAPE = "^[0-9]{7}$"
 
 # Column of the result -> the fact whose age it is.
 AGES = {
@@ -185,7 +176,7 @@ def _places(whose: str) -> "dict[str, Expression]":
     from pyspark.sql import functions as f
 
     code = f.col(f"{whose}_municipality")
-    state = f.when(code.rlike(MUNICIPALITY_SHAPE), _named(STATES, f.substring(code, 1, 2)))
+    state = f.when(code.rlike(SHAPE), _named(STATES, f.substring(code, 1, 2)))
     return {
         f"{whose}_state": state,
         f"{whose}_region": f.when(state.isNotNull(), _named(REGIONS, f.substring(code, 1, 1))),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pix.contracts import DAY_MS
-from pix.offline.enrichment import COLUMNS, EPOCH, REGIONS, STATES, YEARS, calendar, enriched, psps
+from pix.municipalities import REGIONS, STATES
+from pix.offline.enrichment import COLUMNS, EPOCH, YEARS, calendar, enriched, psps
 from pix.offline.tables import payment_columns
 from pix.simulator.population import MUNICIPALITIES
 from pix.simulator.published import PSPS
