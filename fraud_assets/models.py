@@ -36,6 +36,7 @@ class RecipeConfig(dg.Config):
     seed: int = 7
     threads: int = 2
     members: list[str] = list(MEMBERS)
+    leave_out: bool = True
     folds: int = 3
     honest_rows: int = 300_000
 

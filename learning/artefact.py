@@ -46,7 +46,7 @@ class ModelCard:
         until_ms: The final ensemble saw rows up to this instant.
         config: The recipe.
         metrics: Trained.metrics.
-        judgement: Rows of ``learning.judging.Judgement``: every number, beside others and by group.
+        judgement: ``learning.training.Trained.evaluation_rows``: every number, beside others, by group and by member.
         over_raw: Interval of average precision over the raw-field CatBoost.
         data_versions: Delta table -> version read.
     """
@@ -106,7 +106,7 @@ def write_artefact(
         until_ms=trained.until_ms,
         config=asdict(trained.config),
         metrics=trained.metrics,
-        judgement=trained.judgement.rows(),
+        judgement=trained.evaluation_rows(),
         over_raw=trained.over_raw.to_dict(),
         data_versions=dict(data_versions),
     )

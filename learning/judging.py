@@ -46,18 +46,18 @@ class Judgement:
     def rows(self) -> list[dict[str, Any]]:
         """Every number as a row: judged, split, part, metric, value, low, high (``model/evaluation``)."""
         found = [
-            _row(judged, "", "", metric, value)
+            row(judged, "", "", metric, value)
             for judged, evaluation in self.evaluations.items()
             for metric, value in evaluation.to_dict().items()
         ]
-        found.append(_row(self.ours, "", "", "average_precision_interval", self.average_precision))
+        found.append(row(self.ours, "", "", "average_precision_interval", self.average_precision))
         for metric, gains in (("average_precision_over", self.over), ("saved_reais_over", self.saved_over)):
-            found += [_row(self.ours, "against", name, metric, gain) for name, gain in gains.items()]
+            found += [row(self.ours, "against", name, metric, gain) for name, gain in gains.items()]
         for group in self.groups:
             for metric in METRICS:
                 value = getattr(group, metric)
                 if value is not None:
-                    found.append(_row(self.ours, group.by, group.name, metric, value))
+                    found.append(row(self.ours, group.by, group.name, metric, value))
         return found
 
 
@@ -114,8 +114,9 @@ def _compared(
     return intervals(is_fraud, statistics, rng=np.random.default_rng(seed))
 
 
-def _row(judged: str, split: str, part: str, metric: str, value: float | Interval) -> dict[str, Any]:
-    row = {"judged": judged, "split": split, "part": part, "metric": metric}
+def row(judged: str, split: str, part: str, metric: str, value: float | Interval) -> dict[str, Any]:
+    """One number as a row of ``model/evaluation``."""
+    named = {"judged": judged, "split": split, "part": part, "metric": metric}
     if isinstance(value, Interval):
-        return {**row, "value": value.point, "low": value.low, "high": value.high}
-    return {**row, "value": value, "low": None, "high": None}
+        return {**named, "value": value.point, "low": value.low, "high": value.high}
+    return {**named, "value": value, "low": None, "high": None}

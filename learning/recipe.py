@@ -22,6 +22,7 @@ class TrainingConfig:
         folds: How many times members are fit on the past and judged on what came after, before they are fit on all.
         test_share: Share of the newest rows that the folds judge.
         gap_ms: Rows this close before a fold are left out, because their labels came after it.
+        leave_out: Whether members that add nothing on the folds are left out of the final fit.
         honest_rows: At most about so many rows without a fraud are fit on, at random; weights stand for the others.
     """
 
@@ -36,6 +37,7 @@ class TrainingConfig:
     folds: int = 3
     test_share: float = 0.4
     gap_ms: int = 0
+    leave_out: bool = True
     honest_rows: int = 300_000
 
     def __post_init__(self) -> None:

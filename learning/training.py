@@ -12,22 +12,25 @@ on; weights undo both exactly, so a score is a probability at the natural base r
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from learning.blending import Blend, blend
+from learning import selection
+from learning.blending import Blend
 from learning.costs import Costs
 from learning.errors import TrainingDataTooSmall, TrainingDataUnusable
 from learning.evaluation import Interval, Judged, Outcomes
 from learning.folds import Fold, growing, labels_at
 from learning.groups import of_rows
 from learning.inputs import RAW_PREFIX, field_scores, labels, vectors
-from learning.judging import Judgement, judge
+from learning.judging import Judgement, judge, row
 from learning.members import FITS, FittedMember
 from learning.ranking import Bools, Floats, Ints
 from learning.recipe import TrainingConfig
+from learning.selection import Said
 
 MIN_ROWS = 1_000
 MIN_FRAUDS = 30
@@ -57,6 +60,7 @@ class Trained:
         ensemble: The final one, fit on all rows.
         evaluation_ensemble: The same recipe fit on the rows before ``cut_ms`` only.
         judgement: Every fold but the first, each by what was known before it.
+        worth: Member -> what it adds to the others' average precision there; what adds nothing is left out.
         feature_names: The model's inputs, in order.
         config: The recipe.
         rows: Rows of the training set.
@@ -69,6 +73,7 @@ class Trained:
     ensemble: FittedEnsemble
     evaluation_ensemble: FittedEnsemble
     judgement: Judgement
+    worth: Mapping[str, Interval]
     feature_names: tuple[str, ...]
     config: TrainingConfig
     rows: int
@@ -81,6 +86,11 @@ class Trained:
     def over_raw(self) -> Interval:
         """Average precision less that of a CatBoost on the raw fields."""
         return self.judgement.over[RAW]
+
+    def evaluation_rows(self) -> list[dict[str, Any]]:
+        """Every number as a row of ``model/evaluation``."""
+        added = [row(ENSEMBLE, "member", name, "adds_average_precision", gain) for name, gain in self.worth.items()]
+        return [*self.judgement.rows(), *added]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -98,8 +108,14 @@ class Trained:
             for name, gain in of.items()
             for end, value in (("", gain.point), ("_low", gain.low), ("_high", gain.high))
         }
+        added = {
+            f"{name}_adds{end}": value
+            for name, gain in self.worth.items()
+            for end, value in (("", gain.point), ("_low", gain.low), ("_high", gain.high))
+        }
         return {
             **found.evaluations[ENSEMBLE].to_dict(),
+            **added,
             "average_precision_low": found.average_precision.low,
             "average_precision_high": found.average_precision.high,
             **others,
@@ -143,23 +159,30 @@ def fit(
     _refuse_small(frame)
     folds = growing(times, judged_share=config.test_share, count=config.folds, delay_ms=config.gap_ms)
     steps = [_step(frame, fold, feature_names, config, say) for fold in folds]
-    judged = [_blended(frame, steps, number) for number in range(1, len(steps))]
+    said = [_said(frame, step) for step in steps]
+    taught = [_taught(said[:n], config) for n in range(1, len(said) + 1)]
+    judged = [one.probabilities(fold.log_odds) for one, fold in zip(taught, said[1:], strict=False)]
     tested = frame.iloc[np.concatenate([step.places for step in steps[1:]])]
     outcomes = outcomes_of(tested)
     scores = {
-        ENSEMBLE: np.concatenate([probabilities for _, probabilities in judged]),
+        ENSEMBLE: np.concatenate(judged),
         RAW: np.concatenate([step.raw for step in steps[1:]]),
     }
     compared = {name: Judged.model(outcomes, found, costs) for name, found in scores.items()}
     if rules is not None:
         severity = rules(tested)
         compared[RULES] = Judged(severity, severity > 0, is_model=False)
-    say("fitting on all rows")
-    members = _fit_members(frame, np.arange(len(frame)), labels(frame), feature_names, config)[1]
+    chosen, worth = tuple(taught[-1].weights), selection.worth(said, config.members, seed=config.seed)
+    for name, gain in worth.items():
+        say(f"{name} adds {gain} of average precision{'' if name in chosen else ', so it is left out'}")
+    say(f"fitting {', '.join(chosen)} on all rows")
+    final = replace(config, members=chosen)
+    members = _fit_members(frame, np.arange(len(frame)), labels(frame), feature_names, final)[1]
     return Trained(
-        ensemble=FittedEnsemble(members=members, blend=_blend_of(frame, steps)),
-        evaluation_ensemble=FittedEnsemble(members=steps[-1].members, blend=judged[-1][0]),
+        ensemble=FittedEnsemble(members=members, blend=taught[-1]),
+        evaluation_ensemble=_of(steps[-1].members, taught[-2]),
         judgement=judge(outcomes, compared, ENSEMBLE, costs, seed=config.seed),
+        worth=worth,
         feature_names=tuple(feature_names),
         config=config,
         rows=len(frame),
@@ -202,16 +225,18 @@ def _step(
     return _Step(after, members, log_odds(members, tested, feature_names), raw)
 
 
-def _blended(frame: pd.DataFrame, steps: Sequence[_Step], number: int) -> tuple[Blend, Floats]:
-    """The blend of the folds before one, and what it says of that one's rows."""
-    made = _blend_of(frame, steps[:number])
-    return made, made.probabilities(steps[number].log_odds)
+def _taught(folds: Sequence[Said], config: TrainingConfig) -> Blend:
+    """The blend that folds teach, of the members that they show to be worth it; later ones must not choose for them."""
+    return selection.taught(folds, selection.kept(folds, config.members) if config.leave_out else config.members)
 
 
-def _blend_of(frame: pd.DataFrame, steps: Sequence[_Step]) -> Blend:
-    places = np.concatenate([step.places for step in steps])
-    together = {name: np.concatenate([step.log_odds[name] for step in steps]) for name in steps[0].log_odds}
-    return blend(together, labels(frame)[places], frame["weight"].to_numpy(np.float64)[places])
+def _of(members: Sequence[FittedMember], blended: Blend) -> FittedEnsemble:
+    return FittedEnsemble(members=tuple(each for each in members if each.name in blended.weights), blend=blended)
+
+
+def _said(frame: pd.DataFrame, step: _Step) -> Said:
+    weights = frame["weight"].to_numpy(np.float64)
+    return Said(step.log_odds, labels(frame)[step.places], weights[step.places])
 
 
 @dataclass(frozen=True, slots=True)
