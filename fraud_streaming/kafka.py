@@ -6,6 +6,7 @@ rebalancing). Membership is static: a successor takes a killed member's place at
 StreamError
 ├── KafkaAway           no broker answers at the start
 ├── TopicMissing        the topic is not there
+├── MemberLost          this member can never take or commit again; a successor can
 └── DeadLetterRefused   the broker will never take a dead letter
 """
 
@@ -43,6 +44,10 @@ class KafkaAway(StreamError):
 
 class TopicMissing(StreamError):
     """A topic is not there."""
+
+
+class MemberLost(StreamError):
+    """This member can never take or commit again; a successor of the same name can."""
 
 
 class DeadLetterRefused(StreamError):
@@ -132,6 +137,7 @@ class Group:
         """
         self.topic = topic
         self.problem: str | None = None
+        self._over: KafkaError | None = None
         self._committed: dict[int, int] = {}
         self._consumer = Consumer(
             {
@@ -178,7 +184,12 @@ class Group:
         )
 
     def take(self, limit: int, timeout_seconds: float) -> list[Taken]:
-        """Up to ``limit`` messages that are here; waits at most ``timeout_seconds`` for the first one."""
+        """Up to ``limit`` messages that are here; waits at most ``timeout_seconds`` for the first one.
+
+        Raises:
+            MemberLost: Another one has this member's name, or Kafka takes this one for its own predecessor.
+        """
+        self._require_alive()
         first = self._consumer.poll(timeout_seconds)
         if first is None:
             return []
@@ -193,11 +204,18 @@ class Group:
         """Take from these again."""
         self._consumer.resume([TopicPartition(self.topic, partition) for partition in partitions])
 
+    def _require_alive(self) -> None:
+        if self._over is not None:
+            raise MemberLost(
+                f"Kafka has excluded this member of the group that reads {self.topic} ({self._over.str()}); it has to "
+                "be started again, and no second one of its name may live"
+            )
+
     def _read(self, message: Message) -> Taken | None:
         error = message.error()
         if error is not None:
-            if error.fatal():
-                raise KafkaException(error)
+            self._over = error if is_fatal(error) else self._over
+            self._require_alive()
             self.problem = error.str()
             return None
         kind, timestamp = message.timestamp()
@@ -212,7 +230,11 @@ class Group:
         return Taken(origin, received, body, usable(_header(headers, HEADER)), _letter_of(headers, origin.topic))
 
     def commit(self, offsets: Mapping[int, int]) -> bool:
-        """Commit synchronously; False when Kafka did not confirm, then the next commit covers it."""
+        """Commit synchronously; False when Kafka did not confirm, then the next commit covers it.
+
+        A commit that waited for a broker to come back may reach it after the session timed out. Kafka then takes this
+        member for another one of the same name, and it is over (``take`` says so).
+        """
         new = {partition: offset for partition, offset in offsets.items() if self._committed.get(partition) != offset}
         if not new:
             return True
@@ -220,6 +242,8 @@ class Group:
         try:
             confirmed = self._consumer.commit(offsets=wanted, asynchronous=False) or []
         except KafkaException as error:
+            # Told by the next ``take``: this one may be called while partitions are given up.
+            self._over = error.args[0] if is_fatal(error.args[0]) else self._over
             self.problem = f"offsets not committed: {error.args[0].str()}"
             return False
         failed = [partition for partition in confirmed if partition.error is not None]
@@ -248,6 +272,15 @@ class Group:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client can do nothing any more.
+
+    ``KafkaError.fatal`` alone does not say so of what is polled: there the error's code does.
+    """
+    codes = (KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID)  # noqa: SLF001 - their only names
+    return error.fatal() or error.code() in codes
 
 
 Headers = Mapping[str, Any] | Sequence[tuple[str, Any]]
@@ -318,7 +351,7 @@ class DeadLetters:
         def delivered(error: KafkaError | None, message: Message) -> None:  # noqa: ARG001
             if error is None:
                 waiting.pop(letter.key, None)
-            elif error.fatal() or error.code() in (
+            elif is_fatal(error) or error.code() in (
                 KafkaError.MSG_SIZE_TOO_LARGE,
                 KafkaError.TOPIC_AUTHORIZATION_FAILED,
             ):

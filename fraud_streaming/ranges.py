@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from fraud_streaming.kafka import KafkaAway, StreamError, TopicMissing
+from fraud_streaming.kafka import KafkaAway, StreamError, TopicMissing, is_fatal
 from pix.deadletter import Origin
 
 ASK_SECONDS = 10.0
@@ -192,7 +192,7 @@ class Topics:
             return True
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
             raise RangeGone("Kafka deleted messages of this range while it was read; ask again for what is left")
-        if error.fatal():
+        if is_fatal(error):
             raise KafkaAway(f"the broker on {self._where} cannot be read: {error.str()}")
         return False
 
