@@ -99,7 +99,11 @@ def test_the_evaluation_compares_with_raw_fields_and_with_rules_and_looks_at_gro
         for name in ("raw fields", "rules only")
     }
     assert all(row.low <= row.value <= row.high for row in gains.values())
-    assert {row.split for row in rows} == {"", "against", "fraud_type", "initiation", "payer"}
+    payers = {"payer", "payer_age", "payer_account_age", "payer_region"}
+    assert {row.split for row in rows} == {"", "against", "fraud_type", "initiation", "member", *payers}
+    shares = [row for row in rows if row.metric in ("recall", "false_positive_rate")]
+    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in shares)
+    assert {row.part for row in rows if row.split == "member"} == {"catboost", "scorecard", "histogram"}
 
 
 def test_a_version_says_what_it_was_made_from(trained):
