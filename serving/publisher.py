@@ -46,9 +46,20 @@ class Publisher:
             kafka: librdkafka configuration of the cluster.
             loop: The loop on which ``publish`` is awaited.
         """
-        self._producer = Producer(
+        self._kafka = kafka
+        self._producer = self._connected()
+        self._retired: deque[Producer] = deque()
+        self._loop = loop
+        self._under_way: dict[str, list[_Awaited]] = {}
+        self._reports: deque[tuple[str, bool]] = deque()
+        self._stopped = Event()
+        self._thread = Thread(target=self._poll, name="delivery-reports", daemon=True)
+        self._thread.start()
+
+    def _connected(self) -> Producer:
+        return Producer(
             {
-                **kafka,
+                **self._kafka,
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 0,
@@ -56,12 +67,6 @@ class Publisher:
                 "compression.type": "lz4",
             }
         )
-        self._loop = loop
-        self._under_way: dict[str, list[_Awaited]] = {}
-        self._reports: deque[tuple[str, bool]] = deque()
-        self._stopped = Event()
-        self._thread = Thread(target=self._poll, name="delivery-reports", daemon=True)
-        self._thread.start()
 
     def send(self, topic: str, key: str, value: bytes) -> None:
         """Produce without waiting for acknowledgement; from any thread.
@@ -98,8 +103,18 @@ class Publisher:
             self._producer.produce(
                 message.topic, key=message.key, value=message.value, headers=headers, on_delivery=told
             )
-        except (BufferError, KafkaException):
+        except (BufferError, KafkaException) as error:
+            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001 - its name
+                self._replace()
             self._settle(message.record_id, is_delivered=False)
+
+    def _replace(self) -> None:
+        """Begin anew: an idempotent producer that lost its sequence never produces again.
+
+        What was under way stays in the outbox, and consumers take the first record of an id.
+        """
+        self._retired.append(self._producer)
+        self._producer = self._connected()
 
     def _report(self, record_id: str, error: KafkaError | None, _: object) -> None:
         self._reports.append((record_id, error is None))
@@ -116,6 +131,10 @@ class Publisher:
     def _poll(self) -> None:
         while not self._stopped.is_set():
             self._producer.poll(POLL_SECONDS)
+            while self._retired:
+                old = self._retired.popleft()
+                old.purge()
+                old.flush(1)
             self._tell()
         # What a last flush brought.
         self._tell()
