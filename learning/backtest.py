@@ -6,7 +6,7 @@ it. Labels are those known when the test begins, also for the blend; so the cut 
 days may have none yet.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,12 @@ from learning.members import FITS
 from learning.past import Past
 from learning.ranking import Bools, Floats, Ints, average_precision
 from learning.recipe import TrainingConfig
-from learning.training import ENSEMBLE, RAW, RULES, FittedEnsemble, outcomes_of, sampled
+from learning.training import ENSEMBLE, RAW, RULES, FittedEnsemble, Rules, outcomes_of, sampled
 
 BLENDED_SHARE = 0.3
 """Share of a window's known frauds, the newest, that say how to blend."""
 MIN_FRAUDS = 30
 """Fewer in a window tell nothing."""
-
-Rules = Callable[[pd.DataFrame], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +59,7 @@ def score(past: Past, fold: Fold, feature_names: Sequence[str], config: Training
         fold: Which step.
         feature_names: The features, in the order of the vectors.
         config: The recipe; ``folds`` and ``test_share`` do not count here.
-        rules: Says how severe rules alone find each of some rows.
+        rules: The policy's, without a model.
 
     Raises:
         TrainingDataTooSmall: Too few known frauds, or nothing to test.

@@ -131,4 +131,6 @@ def share_of(weights: Floats, flagged: Bools, confidence: float = CONFIDENCE) ->
     z = float(norm.ppf((1 + confidence) / 2))
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return Interval(point=share, low=max(0.0, middle - half), high=min(1.0, middle + half), confidence=confidence)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends rounding would put the share outside.
+    return Interval(point=share, low=min(low, share), high=max(high, share), confidence=confidence)

@@ -38,6 +38,8 @@ MIN_FRAUDS_PER_SIDE = 5
 AT_ONCE = 100_000
 """Rows that are scored at a time: their vectors are copied."""
 ENSEMBLE, RAW, RULES = "ensemble", "raw fields", "rules only"
+Rules = Callable[[pd.DataFrame], Floats]
+"""Says how severe rules alone find each of some rows: 0 where they let it go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,7 @@ def fit(
     feature_names: Sequence[str],
     config: TrainingConfig,
     *,
-    rules: Callable[[pd.DataFrame], Floats] | None = None,
+    rules: Rules | None = None,
     costs: Costs | None = None,
     say: Callable[[str], None] = lambda _: None,
     timer: Callable[[], float] = time.perf_counter,
@@ -142,7 +144,7 @@ def fit(
         frame: The training set (``features/training_set``).
         feature_names: The model's inputs, in the order of the service's vectors.
         config: The recipe.
-        rules: Says how severe rules alone find each of some rows: 0 where they let it go.
+        rules: The policy's, without a model.
         costs: What alerts and missed frauds cost.
         say: Told of every step.
         timer: Seconds of a monotonic clock.
@@ -161,17 +163,6 @@ def fit(
     steps = [_step(frame, fold, feature_names, config, say) for fold in folds]
     said = [_said(frame, step) for step in steps]
     taught = [_taught(said[:n], config) for n in range(1, len(said) + 1)]
-    judged = [one.probabilities(fold.log_odds) for one, fold in zip(taught, said[1:], strict=False)]
-    tested = frame.iloc[np.concatenate([step.places for step in steps[1:]])]
-    outcomes = outcomes_of(tested)
-    scores = {
-        ENSEMBLE: np.concatenate(judged),
-        RAW: np.concatenate([step.raw for step in steps[1:]]),
-    }
-    compared = {name: Judged.model(outcomes, found, costs) for name, found in scores.items()}
-    if rules is not None:
-        severity = rules(tested)
-        compared[RULES] = Judged(severity, severity > 0, is_model=False)
     chosen, worth = tuple(taught[-1].weights), selection.worth(said, config.members, seed=config.seed)
     for name, gain in worth.items():
         say(f"{name} adds {gain} of average precision{'' if name in chosen else ', so it is left out'}")
@@ -181,7 +172,7 @@ def fit(
     return Trained(
         ensemble=FittedEnsemble(members=members, blend=taught[-1]),
         evaluation_ensemble=_of(steps[-1].members, taught[-2]),
-        judgement=judge(outcomes, compared, ENSEMBLE, costs, seed=config.seed),
+        judgement=_judgement(frame, steps, taught, rules, costs, seed=config.seed),
         worth=worth,
         feature_names=tuple(feature_names),
         config=config,
@@ -223,6 +214,27 @@ def _step(
     tested = frame.iloc[after]
     raw = field_scores(frame.iloc[chosen.places], known[chosen.places], chosen.weights, tested, config)
     return _Step(after, members, log_odds(members, tested, feature_names), raw)
+
+
+def _judgement(
+    frame: pd.DataFrame,
+    steps: Sequence[_Step],
+    taught: Sequence[Blend],
+    rules: Rules | None,
+    costs: Costs,
+    *,
+    seed: int,
+) -> Judgement:
+    """Every fold but the first, by the blend of those before it, beside raw fields and rules."""
+    judged = [one.probabilities(step.log_odds) for one, step in zip(taught, steps[1:], strict=False)]
+    tested = frame.iloc[np.concatenate([step.places for step in steps[1:]])]
+    outcomes = outcomes_of(tested)
+    scores = {ENSEMBLE: np.concatenate(judged), RAW: np.concatenate([step.raw for step in steps[1:]])}
+    compared = {name: Judged.model(outcomes, found, costs) for name, found in scores.items()}
+    if rules is not None:
+        severity = rules(tested)
+        compared[RULES] = Judged(severity, severity > 0, is_model=False)
+    return judge(outcomes, compared, ENSEMBLE, costs, seed=seed)
 
 
 def _taught(folds: Sequence[Said], config: TrainingConfig) -> Blend:

@@ -1,6 +1,7 @@
 """A member that Kafka has excluded says so: a job that polls on without partitions would look alive for ever."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import KafkaError
@@ -12,8 +13,8 @@ from tests.streams.support import wait_until
 GROUP = "membership"
 
 
-def member(bootstrap: str, number: int = 1) -> tuple[Group, list[int]]:
-    group = Group({"bootstrap.servers": bootstrap}, group_id=GROUP, topic=names.TRANSACTIONS, member=number)
+def member(bootstrap: str) -> tuple[Group, list[int]]:
+    group = Group({"bootstrap.servers": bootstrap}, group_id=GROUP, topic=names.TRANSACTIONS)
     got: list[int] = []
     group.join(got=got.extend)
     return group, got
@@ -30,39 +31,33 @@ def polled(group: Group, seconds: float) -> None:
         group.take(10, 0.1)
 
 
-def test_who_loses_its_name_to_another_one_stops(topics: str) -> None:
+@pytest.fixture
+def excluded(topics: str) -> Iterator[Group]:
+    """A member whose name another one has taken."""
     first, had = member(topics)
-    second, got = None, list[int]()
+    wait_until(lambda: holds(first, had), seconds=30)
+    second, got = member(topics)
     try:
-        wait_until(lambda: holds(first, had), seconds=30)
-        second, got = member(topics)
         wait_until(lambda: holds(second, got), seconds=30)
-        with pytest.raises(MemberLost, match=r"excluded this member of the group that reads pix\.transactions"):
-            polled(first, seconds=30)
-        # And it stays so: who asks again is told again.
-        with pytest.raises(MemberLost):
-            first.take(10, 0.1)
+        yield first
     finally:
         first.close()
-        if second is not None:
-            second.close()
+        second.close()
 
 
-def test_a_commit_that_is_refused_for_good_ends_the_member_at_its_next_take(topics: str) -> None:
-    first, had = member(topics, 2)
-    second = None
-    try:
-        wait_until(lambda: holds(first, had), seconds=30)
-        second, got = member(topics, 2)
-        wait_until(lambda: holds(second, got), seconds=30)
-        assert not first.commit({0: 0})
-        assert "offsets not committed" in str(first.problem)
-        with pytest.raises(MemberLost):
-            first.take(10, 0.0)
-    finally:
-        first.close()
-        if second is not None:
-            second.close()
+def test_who_loses_its_name_to_another_one_stops(excluded: Group) -> None:
+    with pytest.raises(MemberLost, match=r"excluded this member of the group that reads pix\.transactions"):
+        polled(excluded, seconds=30)
+    # And it stays so: who asks again is told again.
+    with pytest.raises(MemberLost):
+        excluded.take(10, 0.1)
+
+
+def test_a_commit_that_is_refused_for_good_ends_the_member_at_its_next_take(excluded: Group) -> None:
+    assert not excluded.commit({0: 0})
+    assert "offsets not committed" in str(excluded.problem)
+    with pytest.raises(MemberLost):
+        excluded.take(10, 0.0)
 
 
 def test_an_end_is_told_by_its_code_where_no_flag_says_so() -> None:
