@@ -95,11 +95,11 @@ def called(*words: str) -> None:
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accounts by id, and transfers by their line of the file, from 1."""
+    """Accounts by id, and transfers by their line of the file, whose first is the header."""
     with tarfile.open(ARCHIVE) as archive:
         content = {Path(one.name).name: archive.extractfile(one) for one in archive.getmembers() if one.isfile()}
         nodes, transfers = (pd.read_csv(io.BytesIO(content[name].read())) for name in ("nodes.csv", "transactions.csv"))
-    transfers.index = pd.RangeIndex(1, len(transfers) + 1)
+    transfers.index = pd.RangeIndex(2, len(transfers) + 2)
     return nodes.set_index("nodeid"), transfers
 
 
