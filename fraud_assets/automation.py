@@ -36,6 +36,7 @@ from pix.offline.tables import (
     PAYER_PROFILES,
     PAYMENTS_SILVER,
     QUARANTINE_SILVER,
+    SEARCH,
     SHADOW_SILVER,
     TRAINING_SET,
 )
@@ -99,6 +100,12 @@ daily_refresh_job = dg.define_asset_job(
     selection(*LAKE, FLOW.name, *PROFILES, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
     tags=FOLLOWS_NEWS,
     description="Bring silver, gold and features up to date, hold them against Kafka, and look for drift.",
+)
+search_job = dg.define_asset_job(
+    "search_job",
+    selection(SEARCH.name),
+    description="Search settings of the trees on the newest training set, for ten minutes unless told otherwise.",
+    hooks={end_mlflow_on_run_finished},
 )
 everything_job = dg.define_asset_job(
     "everything_job",
@@ -209,6 +216,7 @@ JOBS = (
     import_to_lake_job,
     features_job,
     retrain_job,
+    search_job,
     daily_refresh_job,
     everything_job,
     scorecard_job,

@@ -9,7 +9,7 @@ import os
 
 import dagster as dg
 
-from fraud_assets import care, features, flow, gold, imports, models, monitoring, silver
+from fraud_assets import care, features, flow, gold, imports, models, monitoring, search, silver
 from fraud_assets.automation import (
     JOBS,
     daily_refresh_schedule,
@@ -44,6 +44,7 @@ ASSETS = (
     features.feature_statistics,
     features.store_base,
     features.training_set,
+    search.search,
     models.challenger,
     models.evaluation,
     models.champion,

@@ -1,6 +1,6 @@
 """Training and promotion. What is learnt and judged lives in ``learning``."""
 
-import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,13 @@ from fraud_assets import learning_rows
 from fraud_assets.declared import ARROW_KINDS, keys_of, named, table_asset
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
+from fraud_assets.pictures import picture
 from fraud_assets.resources import HomeResource, RegistryResource, TrackedRun
+from fraud_assets.search import FOUND_BY, best_settings
 from learning.recipe import MEMBERS, TrainingConfig
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
-from pix.offline.tables import EVALUATION, TRAINING_SET
+from pix.offline.tables import EVALUATION, SEARCH, TRAINING_SET
 
 CHALLENGER, CHAMPION = "model/challenger", "model/champion"
 MODEL_KINDS = frozenset({"catboost", "mlflow"})
@@ -27,17 +29,24 @@ class NoChallenger(Exception):
 
 
 class RecipeConfig(dg.Config):
-    """Whose payments to learn from, and the recipe; see ``learning.recipe.TrainingConfig``."""
+    """Whose payments to learn from, and the recipe; see ``learning.recipe.TrainingConfig``.
+
+    Of the trees' settings (iterations, depth, learning_rate, l2_leaf_reg) those that are not named are the best that
+    `model/search` found for this history, and the recipe's own while nobody searched; with `searched` off, always.
+    """
 
     history: str = LIVE_HISTORY
-    iterations: int = 300
-    depth: int = 6
-    learning_rate: float = 0.06
+    searched: bool = True
+    iterations: int | None = None
+    depth: int | None = None
+    learning_rate: float | None = None
+    l2_leaf_reg: float | None = None
     seed: int = 7
     threads: int = 2
     members: list[str] = list(MEMBERS)
     leave_out: bool = True
     folds: int = 3
+    test_share: float = 0.4
     honest_rows: int = 300_000
 
 
@@ -49,7 +58,18 @@ class PromotionConfig(dg.Config):
     seed: int = 7
 
 
-@dg.asset(**named(CHALLENGER, MODEL_KINDS, pii="none"), deps=keys_of(TRAINING_SET))
+def recipe_of(config: RecipeConfig, found: Mapping[str, Any]) -> TrainingConfig:
+    """The recipe that somebody asks for: what is named, else what a search found, else the recipe's own.
+
+    Args:
+        config: As it was asked for.
+        found: The best settings of a search; none if there was none.
+    """
+    named = config.model_dump(exclude={"history", "searched"}, exclude_none=True)
+    return TrainingConfig(**{**found, **named, "members": tuple(config.members)})
+
+
+@dg.asset(**named(CHALLENGER, MODEL_KINDS, pii="none"), deps=keys_of(TRAINING_SET, SEARCH))
 @told
 def challenger(
     context: dg.AssetExecutionContext,
@@ -66,14 +86,16 @@ def challenger(
 
     with mlflow.run():
         read = learning_rows.read(lake, config.history)
-        recipe = TrainingConfig(**{**config.model_dump(exclude={"history"}), "members": tuple(config.members)})
+        found = best_settings(lake, config.history) if config.searched else {}
+        recipe = recipe_of(config, found)
         rules = partial(severities, load_policy(Path(home.policy)))
         trained = training.fit(read.frame, FEATURE_NAMES, recipe, rules=rules, say=context.log.info)
         tags = {"dagster_run_id": context.run.run_id, "history": config.history}
         made = registry.register(trained, datasets=read.datasets, now=datetime.now(UTC), tags=tags)
     names = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id}
-    pictures = {name: _picture(name, png) for name, png in trained.judgement.pictures.items()}
-    return dg.MaterializeResult(metadata={**names, **trained.metrics, **pictures})
+    settings = {name: getattr(recipe, name) for name in FOUND_BY} | {"settings_searched": bool(found)}
+    pictures = {name: picture(name, png) for name, png in trained.judgement.pictures.items()}
+    return dg.MaterializeResult(metadata={**names, **settings, **trained.metrics, **pictures})
 
 
 @dg.asset(**table_asset(EVALUATION, ARROW_KINDS), deps=keys_of(CHALLENGER), io_manager_key="small_tables")
@@ -89,7 +111,7 @@ def evaluation(registry: RegistryResource) -> dg.MaterializeResult[Any]:
         raise NoChallenger("there is no challenger to evaluate: materialise model/challenger first")
     card, version = challenger.card, challenger.ref.version
     table = EVALUATION.arrow([{"model_version": version, **row} for row in card.judgement])
-    pictures = {path.stem: _picture(path.stem, path.read_bytes()) for path in sorted(challenger.folder.glob("*.png"))}
+    pictures = {path.stem: picture(path.stem, path.read_bytes()) for path in sorted(challenger.folder.glob("*.png"))}
     metadata = {"dagster/row_count": table.num_rows, "model_version": version, **card.metrics, **pictures}
     return dg.MaterializeResult(value=table, metadata=metadata)
 
@@ -112,9 +134,3 @@ def champion(
     return dg.MaterializeResult(
         metadata={"model_version": serves, "promoted": decision.promote, "reason": decision.reason}
     )
-
-
-def _picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
-    """A picture small enough for Dagster's database (20 to 40 KB)."""
-    said = name.replace("_", " ")
-    return dg.MetadataValue.md(f"![{said}](data:image/png;base64,{base64.b64encode(png).decode()})")

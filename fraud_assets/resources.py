@@ -54,6 +54,13 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Histories that wait to be imported, a folder each."""
         return Path(self.root) / "inbox"
 
+    @property
+    def studies(self) -> str:
+        """Address of the database of searches."""
+        path = Path(self.root) / "search" / "studies.db"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{path}"
+
     def save_report(self, name: str, content: bytes) -> Path:
         """Keep a report in ``<home>/reports``."""
         path = Path(self.root) / "reports" / name

@@ -17,6 +17,10 @@ class TrainingDataTooSmall(LearningError):
     """Too few rows or frauds to fit a model or to judge it."""
 
 
+class SearchUnfinished(LearningError):
+    """Time was up before a search of settings had measured anything."""
+
+
 class TrainingDataUnusable(LearningError):
     """The training set lacks a column, or holds labels that are not known."""
 

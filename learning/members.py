@@ -109,7 +109,7 @@ def fit_trees(rows: Matrix, is_fraud: Bools, weights: Floats, config: TrainingCo
 
 
 def boosted(rows: Any, is_fraud: Bools, weights: Floats, config: TrainingConfig, categories: Sequence[str] = ()) -> Any:
-    """A ``CatBoostClassifier`` by the recipe.
+    """A fitted ``CatBoostClassifier`` by the recipe.
 
     Args:
         rows: A matrix, or a frame that holds categories.
@@ -118,9 +118,19 @@ def boosted(rows: Any, is_fraud: Bools, weights: Floats, config: TrainingConfig,
         config: The recipe.
         categories: Which of the frame's columns are categories.
     """
+    return classifier(config, categories).fit(rows, is_fraud.astype(np.int8), sample_weight=weights)
+
+
+def classifier(config: TrainingConfig, categories: Sequence[str] = ()) -> Any:
+    """A ``CatBoostClassifier`` by the recipe, not fit yet.
+
+    Args:
+        config: The recipe.
+        categories: Which of a frame's columns are categories.
+    """
     from catboost import CatBoostClassifier
 
-    model = CatBoostClassifier(
+    return CatBoostClassifier(
         iterations=config.iterations,
         depth=config.depth,
         learning_rate=config.learning_rate,
@@ -128,17 +138,17 @@ def boosted(rows: Any, is_fraud: Bools, weights: Floats, config: TrainingConfig,
         random_seed=config.seed,
         thread_count=config.threads,
         border_count=config.border_count,
-        # By CatBoost's default the tails of amounts fall into one bin.
-        feature_border_type="UniformAndQuantiles",
+        feature_border_type=BORDERS,
         loss_function="Logloss",
         cat_features=list(categories) or None,
         one_hot_max_size=ONE_HOT_MAX_SIZE if categories else None,
         allow_writing_files=False,
         logging_level="Silent",
     )
-    return model.fit(rows, is_fraud.astype(np.int8), sample_weight=weights)
 
 
+# By CatBoost's default the tails of amounts fall into one bin.
+BORDERS = "UniformAndQuantiles"
 # Every raw category of the contract is smaller: splits on its values lose nothing against target statistics,
 # which took most of the training time.
 ONE_HOT_MAX_SIZE = 64

@@ -1,7 +1,7 @@
 """Scores as pictures small enough for MLflow and for Dagster's metadata (20 to 40 KB)."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +87,22 @@ def threshold_cost(outcomes: Outcomes, probabilities: Mapping[str, Floats], cost
     # Below, so many honest payments are stopped that nothing else could be seen.
     axes.set_ylim(bottom=-best, top=1.1 * best)
     axes.yaxis.set_major_formatter("{x:,.0f}")
+    return _png(figure, axes)
+
+
+def progress(found: Sequence[float | None], start: float) -> bytes:
+    """What trials of a search reached, one after the other, and the best so far.
+
+    Args:
+        found: Average precision of each trial; None where it was not measured to its end.
+        start: That of the recipe's own settings.
+    """
+    figure, axes = _figure()
+    numbers, values = np.arange(1, len(found) + 1), np.array([np.nan if one is None else one for one in found])
+    axes.plot(numbers, values, "o", markersize=4, label="trial")
+    axes.step(numbers, np.fmax.accumulate(values), where="post", label="best so far", linewidth=LINE)
+    axes.axhline(start, label="the recipe's own settings", **BASELINE)
+    axes.set(xlabel="trial", ylabel="average precision")
     return _png(figure, axes)
 
 

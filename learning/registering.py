@@ -17,6 +17,7 @@ from learning.errors import RegistryError
 from learning.registry import CHALLENGER, DATA_VERSION, EXPERIMENT, FOLDER, client_of, require_reachable, shown
 
 if TYPE_CHECKING:
+    from learning.search import Trial
     from learning.training import Trained
 
 REQUIRES = ("numpy", "numba", "pandas")
@@ -104,6 +105,18 @@ def register(
         version = str(_log_and_register(trained, folder, model_name, tags).version)
         client_of(uri).set_registered_model_alias(model_name, CHALLENGER, version)
         return RegisteredVersion(name=model_name, version=version, sha256=sha256, run_id=run_id)
+
+
+def log_trial(trial: "Trial") -> None:
+    """A trial of a search as a run within the active one."""
+    import mlflow
+
+    with mlflow.start_run(run_name=f"trial {trial.number}", nested=True):
+        mlflow.log_params(dict(trial.settings))
+        mlflow.set_tag("state", trial.state)
+        mlflow.log_metric("seconds", trial.seconds)
+        if trial.average_precision is not None:
+            mlflow.log_metric("average_precision", trial.average_precision)
 
 
 def _log_datasets(datasets: Sequence[Dataset]) -> None:

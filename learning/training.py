@@ -155,8 +155,7 @@ def fit(
     """
     started, costs = timer(), costs or Costs()
     _refuse_unusable(frame, feature_names)
-    # Delta returns rows in file order; the model must not depend on how files were compacted.
-    frame = frame.sort_values(["event_time_ms", "end_to_end_id"], kind="stable", ignore_index=True)
+    frame = by_time(frame)
     times = frame["event_time_ms"].to_numpy(np.int64)
     _refuse_small(frame)
     folds = growing(times, judged_share=config.test_share, count=config.folds, delay_ms=config.gap_ms)
@@ -182,6 +181,14 @@ def fit(
         until_ms=int(times[-1]),
         seconds=timer() - started,
     )
+
+
+def by_time(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of their payments.
+
+    Delta returns rows in file order; a model must not depend on how files were compacted.
+    """
+    return frame.sort_values(["event_time_ms", "end_to_end_id"], kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ CARE: Mapping[str, Care | None] = {
     "features/histories": Care(travel_days=7, small_files=8, why=_WORKING),
     "features/statistics": Care(travel_days=35, small_files=8, why=_MONTH),
     "features/training_set": Care(travel_days=7, small_files=None, why=_PINNED),
+    "model/search": Care(travel_days=SEASON, small_files=None, why=_FIGURES),
     "model/evaluation": Care(travel_days=SEASON, small_files=None, why=_FIGURES),
     "care/retention": Care(travel_days=7, small_files=None, why=_WORKING),
     "care/compaction": Care(travel_days=7, small_files=None, why=_WORKING),

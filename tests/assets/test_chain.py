@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from pix.features import FEATURE_NAMES
 from pix.offline import inbox
-from pix.offline.tables import DAILY_KPIS, EVALUATION, FLOW, HOURLY_KPIS, TABLES
+from pix.offline.tables import DAILY_KPIS, EVALUATION, FLOW, HOURLY_KPIS, SEARCH, TABLES
 
 ALONE = (
     "silver/decisions",
@@ -23,7 +23,7 @@ ALONE = (
     "monitoring/drift_report",
 )
 # KPIs and the evaluation go through the IO manager, the flow is made in runs of its own.
-BY_SPARK = sorted(TABLES.keys() - {HOURLY_KPIS.name, DAILY_KPIS.name, FLOW.name, EVALUATION.name})
+BY_SPARK = sorted(TABLES.keys() - {HOURLY_KPIS.name, DAILY_KPIS.name, FLOW.name, EVALUATION.name, SEARCH.name})
 
 
 def test_every_payment_reaches_the_features(trained):

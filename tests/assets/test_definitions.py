@@ -40,6 +40,7 @@ MATERIALIZABLE = {
     "model/challenger",
     "model/champion",
     "model/evaluation",
+    "model/search",
     "monitoring/drift_report",
     "quality/scorecard",
     "quality/flow",

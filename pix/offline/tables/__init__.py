@@ -20,7 +20,7 @@ from pix.offline.tables.features import (
     raw_columns,
 )
 from pix.offline.tables.gold import DAILY_KPIS, DECISIONS_GOLD, FLOW, HOURLY_KPIS, KPIS, PAYEE_PROFILES, PAYER_PROFILES
-from pix.offline.tables.models import EVALUATION
+from pix.offline.tables.models import EVALUATION, SEARCH
 from pix.offline.tables.silver import (
     DECISIONS_SILVER,
     HISTORY_IMPORTS,
@@ -59,6 +59,7 @@ __all__ = [
     "QUARANTINE_SILVER",
     "RAW_PREFIX",
     "RUNS",
+    "SEARCH",
     "SHADOW_SILVER",
     "TABLES",
     "TRAINING_SET",
@@ -93,6 +94,7 @@ TABLES: dict[str, Table] = {
         HISTORIES,
         FEATURE_STATISTICS,
         TRAINING_SET,
+        SEARCH,
         EVALUATION,
     )
 }

@@ -16,3 +16,21 @@ EVALUATION = Table(
         Column("high", "double", "Upper end of its bootstrap interval; null without one."),
     ),
 )
+
+SEARCH = Table(
+    "model/search",
+    "One trial of the newest search of a history: settings of the trees, and the average precision that they reached.",
+    (
+        Column("history", "string", "Whose payments were learnt from: live, or an import's name."),
+        Column("study", "string", "The search: the same rows under the same recipe are the same one."),
+        Column("number", "bigint", "Of the trial in its study, from 0; the first tries the recipe's own settings."),
+        Column("state", "string", "done, pruned (ended early, it fell behind) or stopped (time was up)."),
+        Column("is_best", "boolean", "Whether model/challenger takes these settings where it is told none."),
+        Column("average_precision", "double", "Mean over the folds; null unless done."),
+        Column("seconds", "double", "How long it took."),
+        Column("iterations", "bigint", "Trees."),
+        Column("depth", "bigint", "Depth of each tree."),
+        Column("learning_rate", "double", "Shrinkage of each tree."),
+        Column("l2_leaf_reg", "double", "Pulls the values of leaves to 0."),
+    ),
+)
