@@ -16,6 +16,7 @@ from fraud_assets.folding import TABLES as FOLDED_TABLES
 from fraud_assets.models import CHALLENGER, CHAMPION
 from fraud_assets.monitoring import DRIFT_REPORT
 from fraud_assets.resources import end_mlflow_on_run_finished
+from fraud_assets.thresholds import PROPOSAL
 from pix import topics
 from pix.offline.care import CARE_TABLES, COMPACTION_DONE
 from pix.offline.days import TIMEZONE
@@ -64,7 +65,7 @@ LAKE = (
 BRONZE_TABLES = [topics.bronze_table(topic) for topic in topics.ALL]
 PROFILES = (PAYER_PROFILES.name, PAYEE_PROFILES.name)
 FEATURES = (*(table.name for table in FOLDED_TABLES), FEATURE_STATISTICS.name)
-MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION.name, CHAMPION)
+MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION.name, CHAMPION, PROPOSAL)
 
 refresh_lake_job = dg.define_asset_job(
     "refresh_lake_job",

@@ -9,7 +9,7 @@ import os
 
 import dagster as dg
 
-from fraud_assets import care, features, flow, gold, imports, models, monitoring, search, silver
+from fraud_assets import care, features, flow, gold, imports, models, monitoring, search, silver, thresholds
 from fraud_assets.automation import (
     JOBS,
     daily_refresh_schedule,
@@ -48,6 +48,7 @@ ASSETS = (
     models.challenger,
     models.evaluation,
     models.champion,
+    thresholds.threshold_proposal,
     monitoring.drift_report,
     scorecard,
     unexpected_rows,

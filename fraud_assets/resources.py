@@ -68,6 +68,13 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         path.write_bytes(content)
         return path
 
+    def save_proposal(self, name: str, text: str) -> Path:
+        """Keep a policy that somebody may put in use, in ``<home>/proposals``."""
+        path = Path(self.root) / "proposals" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
     def keyring(self) -> "Keyring":
         """Keys for tokens and sealed payloads.
 
@@ -222,6 +229,12 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from learning.registry import CHALLENGER
 
         return self._download(CHALLENGER)
+
+    def champion(self) -> "Downloaded | None":
+        """The champion's files; None while there is none."""
+        from learning.registry import CHAMPION
+
+        return self._download(CHAMPION)
 
     def judge(
         self, frame: "pd.DataFrame", *, margin: float, seed: int

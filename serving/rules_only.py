@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learning.inputs import RAW_PREFIX
-from learning.ranking import Bools, Floats
-from serving.policy import Policy, Rule
-from serving.policy_conditions import NAMES, NOT_COMPUTED
+from learning.ranking import Bools, Floats, Ints
+from serving.policy import Policy
+from serving.policy_conditions import NAMES, NOT_COMPUTED, Condition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +26,25 @@ def severities(policy: Policy, rows: "pd.DataFrame") -> Floats:
     """
     found = np.zeros(len(rows))
     for rule in policy.rules:
-        found = np.maximum(found, np.where(_hits(rule, rows), rule.severity, 0))
+        found = np.maximum(found, np.where(_hits(rule.condition, rows), rule.severity, 0))
     return found
 
 
-def _hits(rule: Rule, rows: "pd.DataFrame") -> Bools:
-    condition, hits = rule.condition, np.zeros(len(rows), np.bool_)
+def segments(policy: Policy, rows: "pd.DataFrame") -> Ints:
+    """Place of the segment that each of some rows belongs to; one past the last for the rows that belong to none.
+
+    Args:
+        policy: Whose segments.
+        rows: As of ``severities``.
+    """
+    found = np.full(len(rows), len(policy.segments))
+    for place, segment in reversed(list(enumerate(policy.segments))):
+        found[_hits(segment.condition, rows)] = place
+    return found
+
+
+def _hits(condition: Condition, rows: "pd.DataFrame") -> Bools:
+    hits = np.zeros(len(rows), np.bool_)
     columns = {name: name for name, _ in condition.features} | {name: RAW_PREFIX + name for name in condition.fields}
     if not all(column in rows for column in columns.values()):
         return hits
@@ -41,12 +54,12 @@ def _hits(rule: Rule, rows: "pd.DataFrame") -> Bools:
         [_AS[NAMES[name].kind](value) for value in rows.loc[known, column].tolist()] for name, column in columns.items()
     ]
     names = tuple(columns)
-    hits[known] = [_holds(rule, dict(zip(names, facts, strict=True))) for facts in zip(*values, strict=True)]
+    hits[known] = [_holds(condition, dict(zip(names, facts, strict=True))) for facts in zip(*values, strict=True)]
     return hits
 
 
-def _holds(rule: Rule, facts: dict[str, Any]) -> bool:
+def _holds(condition: Condition, facts: dict[str, Any]) -> bool:
     try:
-        return rule.condition.program.execute(facts) is True
+        return condition.program.execute(facts) is True
     except NOT_COMPUTED:
         return False

@@ -41,6 +41,7 @@ MATERIALIZABLE = {
     "model/champion",
     "model/evaluation",
     "model/search",
+    "model/threshold_proposal",
     "monitoring/drift_report",
     "quality/scorecard",
     "quality/flow",
