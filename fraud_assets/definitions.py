@@ -9,7 +9,7 @@ import os
 
 import dagster as dg
 
-from fraud_assets import care, features, flow, gold, imports, models, monitoring, silver
+from fraud_assets import care, features, flow, gold, imports, models, monitoring, silver, succession
 from fraud_assets.automation import (
     JOBS,
     daily_refresh_schedule,
@@ -47,6 +47,8 @@ ASSETS = (
     models.challenger,
     models.evaluation,
     models.champion,
+    succession.approval,
+    succession.reproduction,
     monitoring.drift_report,
     scorecard,
     unexpected_rows,
