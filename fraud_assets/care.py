@@ -17,7 +17,7 @@ from fraud_assets.declared import ARROW_KINDS, key_of, keys_of, table_asset
 from fraud_assets.external import policies_table
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeError, LakeResource
-from fraud_assets.resources import RegistryResource
+from fraud_assets.registry import RegistryResource
 from pix.clock import epoch_ms
 from pix.contracts import DAY_MS
 from pix.offline.care import CARE_TABLES, COMPACTION_DONE, RETENTION_DONE, VACUUM_DONE, Care, care_of

@@ -9,7 +9,19 @@ import os
 
 import dagster as dg
 
-from fraud_assets import care, features, flow, gold, imports, models, monitoring, search, silver, thresholds
+from fraud_assets import (
+    care,
+    features,
+    flow,
+    gold,
+    imports,
+    models,
+    monitoring,
+    search,
+    silver,
+    succession,
+    thresholds,
+)
 from fraud_assets.automation import (
     JOBS,
     daily_refresh_schedule,
@@ -48,6 +60,8 @@ ASSETS = (
     models.challenger,
     models.evaluation,
     models.champion,
+    succession.approval,
+    succession.reproduction,
     thresholds.threshold_proposal,
     monitoring.drift_report,
     scorecard,

@@ -1,5 +1,6 @@
 """Promises about features, as asset checks: online equals offline, nothing waits, is stale or is absurd."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,9 +17,12 @@ from pix.offline.tables import DECISIONS_SILVER, FEATURE_STATISTICS, PAYMENT_FEA
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from learning.promotion import Parity
     from quality.parity import ParityReport
 
 MAX_EXAMPLES = 20
+RUNS_LOOKED_AT = 50
+"""Back to the newest proof: a run that ended early left its check without one."""
 OURS = f"fingerprint = '{FINGERPRINT}'"
 
 
@@ -41,10 +45,30 @@ def online_equals_offline(lake: LakeResource) -> dg.AssetCheckResult:
             "compared": report.compared,
             "mismatches": report.mismatches,
             "left_aside": aside,
+            "fingerprint": FINGERPRINT,
             "by_feature": dict(report.by_feature),
             "examples": [str(example) for example in report.examples],
         },
     )
+
+
+def newest_parity(instance: dg.DagsterInstance) -> "Parity | None":
+    """What ``online_equals_offline`` last said of the features that this build declares; None if it never did."""
+    from learning.promotion import Parity
+
+    check = dg.AssetCheckKey(key_of(PAYMENT_FEATURES.name), "online_equals_offline")
+    records = instance.event_log_storage.get_asset_check_execution_history(check, limit=RUNS_LOOKED_AT)
+    for record in records:
+        said = record.evaluation
+        if not isinstance(said, dg.AssetCheckEvaluation):
+            # Not run yet, or ended before it could say anything: an older proof stands until a newer one was made.
+            continue
+        found: dict[str, Any] = {name: value.value for name, value in said.metadata.items()}
+        if found.get("fingerprint") != FINGERPRINT:
+            return None
+        at = datetime.fromtimestamp(record.create_timestamp, UTC).isoformat(timespec="minutes")
+        return Parity(found["compared"], found["mismatches"], at)
+    return None
 
 
 def parity(rows: "DataFrame") -> "ParityReport":

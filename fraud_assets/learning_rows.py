@@ -212,10 +212,15 @@ class Read:
     datasets: tuple[Dataset, ...]
 
 
-def read(lake: LakeResource, history: str) -> Read:
+def read(lake: LakeResource, history: str, *, version: int | None = None) -> Read:
     """A history's rows for models: features in single precision, texts as categories.
 
     By delta-rs and in pieces: as Spark hands a table over, two million rows would take several times their size.
+
+    Args:
+        lake: The lake.
+        history: ``live``, or the name of an import.
+        version: Of the training set; None is the newest.
 
     Raises:
         MissingTable: The training set was never made.
@@ -228,6 +233,8 @@ def read(lake: LakeResource, history: str) -> Read:
     log, where = lake.log(TRAINING_SET.name), of_history(history)
     if not lake.fits(TRAINING_SET):
         raise NotRecorded(f"{TRAINING_SET.name} has the columns of another build; materialise it again")
+    if version is not None:
+        log.load_as_version(version)
     (counted,) = lake.ask(TRAINING_SET.name, f"select count(*) as n from asked where {where}", version=log.version())  # noqa: S608
     if not counted["n"]:
         raise NothingToLearn(f"{TRAINING_SET.name} has no row of the history {history!r}; materialise it for that one")

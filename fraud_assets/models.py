@@ -4,21 +4,26 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
 from fraud_assets import learning_rows
 from fraud_assets.declared import ARROW_KINDS, keys_of, named, table_asset
 from fraud_assets.failures import told
+from fraud_assets.feature_checks import newest_parity
 from fraud_assets.lake import LakeResource
 from fraud_assets.pictures import picture
-from fraud_assets.resources import HomeResource, RegistryResource, TrackedRun
+from fraud_assets.registry import RegistryResource
+from fraud_assets.resources import HomeResource, TrackedRun
 from fraud_assets.search import FOUND_BY, best_settings
 from learning.recipe import MEMBERS, TrainingConfig
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
 from pix.offline.tables import EVALUATION, SEARCH, TRAINING_SET
+
+if TYPE_CHECKING:
+    from fraud_assets.registry import Judged
 
 CHALLENGER, CHAMPION = "model/challenger", "model/champion"
 MODEL_KINDS = frozenset({"catboost", "mlflow"})
@@ -51,10 +56,13 @@ class RecipeConfig(dg.Config):
 
 
 class PromotionConfig(dg.Config):
-    """On whose payments to judge, and how much average precision a challenger may lose and still be no worse."""
+    """On whose payments to judge, what is asked (``learning.promotion.Gates``), and who has the last word."""
 
     history: str = LIVE_HISTORY
     margin: float = 0.01
+    calibration_error: float = 0.25
+    microseconds: float = 500.0
+    mode: Literal["environment", "automatic", "approval"] = "environment"
     seed: int = 7
 
 
@@ -121,16 +129,35 @@ def evaluation(registry: RegistryResource) -> dg.MaterializeResult[Any]:
 def champion(
     context: dg.AssetExecutionContext, config: PromotionConfig, lake: LakeResource, registry: RegistryResource
 ) -> dg.MaterializeResult[Any]:
-    """The model that serves: the challenger where it earned it, else the one before; the reason is recorded."""
+    """The model that serves: the challenger where every gate let it pass, else the one before; why is recorded.
+
+    With the mode `approval` (what `environment` means is in config/environments) a challenger that passes is only
+    proposed: a person reads the reasons here, and materialises `model/approval` with its version and a name.
+    """
+    from learning.promotion import Gates
+
     frame = learning_rows.read(lake, config.history).frame
-    judged = registry.judge(frame, margin=config.margin, seed=config.seed)
+    rules = Gates(**config.model_dump(include={"margin", "calibration_error", "microseconds"}))
+    judged = registry.judge(frame, rules, parity=newest_parity(context.instance), seed=config.seed)
     if judged is None:
         raise NoChallenger("there is no challenger to judge: materialise model/challenger first")
-    before, evidence, decision = judged
-    if decision.promote:
-        registry.promote(evidence.version, decision.reason, now=datetime.now(UTC))
-    context.log.info("promoted: %s: %s", decision.promote, decision.reason)
-    serves = evidence.version if decision.promote else before.version if before else "none"
-    return dg.MaterializeResult(
-        metadata={"model_version": serves, "promoted": decision.promote, "reason": decision.reason}
-    )
+    mode = registry.mode if config.mode == "environment" else config.mode
+    outcome = registry.settle(judged, mode, now=datetime.now(UTC))
+    context.log.info("%s: %s", outcome, "; ".join(judged.decision.reasons))
+    return dg.MaterializeResult(metadata=told_of(judged, outcome, mode))
+
+
+def told_of(judged: "Judged", outcome: str, mode: str) -> dict[str, Any]:
+    """What the asset's page says of a judgement."""
+    champion, challenger = judged.champion, judged.challenger
+    serves = challenger.version if outcome == "promoted" else champion.version if champion is not None else "none"
+    measured = {"challenger": challenger.latency, "champion": champion.latency if champion is not None else None}
+    return {
+        "model_version": serves,
+        "judged_version": challenger.version,
+        "outcome": outcome,
+        "mode": mode,
+        "promoted": outcome == "promoted",
+        "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in judged.decision.reasons)),
+        **{f"{who}_p99_microseconds": found.p99_microseconds for who, found in measured.items() if found is not None},
+    }

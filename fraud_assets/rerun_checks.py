@@ -8,7 +8,8 @@ from fraud_assets import folding
 from fraud_assets.declared import key_of, keys_of
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
-from fraud_assets.resources import HomeResource, RegistryResource
+from fraud_assets.registry import RegistryResource
+from fraud_assets.resources import HomeResource
 from fraud_assets.silver import BRONZE_DECISIONS, BRONZE_FOLDS
 from pix.contracts import DAY_MS
 from pix.offline.tables import BASE_STATES, DECISIONS_SILVER, PAYMENT_FEATURES, UNANSWERED

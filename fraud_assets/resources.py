@@ -5,30 +5,23 @@ packages are imported when a door is first used: the code location must load in 
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
 
 from fraud_assets.lake import LakeResource
+from fraud_assets.registry import RegistryResource
 from pix.clock import epoch_ms
 from pix.settings import Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fraud_streaming.offsets import Watermarks
-    from learning.promotion import Decision, Evidence
-    from learning.registering import Dataset, RegisteredVersion
-    from learning.registry import Downloaded
-    from learning.training import Trained
     from pix.store.interface import Store
     from pix.tokens import Keyring
     from serving.comparison import Comparison
-    from serving.rerun_models import PastModels
 
 API_KEY_FILE = "api-key"
 
@@ -183,109 +176,6 @@ class BrokerResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from fraud_streaming.offsets import Watermarks
 
         return Watermarks(self.kafka)
-
-
-class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Registered models in MLflow; their aliases say which one serves."""
-
-    uri: str
-    model_name: str
-    cache: str
-    served: str
-    secrets: str
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The registry that the settings name."""
-        return cls(
-            uri=settings.mlflow,
-            model_name=settings.model_name,
-            cache=str(settings.root / "tmp" / "models"),
-            served=str(settings.root / "serving" / "models"),
-            secrets=str(settings.secrets),
-        )
-
-    def register(
-        self, trained: "Trained", *, datasets: "Sequence[Dataset]", now: datetime, tags: Mapping[str, str]
-    ) -> "RegisteredVersion":
-        """Register a model as the challenger; logs into the process's active MLflow run."""
-        from learning import registering, signing
-        from pix.features import FINGERPRINT
-
-        signing.ensure_signing_keys(Path(self.secrets))
-        return registering.register(
-            trained,
-            uri=self.uri,
-            model_name=self.model_name,
-            private_key=Path(self.secrets) / signing.PRIVATE_KEY_FILE,
-            fingerprint=FINGERPRINT,
-            datasets=datasets,
-            now=now,
-            extra_tags=tags,
-        )
-
-    def challenger(self) -> "Downloaded | None":
-        """The challenger's files; None while there is none."""
-        from learning.registry import CHALLENGER
-
-        return self._download(CHALLENGER)
-
-    def champion(self) -> "Downloaded | None":
-        """The champion's files; None while there is none."""
-        from learning.registry import CHAMPION
-
-        return self._download(CHAMPION)
-
-    def judge(
-        self, frame: "pd.DataFrame", *, margin: float, seed: int
-    ) -> "tuple[Evidence | None, Evidence, Decision] | None":
-        """Champion's and challenger's evidence on rows neither has seen, and the decision; None without challenger."""
-        import numpy as np
-
-        from learning import promotion
-        from learning.registry import CHALLENGER, CHAMPION
-        from pix.features import FINGERPRINT
-
-        challenger = self._download(CHALLENGER)
-        if challenger is None:
-            return None
-        champion, evidence = promotion.gather(
-            frame, challenger, self._download(CHAMPION), rng=np.random.default_rng(seed)
-        )
-        decision = promotion.decide(champion, evidence, served_fingerprint=FINGERPRINT, margin=margin)
-        return champion, evidence, decision
-
-    def promote(self, version: str, reason: str, *, now: datetime) -> None:
-        """Make a version the champion, with the reason on record."""
-        from learning import registry
-
-        registry.promote(self.uri, self.model_name, version, reason, now=now)
-
-    def data_versions(self) -> dict[str, dict[str, int]]:
-        """Registered version -> Delta table -> the version that it was made from."""
-        from learning import registry
-
-        return registry.data_versions(self.uri, self.model_name)
-
-    def past_models(self) -> "PastModels":
-        """Versions that decided, by what stands on a decision; the service's own copies will do, if whole."""
-        from learning import signing
-        from serving.rerun_models import PastModels
-
-        return PastModels(
-            uri=self.uri,
-            public_key=Path(self.secrets) / signing.PUBLIC_KEY_FILE,
-            downloads=Path(self.cache),
-            copies=(Path(self.served),),
-        )
-
-    def _download(self, alias: str) -> "Downloaded | None":
-        from learning import registry, signing
-
-        public_key = Path(self.secrets) / signing.PUBLIC_KEY_FILE
-        return registry.download_champion(
-            self.uri, self.model_name, Path(self.cache), public_key=public_key, alias=alias
-        )
 
 
 class TrackedRun:

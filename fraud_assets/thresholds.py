@@ -11,7 +11,8 @@ from fraud_assets.declared import keys_of, named
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from fraud_assets.models import CHAMPION, MODEL_KINDS
-from fraud_assets.resources import HomeResource, RegistryResource
+from fraud_assets.registry import RegistryResource
+from fraud_assets.resources import HomeResource
 from pix.contracts import DAY_MS, LIVE_HISTORY
 from pix.offline.tables import TRAINING_SET
 

@@ -92,9 +92,7 @@ def write_artefact(
     private_key: Path,
 ) -> tuple[ModelCard, str]:
     """Write and sign an artefact; its card and its SHA-256."""
-    for ensemble, prefix in ((trained.ensemble, ""), (trained.evaluation_ensemble, EVALUATION)):
-        draw = np.random.default_rng(trained.config.seed)
-        write_ensemble(ensemble, trained.feature_names, folder, draw, fingerprint=fingerprint, prefix=prefix)
+    write_models(trained, folder, fingerprint=fingerprint)
     for name, picture in trained.judgement.pictures.items():
         (folder / f"{name}.png").write_bytes(picture)
     card = ModelCard(
@@ -113,6 +111,13 @@ def write_artefact(
     card.write(folder)
     sign(folder, private_key)
     return card, artefact_sha256(folder)
+
+
+def write_models(trained: "Trained", folder: Path, *, fingerprint: str) -> None:
+    """Write what serves and what judges; the same models give the same files, but for CatBoost's name and time."""
+    for ensemble, prefix in ((trained.ensemble, ""), (trained.evaluation_ensemble, EVALUATION)):
+        draw = np.random.default_rng(trained.config.seed)
+        write_ensemble(ensemble, trained.feature_names, folder, draw, fingerprint=fingerprint, prefix=prefix)
 
 
 def write_ensemble(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from learning.errors import ArtefactRefused
 from learning.manifest import MANIFEST_FILE, Manifest, Member, read_manifest
 from learning.trees import CatBoostTrees
 from pix.features import DECLARATION_HASHES, FEATURE_NAMES
+
+if TYPE_CHECKING:
+    from learning.registry import Downloaded
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -164,6 +167,22 @@ def load_ensemble(folder: Path, prefix: str = "") -> Ensemble:
     nothing = np.full(len(FEATURE_NAMES), np.nan)
     ensemble.probability(ensemble.raw_score(nothing))
     ensemble.contributions(nothing)
+    return ensemble
+
+
+def load_registered(found: "Downloaded") -> Ensemble:
+    """Load what a registered version serves; its files were verified.
+
+    Raises:
+        ArtefactRefused: It is malformed, does not fit this build, or is registered for other features than it is for.
+    """
+    ensemble = load_ensemble(found.folder)
+    if ensemble.manifest.fingerprint != found.ref.fingerprint:
+        raise ArtefactRefused(
+            "fingerprint",
+            f"{found.ref.name} version {found.ref.version} is registered for features {found.ref.fingerprint}, its "
+            f"manifest is for {ensemble.manifest.fingerprint}; train and register again",
+        )
     return ensemble
 
 

@@ -4,6 +4,9 @@ LearningError
 ├── TrainingDataTooSmall    too few rows or frauds to fit or to judge a model
 ├── TrainingDataUnusable    a column that training needs is missing
 ├── ArtefactRefused         a model's files must not be served; says which rule they break
+├── NotPromoted             a version may not become the champion, or not any more
+├── NothingBefore           there is no version to go back to
+├── NotReproducible         a version's record does not lead back to its rows
 └── RegistryError           the model registry refused, or holds something unexpected
     └── RegistryUnavailable the MLflow server does not answer
 """
@@ -36,6 +39,18 @@ class ArtefactRefused(LearningError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NotPromoted(LearningError):
+    """A version may not become the champion: it was not proposed, or things have changed since."""
+
+
+class NothingBefore(LearningError):
+    """There is no version to go back to, or the one that was named never served."""
+
+
+class NotReproducible(LearningError):
+    """What a version's record names is not there any more, or is not what it was."""
 
 
 class RegistryError(LearningError):

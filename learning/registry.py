@@ -2,7 +2,7 @@
 
 ``challenger`` is the newest trained version, ``champion`` the one that is served. Each version's run carries a
 folder ``champion/``, the signed artefact of ``learning.artefact``, which a service loads without MLflow or pickle
-in the way. Whatever is downloaded is verified before anybody sees it.
+in the way. Whatever is downloaded is verified before anybody sees it. ``learning.succession`` moves ``champion``.
 
 No Dagster here. MLflow reads timeouts from the environment: process roots apply MLFLOW_ENVIRONMENT.
 """
@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -174,14 +173,49 @@ def data_versions(uri: str, model_name: str) -> dict[str, dict[str, int]]:
     try:
         for version in client.search_model_versions(f"name='{model_name}'", max_results=MOST_VERSIONS):
             tags = client.get_run(version.run_id).data.tags if version.run_id else {}
-            found[str(version.version)] = {
-                name.removeprefix(DATA_VERSION): int(said)
-                for name, said in tags.items()
-                if name.startswith(DATA_VERSION)
-            }
+            found[str(version.version)] = _tables(tags)
     except MlflowException as error:
         raise RegistryError(f"MLflow at {shown(uri)} refused to list {model_name}: {error}") from error
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a version was made from.
+
+    Attributes:
+        tags: Of its run.
+        tables: Delta table -> version that was read.
+        digests: Delta table -> hash of the rows that were read, or what stands for it.
+    """
+
+    tags: Mapping[str, str]
+    tables: Mapping[str, int]
+    digests: Mapping[str, str]
+
+
+def record_of(uri: str, ref: ChampionRef) -> Record:
+    """What a version's run says.
+
+    Raises:
+        RegistryUnavailable: The server does not answer.
+        RegistryError: It has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    require_reachable(uri)
+    try:
+        run = client_of(uri).get_run(ref.run_id)
+    except MlflowException as error:
+        raise RegistryError(
+            f"MLflow at {shown(uri)} does not give the run of {ref.name} {ref.version}: {error}"
+        ) from error
+    digests = {each.dataset.name: each.dataset.digest for each in run.inputs.dataset_inputs}
+    return Record(dict(run.data.tags), _tables(run.data.tags), digests)
+
+
+def _tables(tags: Mapping[str, str]) -> dict[str, int]:
+    return {name.removeprefix(DATA_VERSION): int(said) for name, said in tags.items() if name.startswith(DATA_VERSION)}
 
 
 def _ref(model_name: str, found: _Found, told: str) -> ChampionRef:
@@ -268,16 +302,6 @@ def download(uri: str, found: ChampionRef, folder: Path, *, public_key: Path, fe
             # Another process of this host was faster; its copy passed the same test.
             verify(target, found.sha256, public_key)
     return Downloaded(found, target)
-
-
-def promote(uri: str, model_name: str, version: str, reason: str, *, now: datetime) -> None:
-    """Move the alias ``champion``; the reason and the time are kept as tags of the version."""
-    require_reachable(uri)
-    client = client_of(uri)
-    # Reason first: a champion without a recorded reason must not exist, not even for a moment.
-    client.set_model_version_tag(model_name, version, "promotion_reason", reason)
-    client.set_model_version_tag(model_name, version, "promoted_at", now.isoformat())
-    client.set_registered_model_alias(model_name, CHAMPION, version)
 
 
 def client_of(uri: str) -> Any:

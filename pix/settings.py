@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -102,6 +102,10 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, description="Port of the local MLflow server.")
     mlflow_uri: str = Field("", description="Your own MLflow server; empty starts a local one.")
     model_name: str = Field("pix_fraud", description="Registered model whose champion is served.")
+
+    promotion: Literal["automatic", "approval"] = Field(
+        "automatic", description="Whether a challenger that every gate lets pass serves at once, or waits for a person."
+    )
 
     serving_port: int = Field(3000, description="Port of the decision service.")
     serving_url: str = Field("", description="Your own deployment of the service; empty starts a local one.")

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from learning.ensemble import Ensemble, Vector, load_ensemble
+from learning.ensemble import Ensemble, Vector, load_registered
 from learning.errors import ArtefactRefused
 from learning.registry import (
     CHALLENGER,
@@ -84,14 +84,7 @@ def load_champion(found: Downloaded, *, now_ms: int, source: Source) -> Champion
     Raises:
         ArtefactRefused: It is malformed, or does not fit this service.
     """
-    ensemble = load_ensemble(found.folder)
-    if ensemble.manifest.fingerprint != found.ref.fingerprint:
-        raise ArtefactRefused(
-            "fingerprint",
-            f"{found.ref.name} version {found.ref.version} is registered for features {found.ref.fingerprint}, its "
-            f"manifest is for {ensemble.manifest.fingerprint}; train and register again",
-        )
-    return Champion(found.ref, ensemble, now_ms, source)
+    return Champion(found.ref, load_registered(found), now_ms, source)
 
 
 class ChampionKeeper:

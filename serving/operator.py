@@ -48,6 +48,10 @@ class Operator:
         """
         return self._ask("GET", "/v1/store", None)
 
+    def model(self) -> dict[str, Any]:
+        """What ``GET /v1/model`` says; like ``store``."""
+        return self._ask("GET", "/v1/model", None)
+
     def rebuild(self, order: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
         """Order a generation and wait until it is in use.
 

@@ -77,7 +77,8 @@ def test_the_champion_is_registered_with_its_reason(trained):
     serves = client.get_model_version_by_alias("pix_fraud", "champion")
     told = trained.newest("model/champion")
     assert str(serves.version) == told["model_version"]
-    assert serves.tags["promotion_reason"] in told["reason"] or "champion already" in told["reason"]
+    for reason in serves.tags["promotion_reasons"].split("\n"):
+        assert f"- {reason}" in told["reasons"] or "champion already" in told["reasons"]
     assert client.get_run(serves.run_id).info.status == "FINISHED"
 
 

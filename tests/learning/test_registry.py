@@ -12,10 +12,10 @@ from learning.artefact import CARD_FILE
 from learning.ensemble import load_ensemble
 from learning.errors import ArtefactRefused, RegistryError, RegistryUnavailable
 from learning.inputs import vectors
-from learning.promotion import decide, gather
 from learning.recipe import TrainingConfig
 from learning.registering import Dataset
 from learning.signing import PRIVATE_KEY_FILE, PUBLIC_KEY_FILE, artefact_sha256, ensure_signing_keys
+from learning.succession import NOBODY, Succession
 from learning.training import fit, log_odds
 from pix.features import FEATURE_NAMES
 
@@ -67,11 +67,11 @@ def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, tra
     assert registry.champion(uri, NAME) is None
     assert registry.champion(uri, NAME, alias=registry.CHALLENGER).version == version.version == "1"
 
-    registry.promote(uri, NAME, version.version, "first champion: beats raw fields", now=NOW)
+    Succession(uri, NAME).promote(version.version, ["first champion", "beats raw fields"], over=NOBODY, now=NOW)
     found = registry.champion(uri, NAME)
     assert (found.version, found.sha256, found.fingerprint) == ("1", version.sha256, "f" * 16)
     recorded = mlflow.MlflowClient(uri).get_model_version(NAME, "1").tags
-    assert recorded["promotion_reason"] == "first champion: beats raw fields"
+    assert recorded["promotion_reasons"] == "first champion\nbeats raw fields"
     assert recorded["promoted_at"] == "2026-11-21T12:30:00+00:00"
     assert recorded["dagster_run_id"] == "d-1"
 
@@ -104,7 +104,7 @@ def test_a_model_goes_from_challenger_to_champion_to_a_service(uri, trained, tra
 
 def test_a_local_copy_is_reused_and_a_damaged_one_fetched_again(uri, trained, tmp_path):
     version = register(trained, uri, "cached").version
-    registry.promote(uri, "cached", version, "test", now=NOW)
+    Succession(uri, "cached").promote(version, ["test"], over=NOBODY, now=NOW)
     trees = download(uri, "cached", tmp_path).folder / TREES_FILE
     written = trees.stat().st_mtime_ns
     assert download(uri, "cached", tmp_path).folder == trees.parent
@@ -119,7 +119,7 @@ def test_a_local_copy_is_reused_and_a_damaged_one_fetched_again(uri, trained, tm
 def test_a_changed_artefact_is_refused_and_leaves_nothing(uri, trained, tmp_path, file):
     name = f"tampered-{file}"
     version = register(trained, uri, name)
-    registry.promote(uri, name, version.version, "test", now=NOW)
+    Succession(uri, name).promote(version.version, ["test"], over=NOBODY, now=NOW)
     client = mlflow.MlflowClient(uri)
     changed = tmp_path / file
     changed.write_bytes(b"another model")
@@ -150,28 +150,3 @@ def test_a_version_that_someone_else_registered_is_refused(uri):
 def test_a_server_that_is_away_is_named_at_once(unused_port):
     with pytest.raises(RegistryUnavailable, match="sentinela up"):
         registry.champion(f"http://127.0.0.1:{unused_port}", NAME)
-
-
-def test_champion_and_challenger_are_judged_on_rows_neither_has_seen(
-    uri, trained, training_frame, feature_names, tmp_path
-):
-    first = register(trained, uri, "compared")
-    champion = download(uri, "compared", tmp_path, alias=registry.CHALLENGER)
-    registry.promote(uri, "compared", first.version, "test", now=NOW)
-    later = TrainingConfig(iterations=30, depth=4, learning_rate=0.2, test_share=0.2)
-    register(fit(training_frame(), feature_names, later), uri, "compared")
-    challenger = download(uri, "compared", tmp_path, alias=registry.CHALLENGER)
-
-    theirs, ours = gather(training_frame(), challenger, champion, rng=np.random.default_rng(1))
-    assert (theirs.version, ours.version) == ("1", "2")
-    assert theirs.rows == ours.rows == 200
-    assert ours.over_champion.point == pytest.approx(ours.average_precision - theirs.average_precision)
-    assert decide(theirs, ours, served_fingerprint="f" * 16, margin=0.5).promote
-
-    nobody, alone = gather(training_frame(), challenger, None, rng=np.random.default_rng(1))
-    assert nobody is None
-    assert alone.over_champion is None
-    fields = json.loads((champion.folder / CARD_FILE).read_text())
-    (champion.folder / CARD_FILE).write_text(json.dumps({**fields, "fingerprint": "f0"}))
-    theirs, ours = gather(training_frame(), challenger, champion, rng=np.random.default_rng(1))
-    assert (theirs.average_precision, ours.over_champion) == (None, None)

@@ -11,8 +11,9 @@ import pytest
 from past_decisions import PastDecisions, change_bronze
 
 from fraud_assets.lake import LakeResource
+from fraud_assets.registry import RegistryResource
 from fraud_assets.rerun_checks import decisions_come_out_again
-from fraud_assets.resources import HomeResource, RegistryResource
+from fraud_assets.resources import HomeResource
 from pix.features import FEATURE_NAMES
 from pix.settings import Settings
 from sentinela.cli import main
