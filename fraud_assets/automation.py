@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_assets.cards import CARD
 from fraud_assets.daily import FOLLOWS_NEWS, partition_of
 from fraud_assets.declared import key_of
 from fraud_assets.folding import TABLES as FOLDED_TABLES
@@ -65,7 +66,7 @@ LAKE = (
 BRONZE_TABLES = [topics.bronze_table(topic) for topic in topics.ALL]
 PROFILES = (PAYER_PROFILES.name, PAYEE_PROFILES.name)
 FEATURES = (*(table.name for table in FOLDED_TABLES), FEATURE_STATISTICS.name)
-MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION.name, CHAMPION, PROPOSAL)
+MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION.name, CHAMPION, CARD, PROPOSAL)
 
 refresh_lake_job = dg.define_asset_job(
     "refresh_lake_job",

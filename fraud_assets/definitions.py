@@ -10,6 +10,7 @@ import os
 import dagster as dg
 
 from fraud_assets import (
+    cards,
     care,
     features,
     flow,
@@ -60,6 +61,7 @@ ASSETS = (
     models.challenger,
     models.evaluation,
     models.champion,
+    cards.card,
     succession.approval,
     succession.reproduction,
     thresholds.threshold_proposal,

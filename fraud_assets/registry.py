@@ -177,6 +177,25 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         history, commit = record.tags.get("history", ""), record.tags.get("git_commit", "unknown")
         return Recorded(found, history, record.tables, record.digests, commit)
 
+    def publish_card(self, alias: str) -> "tuple[str, str] | None":
+        """Write the card of the version that an alias points to into MLflow.
+
+        Returns:
+            The version and the card in Markdown; None while the alias points to none.
+        """
+        from learning.card_page import Standing, page
+        from learning.registering import publish_card
+        from learning.succession import Succession
+
+        found = self._of_alias(alias)
+        if found is None:
+            return None
+        succession, ref = Succession(self.uri, self.model_name), found.ref
+        tags, serves = succession.versions()[ref.version].tags, succession.serving() == ref.version
+        text = page(found.card, Standing(name=ref.name, version=ref.version, serves=serves, tags=tags))
+        publish_card(self.uri, ref, text)
+        return ref.version, text
+
     def data_versions(self) -> dict[str, dict[str, int]]:
         """Registered version -> Delta table -> the version that it was made from."""
         from learning import registry

@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from learning.artefact import write_artefact
 from learning.errors import RegistryError
-from learning.registry import CHALLENGER, DATA_VERSION, EXPERIMENT, FOLDER, client_of, require_reachable, shown
+from learning.registry import (
+    CHALLENGER,
+    DATA_VERSION,
+    EXPERIMENT,
+    FOLDER,
+    ChampionRef,
+    client_of,
+    require_reachable,
+    shown,
+)
 
 if TYPE_CHECKING:
     from learning.search import Trial
     from learning.training import Trained
 
+CARD_PAGE = "model_card.md"
 REQUIRES = ("numpy", "numba", "pandas")
 """What MLflow's own copy of a model needs beside this project."""
 
@@ -117,6 +127,29 @@ def log_trial(trial: "Trial") -> None:
         mlflow.log_metric("seconds", trial.seconds)
         if trial.average_precision is not None:
             mlflow.log_metric("average_precision", trial.average_precision)
+
+
+def publish_card(uri: str, ref: ChampionRef, text: str) -> None:
+    """Put a version's card where MLflow's pages show it: on the version, and among its run's files.
+
+    Args:
+        uri: Address of MLflow.
+        ref: The version.
+        text: Markdown.
+
+    Raises:
+        RegistryUnavailable: The server does not answer.
+        RegistryError: It refuses.
+    """
+    from mlflow.exceptions import MlflowException
+
+    require_reachable(uri)
+    client = client_of(uri)
+    try:
+        client.log_text(ref.run_id, text, CARD_PAGE)
+        client.update_model_version(ref.name, ref.version, description=text)
+    except MlflowException as error:
+        raise RegistryError(f"MLflow at {shown(uri)} refused the card of {ref.name} {ref.version}: {error}") from error
 
 
 def _log_datasets(datasets: Sequence[Dataset]) -> None:

@@ -42,6 +42,7 @@ MATERIALIZABLE = {
     "model/champion",
     "model/evaluation",
     "model/reproduction",
+    "model/card",
     "model/search",
     "model/threshold_proposal",
     "monitoring/drift_report",
