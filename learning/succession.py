@@ -12,7 +12,8 @@ rolled_back_at, _to, _by, _reason              when it was taken out of service,
 No Dagster here, and no file of a model is read: whoever moves the alias has verified them (``learning.evidence``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -68,12 +69,8 @@ class Succession:
         Raises:
             RegistryError: MLflow refuses.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with self._asked("list"):
             found = self._client.search_model_versions(f"name='{self._name}'", max_results=MOST_VERSIONS)
-        except MlflowException as error:
-            raise RegistryError(f"MLflow at {shown(self._uri)} refused to list {self._name}: {error}") from error
         return {str(each.version): Version(str(each.version), dict(each.tags)) for each in found}
 
     def serving(self) -> str:
@@ -226,14 +223,27 @@ class Succession:
 
     def _move(self, version: str, now: datetime) -> None:
         self._tag(version, champion_since=now.isoformat())
-        self._client.set_registered_model_alias(self._name, CHAMPION, version)
+        with self._asked(f"move the champion to version {version} of"):
+            self._client.set_registered_model_alias(self._name, CHAMPION, version)
 
     def _tag(self, version: str, **tags: str) -> None:
-        for name, value in tags.items():
-            self._client.set_model_version_tag(self._name, version, name, value)
+        with self._asked(f"record {', '.join(tags)} on version {version} of"):
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self._name, version, name, value)
 
     def _untag(self, version: str, *names: str) -> None:
-        there: Any = self._client.get_model_version(self._name, version).tags
-        for name in names:
-            if name in there:
-                self._client.delete_model_version_tag(self._name, version, name)
+        with self._asked(f"take {', '.join(names)} from version {version} of"):
+            there: Any = self._client.get_model_version(self._name, version).tags
+            for name in names:
+                if name in there:
+                    self._client.delete_model_version_tag(self._name, version, name)
+
+    @contextmanager
+    def _asked(self, doing: str) -> Iterator[None]:
+        """What MLflow refuses, as this package's error."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            raise RegistryError(f"MLflow at {shown(self._uri)} refused to {doing} {self._name}: {error}") from error

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import mlflow
 import pytest
 
-from learning.errors import NothingBefore, NotPromoted, RegistryUnavailable
+from learning.errors import NothingBefore, NotPromoted, RegistryError, RegistryUnavailable
 from learning.registry import CHALLENGER
 from learning.succession import NOBODY, Succession
 
@@ -164,6 +164,20 @@ def test_a_rollback_skips_a_version_that_was_rolled_back_itself(house):
     house.succession.roll_back("1", by="", reason="", now=house.now)
     house.promoted("3")
     assert house.succession.before() == "1"
+
+
+def test_a_version_that_served_only_later_is_not_before(house):
+    house.trained(3)
+    house.promoted("1", "2", "3")
+    house.succession.roll_back("1", by="", reason="", now=house.now)
+    with pytest.raises(NothingBefore, match="served before 1"):
+        house.succession.before()
+
+
+def test_what_mlflow_refuses_is_told(house):
+    house.trained()
+    with pytest.raises(RegistryError, match="refused to record promotion_proposed_at, .* on version 9 of house-"):
+        house.succession.propose("9", ["better"], over=NOBODY, now=house.now)
 
 
 @pytest.mark.parametrize(
