@@ -118,7 +118,7 @@ def _data(card: ModelCard, standing: Standing) -> str:
 
 def _recipe(card: ModelCard, standing: Standing) -> str:
     tags = standing.tags
-    rows = [(name, f"`{value}`") for name, value in card.config.items()]
+    rows = [(name, f"`{value}`") for name, value in sorted(card.config.items())]
     made = [("trained at", card.trained_at)]
     for tag, label in (
         ("git_commit", "commit"),

@@ -22,8 +22,8 @@ TAGS = {
 
 @pytest.fixture(scope="module")
 def card(training_frame, feature_names, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artefact")
-    ensure_signing_keys(folder / "keys")
+    folder, keys = tmp_path_factory.mktemp("artefact"), tmp_path_factory.mktemp("keys")
+    ensure_signing_keys(keys)
     trained = fit(
         training_frame(),
         feature_names,
@@ -36,7 +36,7 @@ def card(training_frame, feature_names, tmp_path_factory):
         fingerprint="f" * 16,
         data_versions={"features/training_set": 7},
         now=datetime(2026, 11, 23, tzinfo=UTC),
-        private_key=folder / "keys" / PRIVATE_KEY_FILE,
+        private_key=keys / PRIVATE_KEY_FILE,
     )
     return model
 
