@@ -118,7 +118,7 @@ def _data(card: ModelCard, standing: Standing) -> str:
 
 def _recipe(card: ModelCard, standing: Standing) -> str:
     tags = standing.tags
-    rows = [(name, f"`{value}`") for name, value in sorted(card.config.items())]
+    rows = [(name, f"`{_setting(value)}`") for name, value in sorted(card.config.items())]
     made = [("trained at", card.trained_at)]
     for tag, label in (
         ("git_commit", "commit"),
@@ -210,6 +210,10 @@ def _share(row: Mapping[str, Any] | None) -> str:
 def _interval(row: Mapping[str, Any]) -> str:
     form = "{:+,.0f}" if "reais" in row["metric"] else "{:+.4f}"
     return f"{form.format(row['value'])} [{form.format(row['low'])}, {form.format(row['high'])}]"
+
+
+def _setting(value: object) -> str:
+    return ", ".join(value) if isinstance(value, list | tuple) else str(value)
 
 
 def _number(metric: str, value: float | None) -> str:
