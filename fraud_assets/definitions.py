@@ -9,7 +9,7 @@ import os
 
 import dagster as dg
 
-from fraud_assets import care, features, flow, gold, imports, models, monitoring, silver
+from fraud_assets import care, features, flow, gold, imports, model_days, models, monitoring, silver
 from fraud_assets.automation import (
     JOBS,
     daily_refresh_schedule,
@@ -17,6 +17,7 @@ from fraud_assets.automation import (
     drift_retrain_sensor,
     hourly_compaction_schedule,
     nightly_care_schedule,
+    weekly_retrain_schedule,
 )
 from fraud_assets.care import care_checks
 from fraud_assets.checks import all_checks
@@ -37,6 +38,7 @@ ASSETS = (
     gold.decisions,
     gold.hourly_kpis,
     gold.daily_kpis,
+    model_days.model_daily,
     flow.hourly_flow,
     gold.payer_profiles,
     gold.payee_profiles,
@@ -69,6 +71,7 @@ def build(settings: Settings) -> dg.Definitions:
                 daily_scorecard_schedule,
                 hourly_compaction_schedule,
                 nightly_care_schedule,
+                weekly_retrain_schedule,
             ],
             resources=all_resources(settings),
             executor=dg.in_process_executor,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
 
+from fraud_assets import reports
 from fraud_assets.lake import LakeResource
 from pix.clock import epoch_ms
 from pix.settings import Settings
@@ -54,12 +55,9 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Histories that wait to be imported, a folder each."""
         return Path(self.root) / "inbox"
 
-    def save_report(self, name: str, content: bytes) -> Path:
-        """Keep a report in ``<home>/reports``."""
-        path = Path(self.root) / "reports" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return path
+    def keep_report(self, name: str, page: bytes, numbers: Mapping[str, Any]) -> Path:
+        """Keep a report in ``<home>/reports``, where a page lists them; where it is."""
+        return reports.keep(Path(self.root) / "reports", name, page, numbers)
 
     def keyring(self) -> "Keyring":
         """Keys for tokens and sealed payloads.
@@ -209,6 +207,12 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             now=now,
             extra_tags=tags,
         )
+
+    def champion(self) -> "Downloaded | None":
+        """The champion's files; None while there is none."""
+        from learning.registry import CHAMPION
+
+        return self._download(CHAMPION)
 
     def challenger(self) -> "Downloaded | None":
         """The challenger's files; None while there is none."""
