@@ -16,6 +16,7 @@ from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from fraud_assets.learning_rows import of_history
 from fraud_assets.model_days import MATURITY_DAYS
+from fraud_assets.models import CHAMPION
 from fraud_assets.resources import HomeResource, RegistryResource
 from pix.clock import epoch_ms
 from pix.contracts import DAY_MS, LIVE_HISTORY
@@ -60,7 +61,7 @@ class DriftConfig(dg.Config):
 
 @dg.asset(
     **named(DRIFT_REPORT, ARROW_KINDS | {"evidently"}, pii="none"),
-    deps=keys_of(TRAINING_SET, PAYMENT_FEATURES, MODEL_DAILY),
+    deps=keys_of(TRAINING_SET, PAYMENT_FEATURES, MODEL_DAILY, CHAMPION),
     io_manager_key="small_tables",
 )
 @told
@@ -112,8 +113,10 @@ def newest(lake: LakeResource, config: DriftConfig) -> tuple[str, "pd.DataFrame"
     """The newest payments' features and where they come from: live decisions, or history while those are few."""
     from pyspark.sql import functions as f
 
+    # The table first: in a run of this asset alone nobody else has started Spark yet, and columns need it.
+    vectors = lake.read(PAYMENT_FEATURES.name)
     ours = (f.col("fingerprint") == FINGERPRINT) & (history_of("tenant") == config.history)
-    features = lake.read(PAYMENT_FEATURES.name).where(ours)
+    features = vectors.where(ours)
     live = features.where("source = 'live'")
     source = "live" if live.count() >= config.enough_live_rows else "history"
     chosen = live if source == "live" else features

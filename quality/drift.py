@@ -24,7 +24,7 @@ PARTS = 4
 """In time; each but the first is compared with all before it."""
 MISSING_MOVED = 0.1
 """Change in the share of missing values from which it is told."""
-DRIFTED_SHARE = 0.15
+DRIFTED_SHARE = 0.25
 """Share of drifted columns from which the data have drifted: one feature of 250 is no reason."""
 # A picture of each of some hundred columns makes a page that takes half a minute to write and nobody reads.
 SHOWN = 30

@@ -13,6 +13,9 @@ from quality import concept, drift
 
 COOLDOWN_MS = 3 * 86_400_000
 """After a request: in less time no further day's labels would have matured much, and the machine would only train."""
+SETTLE_DAYS = 3
+"""From the day on which fraud is seen to be other to the request: a model trained that very day has hardly met the new
+fraud, and what else moves for the same reason joins the same request."""
 SCORE_PSI = 0.2
 TYPES_PSI, TIMES_CHANCE = 0.25, 4.0
 """Of the mix of kinds of fraud, and how many times what so few frauds differ by chance."""
@@ -33,18 +36,20 @@ class Finding:
         kind: ``data``, ``prediction``, ``labels``, ``concept`` or ``calibration``.
         what: Of what, in a word that stays the same from day to day.
         told: The evidence, as a sentence.
+        waits_days: So many more days it should stand before it asks.
     """
 
     kind: str
     what: str
     told: str
+    waits_days: int = 0
 
     @property
     def name(self) -> str:
         """What it is known by."""
         return f"{self.kind}:{self.what}"
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str | int]:
         """Plain values for JSON."""
         return asdict(self)
 
@@ -106,6 +111,9 @@ def verdict(
     if not new:
         known = ", ".join(one.name for one in findings)
         return Verdict(retrain=False, reasons=(f"asked for already, of champion v{champion}: {known}",))
+    if waits := min(one.waits_days for one in new):
+        waiting = ", ".join(one.name for one in new)
+        return Verdict(retrain=False, reasons=(f"{waits} more days for labels to learn from: {waiting}",))
     asks = tuple(sorted(f"v{champion}:{one.name}" for one in new))
     if last_request_ms is not None and now_ms - last_request_ms < cooldown_ms:
         hours = (last_request_ms + cooldown_ms - now_ms) / 3_600_000
@@ -182,10 +190,14 @@ def of_days(days: Sequence[concept.Day], *, reported: float) -> list[Finding]:
         reported: Share of its training set's frauds that were known when they matured.
     """
     found = []
-    if residual := concept.residual_drift(days):
-        found.append(Finding(kind="concept", what=f"residual-{residual.direction}", told=residual.told))
-    if precision := concept.precision_drift(days):
-        found.append(Finding(kind="concept", what="alert-precision", told=precision.told))
+    residual, precision = concept.residual_drift(days), concept.precision_drift(days)
+    for what, moved in (
+        (f"residual-{residual.direction}" if residual else "", residual),
+        ("alert-precision", precision),
+    ):
+        if moved is not None:
+            waits = max(0, SETTLE_DAYS - (days[-1].day - moved.day).days)
+            found.append(Finding(kind="concept", what=what, told=moved.told, waits_days=waits))
     if told := concept.miscalibration(days, reported=reported):
         found.append(Finding(kind="calibration", what="probabilities", told=told))
     return found

@@ -11,7 +11,7 @@ from pix.offline.tables import TRAINING_SET
 from quality.verdict import Finding
 
 DRIFT_REPORT = dg.AssetKey(["monitoring", "drift_report"])
-DATA = Finding(kind="data", what="features", told="60 features drifted, 24% against a threshold of 15%")
+DATA = Finding(kind="data", what="features", told="80 features drifted, 29% against a threshold of 25%")
 CONCEPT = Finding(kind="concept", what="residual-up", told="90 frauds where 40 were expected")
 
 
@@ -43,7 +43,7 @@ def platform():
 def test_a_finding_asks_for_retraining_and_says_why(platform):
     (request,) = platform.report(DATA, CONCEPT).run_requests
     assert request.run_key == "drift:v3:concept:residual-up+v3:data:features"
-    assert request.tags["reason"].startswith("data: 60 features drifted, 24%")
+    assert request.tags["reason"].startswith("data: 80 features drifted, 29%")
     assert json.loads(request.tags[ASKED_TAG]) == ["v3:concept:residual-up", "v3:data:features"]
     assert all(len(value) <= 250 for value in request.tags.values())
 

@@ -68,7 +68,7 @@ def test_a_moved_column_is_named_and_some_of_them_are_a_finding():
     assert summary.drifted_share == 0.25
     (found,) = of_features(summary)
     assert found.name == "data:features"
-    assert found.told.startswith("1 features drifted, 25% against a threshold of 15%: amount (PSI ")
+    assert found.told.startswith("1 features drifted, 25% against a threshold of 25%: amount (PSI ")
 
 
 def test_a_column_that_moves_all_the_time_has_not_drifted():

@@ -1,11 +1,14 @@
 """One finding asks once about one champion; a storm of reports asks no more often than a cool-down lets it."""
 
-import pandas as pd
+from datetime import date, timedelta
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quality.verdict import COOLDOWN_MS, Finding, Shares, of_labels, of_scores, verdict
+from quality.concept import Day
+from quality.verdict import COOLDOWN_MS, Finding, Shares, of_days, of_labels, of_scores, verdict
 
 DAY_MS = 86_400_000
 NOW_MS = 1_790_000_000_000
@@ -46,6 +49,26 @@ def test_after_the_cooldown_only_what_is_new_is_asked_for():
     assert judged.asks == ("v3:concept:residual-up",)
 
 
+def test_a_finding_that_waits_asks_later_or_together_with_another():
+    waiting = Finding(kind="concept", what="residual-up", told="90 frauds", waits_days=2)
+    judged = ask(waiting)
+    assert (judged.retrain, judged.reasons) == (False, ("2 more days for labels to learn from: concept:residual-up",))
+    assert ask(waiting, DATA).asks == ("v3:concept:residual-up", "v3:data:features")
+
+
+def test_other_frauds_ask_once_they_have_stood_for_three_days():
+    rng, first = np.random.default_rng(1), date(2026, 1, 1)
+    frauds = [*rng.poisson(10, 25), *rng.poisson(25, 20)]
+    days = [
+        Day(day=first + timedelta(days=n), frauds=int(many), expected=10, variance=7, alerts=0, caught=0)
+        for n, many in enumerate(frauds)
+    ]
+    waits = [(found[0].waits_days if (found := of_days(days[:n], reported=1.0)) else None) for n in range(25, 36)]
+    begin = waits.index(3)
+    assert waits[:begin] == [None] * begin
+    assert waits[begin : begin + 5] == [3, 2, 1, 0, 0]
+
+
 def test_a_new_champion_may_be_asked_about_anew():
     assert ask(DATA, champion="4", asked={"v3:data:features"}).retrain
 
@@ -53,7 +76,7 @@ def test_a_new_champion_may_be_asked_about_anew():
 NAMES = st.sampled_from([DATA, CONCEPT, Finding(kind="labels", what="types", told="other kinds")])
 
 
-@given(st.lists(st.tuples(st.integers(0, 2 * DAY_MS), st.sets(NAMES), st.sampled_from("12")), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 5 * DAY_MS), st.sets(NAMES), st.sampled_from("12")), max_size=60))
 def test_there_is_no_storm(reports):
     """Whatever is reported and how often: every finding of a champion asks once, and requests keep their distance."""
     now, asked, requests = NOW_MS, [], []
@@ -98,6 +121,5 @@ def test_other_kinds_of_fraud_are_a_finding_and_chance_is_none():
 
 
 def test_a_mix_is_compared_in_shares():
-    counts = pd.Series(["SCAM"] * 300 + ["OTHER"] * 100).value_counts()
-    before = Shares(1, 1, {str(name): float(many) for name, many in counts.items()})
+    before = shares(1, 1, SCAM=300, OTHER=100)
     assert of_labels(before, shares(1, 1, SCAM=30, OTHER=10)) == []
