@@ -1,10 +1,11 @@
-"""Jobs, the retraining sensor and the daily schedule. Sensors look; ``quality.drift`` judges.
+"""Jobs, the retraining sensor and the schedules. Sensors look; ``quality.verdict`` judges.
 
 Jobs with daily tables follow the news (``fraud_assets.daily``): launch one by hand under today's partition.
 
 All runs use the in-process executor: with a process per step each one would start its own JVM.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ from pix.offline.tables import (
     HISTORY_REFUSED,
     HOURLY_KPIS,
     LABELS_SILVER,
+    MODEL_DAILY,
     PAYEE_PROFILES,
     PAYER_PROFILES,
     PAYMENTS_SILVER,
@@ -44,8 +46,10 @@ from pix.offline.tables import (
 )
 from quality.scorecard import SCORECARD
 
-DRIFTED_SHARE = 0.2
-"""Share of drifted features from which retraining is asked for: one in five."""
+REASON_TAG, ASKED_TAG = "reason", "sentinela/asked-for"
+BY_MONITORING = {"sentinela/asked-by": "monitoring"}
+MOST_OF_A_TAG = 250
+"""A tag stands on one line of the run's page; the report has all of it."""
 
 
 def selection(*names: str) -> dg.AssetSelection:
@@ -67,6 +71,7 @@ BRONZE_TABLES = [topics.bronze_table(topic) for topic in topics.ALL]
 PROFILES = (PAYER_PROFILES.name, PAYEE_PROFILES.name)
 FEATURES = (*(table.name for table in FOLDED_TABLES), FEATURE_STATISTICS.name)
 MODELS = (TRAINING_SET.name, CHALLENGER, EVALUATION.name, CHAMPION, CARD, PROPOSAL)
+MONITORED = (MODEL_DAILY.name, DRIFT_REPORT)
 
 refresh_lake_job = dg.define_asset_job(
     "refresh_lake_job",
@@ -99,7 +104,7 @@ retrain_job = dg.define_asset_job(
 )
 daily_refresh_job = dg.define_asset_job(
     "daily_refresh_job",
-    selection(*LAKE, FLOW.name, *PROFILES, SHADOW_SILVER.name, *FEATURES, DRIFT_REPORT),
+    selection(*LAKE, FLOW.name, *PROFILES, SHADOW_SILVER.name, *FEATURES, *MONITORED),
     tags=FOLLOWS_NEWS,
     description="Bring silver, gold and features up to date, hold them against Kafka, and look for drift.",
 )
@@ -111,7 +116,7 @@ search_job = dg.define_asset_job(
 )
 everything_job = dg.define_asset_job(
     "everything_job",
-    selection(*IMPORTED, *LAKE, *PROFILES, SHADOW_SILVER.name, *FEATURES, "serving/store_base", *MODELS, DRIFT_REPORT),
+    selection(*IMPORTED, *LAKE, *PROFILES, SHADOW_SILVER.name, *FEATURES, "serving/store_base", *MODELS, *MONITORED),
     tags=FOLLOWS_NEWS,
     description="From the inbox to the champion and its drift report; `make demo` runs it.",
     hooks={end_mlflow_on_run_finished},
@@ -142,20 +147,36 @@ compaction_job = dg.define_asset_job(
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def drift_retrain_sensor(
-    context: dg.SensorEvaluationContext,  # noqa: ARG001 - Dagster passes it
-    asset_event: dg.EventLogEntry,
+    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
 ) -> dg.RunRequest | dg.SkipReason:
-    """Request retraining when the newest drift report says so."""
-    from quality.drift import DriftSummary, needs_retraining
+    """Request retraining when the newest report found what no request has asked for yet, of this champion."""
+    from quality.verdict import Finding, verdict
 
     materialization = asset_event.asset_materialization
     if materialization is None:
         return dg.SkipReason("the event is no materialisation")
-    summary = DriftSummary.from_metadata(materialization.metadata)
-    verdict = needs_retraining(summary, threshold_share=DRIFTED_SHARE)
-    if not verdict.retrain:
-        return dg.SkipReason(verdict.reason)
-    return dg.RunRequest(run_key=f"drift:{summary.report_id}", tags={"reason": verdict.reason})
+    told: dict[str, Any] = {name: value.value for name, value in materialization.metadata.items()}
+    asked, last_request_ms = _requests(context.instance)
+    judged = verdict(
+        [Finding(**one) for one in told.get("findings", [])],
+        champion=told.get("champion"),
+        asked=asked,
+        last_request_ms=last_request_ms,
+        now_ms=int(asset_event.timestamp * 1000),
+    )
+    reasons = "; ".join(judged.reasons)
+    if not judged.retrain:
+        return dg.SkipReason(reasons)
+    tags = {REASON_TAG: reasons[:MOST_OF_A_TAG], ASKED_TAG: json.dumps(judged.asks), **BY_MONITORING}
+    return dg.RunRequest(run_key=f"drift:{'+'.join(judged.asks)}", tags=tags)
+
+
+def _requests(instance: dg.DagsterInstance) -> tuple[frozenset[str], int | None]:
+    """What retraining was ever asked for, and when it last was, epoch milliseconds."""
+    asked = dg.RunsFilter(job_name=retrain_job.name, tags=BY_MONITORING)
+    records = instance.get_run_records(asked)
+    names = {name for record in records for name in json.loads(record.dagster_run.tags.get(ASKED_TAG, "[]"))}
+    return frozenset(names), max((int(one.create_timestamp.timestamp() * 1000) for one in records), default=None)
 
 
 def _always(
@@ -186,6 +207,20 @@ def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     if context.instance.get_latest_materialization_event(key_of(TRAINING_SET.name)) is None:
         return dg.SkipReason("nothing was ever trained on this home, so there is nothing to compare with")
     return dg.RunRequest(partition_key=partition_of(context.scheduled_execution_time))
+
+
+@dg.schedule(
+    job=retrain_job,
+    cron_schedule="0 4 * * 0",
+    execution_timezone=TIMEZONE,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def weekly_retrain_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Sunday at four in Brasília, when little is paid and the night's care is over: new labels, whatever was found."""
+    if context.instance.get_latest_materialization_event(key_of(TRAINING_SET.name)) is None:
+        return dg.SkipReason("nothing was ever trained on this home; `make demo` or a first run of retrain_job does it")
+    week = context.scheduled_execution_time.strftime("%G-W%V")
+    return dg.RunRequest(run_key=f"weekly:{week}", tags={REASON_TAG: f"weekly retraining, {week}"})
 
 
 daily_scorecard_schedule = _always(

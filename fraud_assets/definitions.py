@@ -16,6 +16,7 @@ from fraud_assets import (
     flow,
     gold,
     imports,
+    model_days,
     models,
     monitoring,
     search,
@@ -30,6 +31,7 @@ from fraud_assets.automation import (
     drift_retrain_sensor,
     hourly_compaction_schedule,
     nightly_care_schedule,
+    weekly_retrain_schedule,
 )
 from fraud_assets.care import care_checks
 from fraud_assets.checks import all_checks
@@ -50,6 +52,7 @@ ASSETS = (
     gold.decisions,
     gold.hourly_kpis,
     gold.daily_kpis,
+    model_days.model_daily,
     flow.hourly_flow,
     gold.payer_profiles,
     gold.payee_profiles,
@@ -87,6 +90,7 @@ def build(settings: Settings) -> dg.Definitions:
                 daily_scorecard_schedule,
                 hourly_compaction_schedule,
                 nightly_care_schedule,
+                weekly_retrain_schedule,
             ],
             resources=all_resources(settings),
             executor=dg.in_process_executor,

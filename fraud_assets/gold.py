@@ -41,7 +41,7 @@ def decisions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mater
     """
     versions = {table.name: lake.version(table.name) for table in (DECISIONS_SILVER, LABELS_SILVER)}
     decided, labels = (lake.read(name, version=version) for name, version in versions.items())
-    as_of_ms = _newest_ms(lake)
+    as_of_ms = newest_ms(lake)
 
     def news(note: notes.Note | None) -> News:
         said = {"made_from": versions}
@@ -65,7 +65,7 @@ def decisions(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mater
     return keep(context, lake, Daily(DECISIONS_GOLD, news, anew))
 
 
-def _newest_ms(lake: LakeResource) -> int:
+def newest_ms(lake: LakeResource) -> int:
     """Up to when the lake knows what happened, epoch milliseconds; 0 if it knows nothing."""
     newest = (
         *lake.ask(DECISIONS_SILVER.name, "select max(decided_at_ms) as at_ms from asked"),

@@ -5,13 +5,14 @@ packages are imported when a door is first used: the code location must load in 
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
 
+from fraud_assets import reports
 from fraud_assets.lake import LakeResource
 from fraud_assets.registry import RegistryResource
 from pix.clock import epoch_ms
@@ -54,12 +55,9 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         path.parent.mkdir(parents=True, exist_ok=True)
         return f"sqlite:///{path}"
 
-    def save_report(self, name: str, content: bytes) -> Path:
-        """Keep a report in ``<home>/reports``."""
-        path = Path(self.root) / "reports" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return path
+    def keep_report(self, name: str, page: bytes, numbers: Mapping[str, Any]) -> Path:
+        """Keep a report in ``<home>/reports``, where a page lists them; where it is."""
+        return reports.keep(Path(self.root) / "reports", name, page, numbers)
 
     def save_proposal(self, name: str, text: str) -> Path:
         """Keep a policy that somebody may put in use, in ``<home>/proposals``."""

@@ -28,6 +28,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "gold/decisions": IDENTITY,
         "gold/hourly_kpis": ("day", "hour"),
         "gold/daily_kpis": ("day",),
+        "gold/model_daily": ("day", "model_name", "model_version"),
         "gold/payer_profiles": ("tenant", "account"),
         "gold/payee_profiles": ("tenant", "account"),
     }
@@ -87,6 +88,10 @@ REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "gold/decisions": _DECIDED,
         "gold/hourly_kpis": _COUNTED,
         "gold/daily_kpis": _COUNTED,
+        "gold/model_daily": (
+            *("payments", "outcomes_known", "frauds_known", "average_probability", "expected_frauds"),
+            *("expected_variance", "alerts", "alerts_judged", "frauds_caught", "made_from"),
+        ),
         "gold/payer_profiles": _PROFILED,
         "gold/payee_profiles": _PROFILED,
     }
@@ -139,6 +144,7 @@ MATURES = frozenset(
     {
         *("known_until_ms", "redriven_at_ms", "redriven_to", "redriven_from"),
         *("is_fraud", "label_kind", "label_known_at_ms", "fraud_type", "alert_precision"),
+        *("calibration_error", "average_precision", "alert_recall", "value_recall", "brier_score"),
         *("review_verdict", "review_closed_by", "review_ended_at_ms", "review_outcome"),
     }
 )
@@ -311,6 +317,33 @@ BY_HAND: Mapping[str, tuple[Promise, ...]] = MappingProxyType(
                     ),
                 ),
                 why="A day's numbers are those of its decisions, and no day with decisions is missing.",
+            ),
+        ),
+        "gold/model_daily": (
+            Promise(
+                name="parts_are_no_more_than_their_whole",
+                severity="critical",
+                conditions=tuple(
+                    Condition(kind="at_least", columns=pair)
+                    for pair in (
+                        ("payments", "outcomes_known"),
+                        ("outcomes_known", "frauds_known"),
+                        ("payments", "alerts"),
+                        ("alerts", "alerts_judged"),
+                        ("alerts_judged", "frauds_caught"),
+                        ("frauds_known", "frauds_caught"),
+                    )
+                ),
+                why="Retraining is asked for by these counts.",
+            ),
+            Promise(
+                name="rates_follow_from_counts",
+                severity="critical",
+                conditions=(
+                    Condition(kind="ratio", columns=("alert_precision", "alerts_judged", "frauds_caught")),
+                    Condition(kind="ratio", columns=("alert_recall", "frauds_known", "frauds_caught")),
+                ),
+                why="Reports show the rates.",
             ),
         ),
     }

@@ -68,6 +68,7 @@ CARE: Mapping[str, Care | None] = {
     "gold/decisions": Care(travel_days=35, small_files=_DAYS, why=_MONTH),
     "gold/daily_kpis": Care(travel_days=SEASON, small_files=None, why=_FIGURES),
     "gold/hourly_kpis": Care(travel_days=SEASON, small_files=None, why=_FIGURES),
+    "gold/model_daily": Care(travel_days=SEASON, small_files=None, why=_FIGURES),
     "gold/payer_profiles": Care(travel_days=7, small_files=None, why=_WORKING),
     "gold/payee_profiles": Care(travel_days=7, small_files=None, why=_WORKING),
     "quality/flow": Care(travel_days=35, small_files=None, why=_MONTH),

@@ -51,14 +51,18 @@ def status(as_json: AsJson = False) -> None:
 
     settings, home = configuration.current()
     states = supervisor.status(settings, home)
+    pages = services.pages(settings)
     if as_json:
         found = [asdict(state) for state in states]
-        typer.echo(json.dumps({"home": str(home.root), "environment": settings.environment, "services": found}))
+        shown = {"home": str(home.root), "environment": settings.environment, "services": found, "pages": pages}
+        typer.echo(json.dumps(shown))
     else:
         typer.echo(f"home  {home.root} ({settings.environment})")
         for state in states:
             told = state.problem or state.url or ""
             typer.echo(f"{state.name:15} {state.state:10} {state.pid or '-':>8}  {told}")
+        for name, url in pages.items():
+            typer.echo(f"{name:15} {'page':10} {'-':>8}  {url or 'no report yet: it comes with the nightly refresh'}")
     # Streams come and go by themselves: a sensor renews them.
     if not all(state.healthy for state in states if state.name not in services.stream_names(settings)):
         raise typer.Exit(NOT_RUNNING)

@@ -96,6 +96,12 @@ def stream_names(settings: Settings) -> tuple[str, ...]:
     return streams.names(settings.scoring_instances)
 
 
+def pages(settings: Settings) -> dict[str, str | None]:
+    """Pages for people that no process of their own shows: name -> address; None before there is anything on them."""
+    index = settings.root / "reports" / "index.html"
+    return {"drift": index.as_uri() if index.exists() else None, "mlflow": settings.mlflow}
+
+
 def listed(settings: Settings) -> tuple[str, ...]:
     """Every part, as `status` lists them."""
     return (*PROCESSES, *stream_names(settings), CODE, SUPERVISOR)

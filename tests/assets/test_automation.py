@@ -1,51 +1,95 @@
-"""The sensor asks for retraining when the newest drift report says so, once per finding."""
+"""The sensor asks for retraining when the newest report found something, once per finding; a schedule asks weekly."""
+
+import datetime as dt
+import json
 
 import dagster as dg
 import pytest
 
-from fraud_assets.automation import drift_retrain_sensor
-from quality.drift import DriftSummary
+from fraud_assets.automation import ASKED_TAG, BY_MONITORING, drift_retrain_sensor, weekly_retrain_schedule
+from pix.offline.tables import TRAINING_SET
+from quality.verdict import Finding
 
 DRIFT_REPORT = dg.AssetKey(["monitoring", "drift_report"])
+DATA = Finding(kind="data", what="features", told="80 features drifted, 29% against a threshold of 25%")
+CONCEPT = Finding(kind="concept", what="residual-up", told="90 frauds where 40 were expected")
 
 
-def summary(drifted: tuple[str, ...], rows: int = 5_000) -> DriftSummary:
-    return DriftSummary(
-        report_id="t4-f9",
-        rows_reference=rows,
-        rows_current=rows,
-        psi=dict.fromkeys(drifted, 0.5),
-        drifted=drifted,
-        drifted_share=len(drifted) / 25,
-        dead=(),
-    )
+class Platform:
+    """An instance with the sensor; what it asks for becomes a run, as the daemon would have it."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.job = dg.job(name="retrain_job")(lambda: None)
+        definitions = dg.Definitions(assets=[dg.AssetSpec(DRIFT_REPORT)], jobs=[self.job])
+        self.repository = definitions.get_repository_def()
+
+    def report(self, *findings: Finding, champion: str | None = "3"):
+        metadata = {"findings": [one.to_dict() for one in findings], "champion": champion}
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(DRIFT_REPORT, metadata=metadata))
+        with dg.build_sensor_context(instance=self.instance, repository_def=self.repository) as context:
+            tick = drift_retrain_sensor.evaluate_tick(context)
+        for request in tick.run_requests:
+            self.instance.create_run_for_job(self.job, tags=request.tags)
+        return tick
 
 
 @pytest.fixture
-def ask():
+def platform():
     with dg.DagsterInstance.ephemeral() as instance:
-        repository = dg.Definitions(
-            assets=[dg.AssetSpec(DRIFT_REPORT)],
-            jobs=[dg.job(name="retrain_job")(lambda: None)],
-        ).get_repository_def()
-
-        def asked(found: DriftSummary):
-            event = dg.AssetMaterialization(DRIFT_REPORT, metadata=found.to_metadata())
-            instance.report_runless_asset_event(event)
-            with dg.build_sensor_context(instance=instance, repository_def=repository) as context:
-                return drift_retrain_sensor.evaluate_tick(context)
-
-        yield asked
+        yield Platform(instance)
 
 
-def test_drift_asks_for_retraining_and_says_why(ask):
-    (request,) = ask(summary(("a", "b", "c", "d", "e", "f"))).run_requests
-    assert request.run_key == "drift:t4-f9"
-    assert request.tags["reason"].startswith("6 features drifted, 24%")
+def test_a_finding_asks_for_retraining_and_says_why(platform):
+    (request,) = platform.report(DATA, CONCEPT).run_requests
+    assert request.run_key == "drift:v3:concept:residual-up+v3:data:features"
+    assert request.tags["reason"].startswith("data: 80 features drifted, 29%")
+    assert json.loads(request.tags[ASKED_TAG]) == ["v3:concept:residual-up", "v3:data:features"]
+    assert all(len(value) <= 250 for value in request.tags.values())
 
 
-@pytest.mark.parametrize("found", [summary(("a",)), summary(("a",) * 20, rows=10)])
-def test_no_drift_or_too_few_rows_is_skipped_with_the_reason(ask, found):
-    tick = ask(found)
+def test_a_long_reason_is_cut_and_nothing_else_is(platform):
+    long = [Finding(kind="labels", what=f"kind-{n}", told="x" * 200) for n in range(3)]
+    (request,) = platform.report(*long).run_requests
+    assert len(request.tags["reason"]) == 250
+    assert len(json.loads(request.tags[ASKED_TAG])) == 3
+
+
+def test_the_same_finding_asks_once_however_often_it_is_reported(platform):
+    assert len(platform.report(DATA).run_requests) == 1
+    for _ in range(3):
+        tick = platform.report(DATA)
+        assert not tick.run_requests
+        assert tick.skip_message == "asked for already, of champion v3: data:features"
+
+
+def test_another_finding_waits_for_the_cooldown(platform):
+    assert platform.report(DATA).run_requests
+    tick = platform.report(DATA, CONCEPT)
+    assert not tick.run_requests
+    assert tick.skip_message == "asked not long ago, 72 h to go: concept:residual-up"
+
+
+@pytest.mark.parametrize(("findings", "champion"), [((), "3"), ((DATA,), None)])
+def test_nothing_found_or_nothing_serving_is_skipped_with_the_reason(platform, findings, champion):
+    tick = platform.report(*findings, champion=champion)
     assert not tick.run_requests
     assert tick.skip_message
+
+
+def test_a_run_that_somebody_else_asked_for_is_no_request(platform):
+    platform.instance.create_run_for_job(platform.job, tags={"reason": "by hand"})
+    (request,) = platform.report(DATA).run_requests
+    assert request.tags.items() >= BY_MONITORING.items()
+
+
+def test_once_a_week_is_trained_where_anything_ever_was(tmp_path):
+    at = dt.datetime(2026, 11, 22, 7, 0, tzinfo=dt.UTC)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_schedule_context(instance, at) as context:
+        skipped = weekly_retrain_schedule.evaluate_tick(context)
+        assert "nothing was ever trained" in skipped.skip_message
+        instance.report_runless_asset_event(dg.AssetMaterialization(TRAINING_SET.name.split("/")))
+        (request,) = weekly_retrain_schedule.evaluate_tick(context).run_requests
+    assert (request.run_key, request.tags["reason"]) == ("weekly:2026-W47", "weekly retraining, 2026-W47")
+    assert weekly_retrain_schedule.execution_timezone == "America/Sao_Paulo"
+    assert weekly_retrain_schedule.cron_schedule == "0 4 * * 0"

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from pix.features import FEATURE_NAMES
 from pix.offline import inbox
-from pix.offline.tables import DAILY_KPIS, EVALUATION, FLOW, HOURLY_KPIS, SEARCH, TABLES
+from pix.offline.tables import DAILY_KPIS, EVALUATION, FLOW, HOURLY_KPIS, MODEL_DAILY, SEARCH, TABLES
 
 ALONE = (
     "silver/decisions",
@@ -23,7 +23,8 @@ ALONE = (
     "monitoring/drift_report",
 )
 # KPIs and the evaluation go through the IO manager, the flow is made in runs of its own.
-BY_SPARK = sorted(TABLES.keys() - {HOURLY_KPIS.name, DAILY_KPIS.name, FLOW.name, EVALUATION.name, SEARCH.name})
+BY_ARROW = (HOURLY_KPIS, DAILY_KPIS, MODEL_DAILY, FLOW, EVALUATION, SEARCH)
+BY_SPARK = sorted(TABLES.keys() - {table.name for table in BY_ARROW})
 
 
 def test_every_payment_reaches_the_features(trained):
@@ -137,6 +138,12 @@ def test_the_drift_report_is_a_file_and_a_summary(trained):
     assert f"Drift in column '{max(told['psi'], key=told['psi'].get)}'" in Path(told["html"]).read_text()
     assert told["current"] == "history"
     assert len(told["psi"]) + len(told["dead"]) >= 25
+    # Of the first champion, whose twin never saw the history's newest days.
+    assert told["champion"] == "1"
+    assert "Drift in column 'the champion's log-odds'" in Path(told["html"]).read_text().replace("&#39;", "'")
+    kept = json.loads(Path(told["html"]).with_suffix(".json").read_text())
+    assert kept["findings"] == told["findings"]
+    assert Path(told["html"]).name in Path(told["html"]).with_name("index.html").read_text()
 
 
 @pytest.mark.parametrize("name", ALONE)

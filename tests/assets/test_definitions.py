@@ -35,6 +35,7 @@ MATERIALIZABLE = {
     "gold/daily_kpis",
     "gold/decisions",
     "gold/hourly_kpis",
+    "gold/model_daily",
     "gold/payee_profiles",
     "gold/payer_profiles",
     "model/approval",

@@ -44,7 +44,18 @@ def test_status_of_a_home_never_started_lists_every_part_and_exits_3(environment
     assert [service["name"] for service in document["services"]] == NAMES
     assert not any(service["healthy"] for service in document["services"])
     assert {"name", "healthy", "pid", "url"} <= document["services"][0].keys()
+    assert document["pages"]["drift"] is None
+    assert document["pages"]["mlflow"].startswith("http")
     assert not Path(document["home"]).exists()
+
+
+def test_status_says_where_reports_and_models_are_shown(environment: dict[str, str], runtime_home: Home) -> None:
+    index = runtime_home.root / "reports" / "index.html"
+    assert "no report yet" in run(environment, "status").stdout
+    index.parent.mkdir()
+    index.write_text("<html></html>")
+    assert index.as_uri() in run(environment, "status").stdout
+    assert json.loads(run(environment, "status", "--json").stdout)["pages"]["drift"] == index.as_uri()
 
 
 def test_down_where_nothing_runs_says_so_and_makes_nothing(environment: dict[str, str]) -> None:

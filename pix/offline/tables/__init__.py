@@ -20,7 +20,7 @@ from pix.offline.tables.features import (
     raw_columns,
 )
 from pix.offline.tables.gold import DAILY_KPIS, DECISIONS_GOLD, FLOW, HOURLY_KPIS, KPIS, PAYEE_PROFILES, PAYER_PROFILES
-from pix.offline.tables.models import EVALUATION, SEARCH
+from pix.offline.tables.models import EVALUATION, MODEL_DAILY, SEARCH
 from pix.offline.tables.silver import (
     DECISIONS_SILVER,
     HISTORY_IMPORTS,
@@ -52,6 +52,7 @@ __all__ = [
     "KPIS",
     "LABELS_SILVER",
     "LIVE_STATES",
+    "MODEL_DAILY",
     "PAYEE_PROFILES",
     "PAYER_PROFILES",
     "PAYMENTS_SILVER",
@@ -83,6 +84,7 @@ TABLES: dict[str, Table] = {
         DECISIONS_GOLD,
         HOURLY_KPIS,
         DAILY_KPIS,
+        MODEL_DAILY,
         FLOW,
         PAYER_PROFILES,
         PAYEE_PROFILES,

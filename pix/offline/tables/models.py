@@ -1,6 +1,7 @@
 """Tables that tell of models."""
 
 from pix.offline.declaration import Column, Table
+from pix.offline.tables.gold import KPI_DAY
 
 EVALUATION = Table(
     "model/evaluation",
@@ -32,5 +33,33 @@ SEARCH = Table(
         Column("depth", "bigint", "Depth of each tree."),
         Column("learning_rate", "double", "Shrinkage of each tree."),
         Column("l2_leaf_reg", "double", "Pulls the values of leaves to 0."),
+    ),
+)
+
+MODEL_DAILY = Table(
+    "gold/model_daily",
+    "One model's decisions of one day in Brasília whose labels have matured, by what was known when they had.",
+    (
+        KPI_DAY,
+        Column("model_name", "string", "Name of the model that decided."),
+        Column("model_version", "string", "Its registered version."),
+        Column("payments", "bigint", "Payments that it decided."),
+        Column("outcomes_known", "bigint", "Of these, known to be fraud or honest; silence after an ALLOW is honest."),
+        Column("frauds_known", "bigint", "Frauds among those."),
+        Column("frauds_cents", "bigint", "Their sum."),
+        Column("average_probability", "double", "Mean probability of fraud of all its payments."),
+        Column("expected_frauds", "double", "Sum of the probabilities of payments whose outcome is known."),
+        Column("expected_variance", "double", "Sum of p (1 - p) of those: how far found may scatter around expected."),
+        Column("brier_score", "double", "Mean squared distance of probability and outcome; null without outcomes."),
+        Column("calibration_error", "double", "As in docs/models.md; null with fewer than 10 frauds."),
+        Column("average_precision", "double", "As in docs/models.md; null with fewer than 10 frauds."),
+        Column("alerts", "bigint", "Payments that were not simply allowed."),
+        Column("alerts_judged", "bigint", "Of these with a known outcome."),
+        Column("frauds_caught", "bigint", "Frauds among those."),
+        Column("caught_cents", "bigint", "Their sum."),
+        Column("alert_precision", "double", "Caught frauds ÷ judged alerts; null while none is judged."),
+        Column("alert_recall", "double", "Caught frauds ÷ known frauds; null without any."),
+        Column("value_recall", "double", "The same of their amounts."),
+        Column("made_from", "bigint", "Version of gold/decisions that the row was made from."),
     ),
 )

@@ -1,0 +1,203 @@
+"""What monitoring found, and whether it is time to train again: pure, values in, a verdict with its reasons out.
+
+Every finding has a name. With the champion's version it is what a request for retraining is known by: the same finding
+about the same champion asks once. A newly promoted champion may be asked about anew, and whatever asks, asks at most
+once in the time that a retraining needs to show its effect.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import log
+
+from quality import concept, drift
+
+COOLDOWN_MS = 3 * 86_400_000
+"""After a request: in less time no further day's labels would have matured much, and the machine would only train."""
+SETTLE_DAYS = 3
+"""From the day on which fraud is seen to be other to the request: a model trained that very day has hardly met the new
+fraud, and what else moves for the same reason joins the same request."""
+SCORE_PSI = 0.2
+TYPES_PSI, TIMES_CHANCE = 0.25, 4.0
+"""Of the mix of kinds of fraud, and how many times what so few frauds differ by chance."""
+LEAST_LABELS = 20
+"""Frauds on either side, found or expected, from which shares are compared."""
+SHARE_MOVED = 2.0
+"""Times the share of fraud that the champion was trained on, or that part of it."""
+CAMPAIGN = 3.0
+"""Frauds come so many at a time: they scatter as a third of them would."""
+FAR = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it was.
+
+    Attributes:
+        kind: ``data``, ``prediction``, ``labels``, ``concept`` or ``calibration``.
+        what: Of what, in a word that stays the same from day to day.
+        told: The evidence, as a sentence.
+        waits_days: So many more days it should stand before it asks.
+    """
+
+    kind: str
+    what: str
+    told: str
+    waits_days: int = 0
+
+    @property
+    def name(self) -> str:
+        """What it is known by."""
+        return f"{self.kind}:{self.what}"
+
+    def to_dict(self) -> dict[str, str | int]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether to retrain, why or why not, and under which key it is asked for.
+
+    Attributes:
+        retrain: Whether to ask.
+        reasons: Sentences.
+        asks: The findings' names with the champion's version; what is asked once for all.
+    """
+
+    retrain: bool
+    reasons: tuple[str, ...]
+    asks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Labels of one side.
+
+    Attributes:
+        payments: Whose outcome is known.
+        frauds: Of these.
+        by_type: Kind of fraud -> different payees of such frauds: a campaign pays few payees often.
+    """
+
+    payments: float
+    frauds: float
+    by_type: Mapping[str, float]
+
+
+def verdict(
+    findings: Sequence[Finding],
+    *,
+    champion: str | None,
+    asked: Collection[str],
+    last_request_ms: int | None,
+    now_ms: int,
+    cooldown_ms: int = COOLDOWN_MS,
+) -> Verdict:
+    """Is it time to train again?
+
+    Args:
+        findings: Of the newest report.
+        champion: Version of the model that serves; None while there is none.
+        asked: What was ever asked for (``Verdict.asks``).
+        last_request_ms: When retraining was last asked for, epoch milliseconds.
+        now_ms: The clock.
+        cooldown_ms: Least time between two requests.
+    """
+    if champion is None:
+        return Verdict(retrain=False, reasons=("no champion serves, so there is nothing to train again",))
+    if not findings:
+        return Verdict(retrain=False, reasons=("nothing has drifted",))
+    new = [one for one in findings if f"v{champion}:{one.name}" not in asked]
+    if not new:
+        known = ", ".join(one.name for one in findings)
+        return Verdict(retrain=False, reasons=(f"asked for already, of champion v{champion}: {known}",))
+    if waits := min(one.waits_days for one in new):
+        waiting = ", ".join(one.name for one in new)
+        return Verdict(retrain=False, reasons=(f"{waits} more days for labels to learn from: {waiting}",))
+    asks = tuple(sorted(f"v{champion}:{one.name}" for one in new))
+    if last_request_ms is not None and now_ms - last_request_ms < cooldown_ms:
+        hours = (last_request_ms + cooldown_ms - now_ms) / 3_600_000
+        waiting = ", ".join(one.name for one in new)
+        return Verdict(retrain=False, reasons=(f"asked not long ago, {hours:.0f} h to go: {waiting}",))
+    return Verdict(retrain=True, reasons=tuple(f"{one.kind}: {one.told}" for one in new), asks=asks)
+
+
+def of_features(summary: drift.DriftSummary) -> list[Finding]:
+    """The data have drifted where enough features have."""
+    if not summary.enough or summary.drifted_share < drift.DRIFTED_SHARE:
+        return []
+    return [Finding(kind="data", what="features", told=drift.told(summary))]
+
+
+def of_scores(psi: float, usual: float, *, rows: int) -> list[Finding]:
+    """Predictions have drifted where the distribution of the log-odds has.
+
+    Args:
+        psi: Between then and now.
+        usual: The greatest between parts of then.
+        rows: Of the smaller side.
+    """
+    if rows < drift.MIN_ROWS or not drift.has_moved(psi, usual, SCORE_PSI):
+        return []
+    told = f"PSI {psi:.2f} of the champion's log-odds, {usual:.2f} among rows of its own time"
+    return [Finding(kind="prediction", what="scores", told=told)]
+
+
+def of_labels(before: Shares, now: Shares) -> list[Finding]:
+    """Labels have drifted where the share of fraud among matured payments has, or the mix of its kinds."""
+    return [*_of_share(before, now), *_of_types(before, now)]
+
+
+def _of_share(before: Shares, now: Shares) -> list[Finding]:
+    if not (before.payments and now.payments and before.frauds >= LEAST_LABELS):
+        return []
+    expected = before.frauds / before.payments * now.payments
+    # As if there had been one more of each: no fraud at all has a logarithm, too.
+    ratio = (now.frauds + 1) / (expected + 1)
+    noise = (CAMPAIGN * (1 / (now.frauds + 1) + 1 / (before.frauds + 1))) ** 0.5
+    is_usual = 1 / SHARE_MOVED <= ratio <= SHARE_MOVED or abs(log(ratio)) < FAR * noise
+    if is_usual or max(now.frauds, expected) < LEAST_LABELS:
+        return []
+    told = f"{now.frauds:.0f} frauds in {now.payments:.0f} matured payments, {ratio:.1f} times the share before"
+    return [Finding(kind="labels", what=f"share-{'up' if ratio > 1 else 'down'}", told=told)]
+
+
+def _of_types(before: Shares, now: Shares) -> list[Finding]:
+    counts = (sum(before.by_type.values()), sum(now.by_type.values()))
+    if min(counts) < LEAST_LABELS:
+        return []
+    kinds = sorted({*before.by_type, *now.by_type})
+    # As if each kind had half a fraud more: a kind that is new has no logarithm.
+    sides = [
+        [(side.get(kind, 0) + 0.5) / (count + 0.5 * len(kinds)) for kind in kinds]
+        for side, count in zip((before.by_type, now.by_type), counts, strict=True)
+    ]
+    psi = sum((one - other) * log(one / other) for one, other in zip(*sides, strict=True))
+    by_chance = CAMPAIGN * (len(kinds) - 1) * (1 / counts[0] + 1 / counts[1])
+    if psi < max(TYPES_PSI, TIMES_CHANCE * by_chance):
+        return []
+    moved = max(zip(*sides, kinds, strict=True), key=lambda one: abs(one[1] - one[0]))
+    most = f"{moved[2]} {moved[0]:.0%} before, {moved[1]:.0%} now"
+    told = f"PSI {psi:.2f} of the kinds of fraud, {by_chance:.2f} of it by chance; {most}"
+    return [Finding(kind="labels", what="types", told=told)]
+
+
+def of_days(days: Sequence[concept.Day], *, reported: float) -> list[Finding]:
+    """Fraud is other than the champion believes where its matured days say so.
+
+    Args:
+        days: The champion's own, in order.
+        reported: Share of its training set's frauds that were known when they matured.
+    """
+    found = []
+    residual, precision = concept.residual_drift(days), concept.precision_drift(days)
+    for what, moved in (
+        (f"residual-{residual.direction}" if residual else "", residual),
+        ("alert-precision", precision),
+    ):
+        if moved is not None:
+            waits = max(0, SETTLE_DAYS - (days[-1].day - moved.day).days)
+            found.append(Finding(kind="concept", what=what, told=moved.told, waits_days=waits))
+    if told := concept.miscalibration(days, reported=reported):
+        found.append(Finding(kind="calibration", what="probabilities", told=told))
+    return found

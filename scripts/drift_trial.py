@@ -1,0 +1,62 @@
+"""Nights of monitoring on simulated payments: what was found, asked for, and what came of it. Prints one line each.
+
+.venv/bin/python scripts/drift_trial.py --seeds 3 5 7
+.venv/bin/python scripts/drift_trial.py --seeds 3 --drift typology:fake_sale --drift-day 160 --days 200
+"""
+
+import argparse
+import sys
+
+from learning.drift_trial import Trial, history, run
+from learning.recipe import TrainingConfig
+from pix.simulator.plan import SimulationPlan, parse_drift
+
+START_MS = 1_790_000_000_000
+
+
+def main() -> None:
+    """Read the arguments, and try."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 7])
+    words.add_argument("--days", type=int, default=165)
+    words.add_argument("--warm-days", type=int, default=90, help="looked back on, never learnt from")
+    words.add_argument("--train-days", type=int, default=130, help="the first model is trained then")
+    words.add_argument("--payments-a-day", type=int, default=80)
+    words.add_argument("--accounts", type=int, default=400)
+    words.add_argument("--fraud-per-100k", type=float, default=8_000)
+    words.add_argument("--drift", action="append", default=[], help="KIND:WHAT, any number of them")
+    words.add_argument("--drift-day", type=int, default=151)
+    words.add_argument("--iterations", type=int, default=60)
+    told = words.parse_args()
+    for seed in told.seeds:
+        plan = SimulationPlan(
+            seed=seed,
+            start_ms=START_MS,
+            days=told.days,
+            accounts=told.accounts,
+            payments=told.payments_a_day * told.days,
+            fraud_per_100k=told.fraud_per_100k,
+            drifts=tuple(parse_drift(f"{one}@{told.drift_day}") for one in told.drift),
+        )
+        trial = Trial(
+            start_ms=START_MS,
+            days=told.days,
+            warm_days=told.warm_days,
+            train_days=told.train_days,
+            drift_day=told.drift_day if told.drift else None,
+            recipe=TrainingConfig(
+                iterations=told.iterations, depth=4, learning_rate=0.15, test_share=0.25, folds=2, members=("catboost",)
+            ),
+        )
+        tried = run(trial, history(plan), say=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+        before, after = tried.precision
+        print(
+            f"seed {seed}: {len(tried.found)} nights with findings, {len(tried.asked)} requests, "
+            f"average precision {before:.3f}, from the drift on {after:.3f}",
+            *(f"\n  {one}" for one in tried.asked),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
