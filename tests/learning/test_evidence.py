@@ -129,12 +129,12 @@ def test_a_slow_challenger_is_refused(house, training_frame):
 
 def test_a_badly_calibrated_challenger_is_refused(house, training_frame):
     ours = house.look(house.refs[1])
-    card = dataclasses.replace(ours.contents.card, metrics={**ours.contents.card.metrics, "calibration_error": 1.4})
+    card = dataclasses.replace(ours.contents.card, metrics={**ours.contents.card.metrics, "calibration_error": 3.0})
     bad = dataclasses.replace(ours, contents=dataclasses.replace(ours.contents, card=card))
     rules = dataclasses.replace(LAX, calibration_error=0.25)
     *_, decision = house.judged(training_frame(), challenger=bad, rules=rules)
     assert refusals(decision) == ["calibration"]
-    assert "1.400 of" in decision.reasons[0]
+    assert "3.000 of" in decision.reasons[0]
 
 
 def unsigned(house, _):
