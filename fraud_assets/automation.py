@@ -179,6 +179,10 @@ def _requests(instance: dg.DagsterInstance) -> tuple[frozenset[str], int | None]
     return frozenset(names), max((int(one.create_timestamp.timestamp() * 1000) for one in records), default=None)
 
 
+def _ever_trained(instance: dg.DagsterInstance) -> bool:
+    return instance.get_latest_materialization_event(key_of(TRAINING_SET.name)) is not None
+
+
 def _always(
     name: str, job: Any, cron: str, description: str, run_config: Mapping[str, Any] | None = None
 ) -> dg.ScheduleDefinition:
@@ -204,7 +208,7 @@ def _always(
 )
 def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Half past midnight in Brasília, when the day that the KPIs count is over."""
-    if context.instance.get_latest_materialization_event(key_of(TRAINING_SET.name)) is None:
+    if not _ever_trained(context.instance):
         return dg.SkipReason("nothing was ever trained on this home, so there is nothing to compare with")
     return dg.RunRequest(partition_key=partition_of(context.scheduled_execution_time))
 
@@ -217,7 +221,7 @@ def daily_refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
 )
 def weekly_retrain_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Sunday at four in Brasília, when little is paid and the night's care is over: new labels, whatever was found."""
-    if context.instance.get_latest_materialization_event(key_of(TRAINING_SET.name)) is None:
+    if not _ever_trained(context.instance):
         return dg.SkipReason("nothing was ever trained on this home; `make demo` or a first run of retrain_job does it")
     week = context.scheduled_execution_time.strftime("%G-W%V")
     return dg.RunRequest(run_key=f"weekly:{week}", tags={REASON_TAG: f"weekly retraining, {week}"})

@@ -16,8 +16,8 @@ from fraud_assets.lake import LakeResource
 from fraud_assets.pictures import picture
 from fraud_assets.registry import RegistryResource
 from fraud_assets.resources import HomeResource, TrackedRun
-from fraud_assets.search import FOUND_BY, best_settings
-from learning.recipe import MEMBERS, TrainingConfig
+from fraud_assets.search import best_settings
+from learning.recipe import MEMBERS, SEARCHED, TrainingConfig
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
 from pix.offline.tables import EVALUATION, SEARCH, TRAINING_SET
@@ -101,7 +101,7 @@ def challenger(
         tags = {"dagster_run_id": context.run.run_id, "history": config.history}
         made = registry.register(trained, datasets=read.datasets, now=datetime.now(UTC), tags=tags)
     names = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id}
-    settings = {name: getattr(recipe, name) for name in FOUND_BY} | {"settings_searched": bool(found)}
+    settings = {name: getattr(recipe, name) for name in SEARCHED} | {"settings_searched": bool(found)}
     pictures = {name: picture(name, png) for name, png in trained.judgement.pictures.items()}
     return dg.MaterializeResult(metadata={**names, **settings, **trained.metrics, **pictures})
 

@@ -155,12 +155,12 @@ def _scores(champion: "Downloaded | None", learnt: "pd.DataFrame", current: "pd.
 
     from learning.artefact import EVALUATION
     from learning.ensemble import load_ensemble
-    from learning.inputs import vectors
+    from learning.scoring import raw_scores
     from quality.drift import Beside
 
     twin = load_ensemble(champion.folder, EVALUATION)
     unseen = learnt[learnt["event_time_ms"] >= champion.card.cut_ms]
-    then, now = (pd.Series(twin.raw_scores(vectors(rows, FEATURE_NAMES))) for rows in (unseen, current))
+    then, now = (pd.Series(raw_scores(twin, rows)) for rows in (unseen, current))
     return [Beside("the champion's log-odds", then, now)] if len(then) and len(now) else []
 
 

@@ -12,16 +12,13 @@ from fraud_assets.lake import LakeResource
 from fraud_assets.learning_rows import of_history
 from fraud_assets.pictures import picture
 from fraud_assets.resources import HomeResource, TrackedRun
-from learning.recipe import TrainingConfig
+from learning.recipe import SEARCHED, TrainingConfig
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.offline.tables import SEARCH, TRAINING_SET
 
 if TYPE_CHECKING:
     from learning.search import Found
-
-FOUND_BY = ("iterations", "depth", "learning_rate", "l2_leaf_reg")
-"""Columns of a trial's settings; fields of ``learning.recipe.TrainingConfig``."""
 
 
 class SearchConfig(dg.Config):
@@ -101,7 +98,7 @@ def search(
 
 def best_settings(lake: LakeResource, history: str) -> dict[str, Any]:
     """The settings that the newest search of a history found best; none if there was no search."""
-    chosen = f"select {', '.join(FOUND_BY)} from asked where is_best and {of_history(history)}"  # noqa: S608
+    chosen = f"select {', '.join(SEARCHED)} from asked where is_best and {of_history(history)}"  # noqa: S608
     rows = lake.ask(SEARCH.name, chosen)
     return rows[0] if rows else {}
 
@@ -128,4 +125,4 @@ def _rows(found: "Found", history: str) -> list[dict[str, Any]]:
 
 def _settings(tried: Mapping[str, Any]) -> dict[str, Any]:
     """A trial whose process died may have none."""
-    return {name: tried.get(name) for name in FOUND_BY}
+    return {name: tried.get(name) for name in SEARCHED}

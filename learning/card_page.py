@@ -180,7 +180,7 @@ def _limits(card: ModelCard) -> str:
         f"- Weak, less than {WEAK_RECALL:.0%} found: {', '.join(weak)}." if weak else "",
         f"- Judged on fewer than {FEW_FRAUDS} frauds, so nothing is known: {', '.join(unknown)}." if unknown else "",
         "- A payment counts as honest when its label's time is over; a fraud that nobody reports is learnt as honest.",
-        "- Payments that were blocked have no outcome of their own: see the control group in docs/models.md.",
+        "- Payments that were held or blocked and that nobody judged are not learnt from: of such, little is known.",
         "- Figures in R$ rest on assumed costs of alerts (`learning/costs.py`).",
         "- Where groups' intervals do not overlap, the model treats them differently; whether that is justified is a "
         "person's judgement.",

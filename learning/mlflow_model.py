@@ -10,8 +10,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 from learning.ensemble import load_ensemble
-from learning.inputs import vectors
-from pix.features import FEATURE_NAMES
+from learning.scoring import probabilities
 
 ARTEFACT = "artefact"
 
@@ -31,5 +30,4 @@ class EnsembleModel(PythonModel):
             model_input: The rows.
             params: MLflow's; none is known.
         """
-        rows = vectors(model_input.reindex(columns=list(FEATURE_NAMES)), FEATURE_NAMES)
-        return self._ensemble.probabilities(self._ensemble.raw_scores(rows))
+        return probabilities(self._ensemble, model_input)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 MEMBERS = ("catboost", "scorecard", "histogram")
 """Algorithms that an ensemble may have; ``learning.members`` fits them."""
 
+SEARCHED = ("iterations", "depth", "learning_rate", "l2_leaf_reg")
+"""Settings of the trees that ``learning.search`` tries; fields of the recipe."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:

@@ -13,15 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from learning.artefact import ModelCard
 from learning.errors import ArtefactRefused, RegistryError, RegistryUnavailable
 from learning.signing import verify
-
-if TYPE_CHECKING:
-    pass
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"

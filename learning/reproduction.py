@@ -12,11 +12,10 @@ from learning import training
 from learning.artefact import EVALUATION, write_models
 from learning.ensemble import load_ensemble
 from learning.errors import NotReproducible
-from learning.inputs import vectors
 from learning.recipe import TrainingConfig
 from learning.registry import Downloaded
+from learning.scoring import raw_scores
 from learning.signing import file_sha256
-from pix.features import FEATURE_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +83,7 @@ def _compared(one: Path, other: Path, frame: pd.DataFrame) -> tuple[int, float]:
     unequal, greatest = 0, 0.0
     for prefix in ("", EVALUATION):
         ours, theirs = load_ensemble(one, prefix), load_ensemble(other, prefix)
-        for start in range(0, len(frame), training.AT_ONCE):
-            part = frame.iloc[start : start + training.AT_ONCE]
-            rows = vectors(part.reindex(columns=list(FEATURE_NAMES)), FEATURE_NAMES)
-            recorded, again = ours.raw_scores(rows), theirs.raw_scores(rows)
-            unequal += int((recorded.view(np.int64) != again.view(np.int64)).sum())
-            greatest = max(greatest, float(np.max(np.abs(recorded - again))))
+        recorded, again = raw_scores(ours, frame), raw_scores(theirs, frame)
+        unequal += int((recorded.view(np.int64) != again.view(np.int64)).sum())
+        greatest = max(greatest, float(np.max(np.abs(recorded - again))))
     return unequal, greatest

@@ -21,7 +21,7 @@ from learning.folds import growing, labels_at
 from learning.inputs import vectors
 from learning.members import BORDERS, classifier
 from learning.ranking import Bools, Floats, average_precision
-from learning.recipe import TrainingConfig
+from learning.recipe import SEARCHED, TrainingConfig
 from learning.training import MIN_FRAUDS_PER_SIDE, by_time, sampled
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ MOST = 0.9
 UNPRUNED = 5
 """So many trials are measured on every fold; later ones end early where they fall behind the median of those."""
 DONE, PRUNED, STOPPED = "done", "pruned", "stopped"
-SEARCHED = ("iterations", "depth", "learning_rate", "l2_leaf_reg")
-"""Settings that are searched. More or deeper trees than the space has would take a decision too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +245,7 @@ def _give_back(study: "optuna.Study", number: int, settings: Mapping[str, Any]) 
 
 
 def _space() -> "dict[str, optuna.distributions.BaseDistribution]":
+    """Values of ``SEARCHED``. More or deeper trees than these would take a decision too long."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     return {

@@ -8,8 +8,8 @@ import pytest
 from learning import search as searching
 from learning.errors import SearchUnfinished, TrainingDataTooSmall
 from learning.members import boosted, classifier
-from learning.recipe import TrainingConfig
-from learning.search import DONE, SEARCHED, STOPPED, search
+from learning.recipe import SEARCHED, TrainingConfig
+from learning.search import DONE, STOPPED, search
 
 SMALL = TrainingConfig(iterations=50, depth=3, learning_rate=0.15)
 OWN = {name: getattr(SMALL, name) for name in SEARCHED}
