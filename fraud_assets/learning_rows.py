@@ -1,11 +1,12 @@
 """Rows to learn from: chosen, weighed, written, and noted so that they can be made again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from deltalake import DeltaTable
     from pyspark.sql import DataFrame
+
+    from pix.offline.training_frame import Stratum
 
 AT_ONCE = 100_000
 LEARNT_FROM = (PAYMENT_FEATURES, PAYMENTS_SILVER, LABELS_SILVER, DECISIONS_SILVER)
@@ -135,25 +138,27 @@ def write(lake: LakeResource, recipe: Recipe) -> tuple[Written, dict[str, Any]]:
 
     read = [lake.read(table.name, version=recipe.made_from[table.name]) for table in LEARNT_FROM]
     features, payments, labels, decisions = read
-    known = training_frame.labelled(
+    old_enough = training_frame.matured(
         *read, history=recipe.history, as_of_ms=recipe.as_of_ms, maturity_ms=recipe.maturity_ms
     ).persist()
     try:
+        known = training_frame.labelled(old_enough)
         there = _classes(known)
         if not there:
             raise NothingToLearn(
                 f"no payment of the history {recipe.history!r} has a matured label: import one "
                 f"(`sentinela import FILE --history {recipe.history}`) or run `make demo`"
             )
-        honest = there.get(training_frame.HONEST, 0)
+        strata = [training_frame.Stratum(**row.asDict()) for row in training_frame.strata(old_enough).collect()]
+        honest = known.where(training_frame.IS_SAMPLED).count()
         chosen = training_frame.sampled(known, min(1.0, recipe.honest_rows / max(honest, 1)), seed=recipe.seed)
-        kept = _classes(chosen).get(training_frame.HONEST, 0)
+        kept = chosen.where(training_frame.IS_SAMPLED).count()
         rows = training_frame.with_facts(
-            chosen, features, payments, history=recipe.history, honest_weight=honest / max(kept, 1)
+            chosen, features, payments, history=recipe.history, honest_weight=honest / max(kept, 1), strata=strata
         )
         written = _written(lake, rows, recipe)
     finally:
-        known.unpersist()
+        old_enough.unpersist()
     payments_there = sum(there.values())
     return written, {
         "history": recipe.history,
@@ -163,6 +168,7 @@ def write(lake: LakeResource, recipe: Recipe) -> tuple[Written, dict[str, Any]]:
         **{f"{name}_payments": count for name, count in sorted(there.items())},
         "frauds": there.get(training_frame.FRAUD, 0),
         "base_rate": there.get(training_frame.FRAUD, 0) / payments_there,
+        **_control_told(strata),
         "made_from": dict(recipe.made_from),
     }
 
@@ -178,6 +184,22 @@ def _written(lake: LakeResource, rows: "DataFrame", recipe: Recipe) -> Written:
         return lake.replace(TRAINING_SET, rows, where=of_history(recipe.history), note=note)
     # Rows of earlier feature declarations cannot stand beside these.
     return lake.overwrite(TRAINING_SET, rows, note=note)
+
+
+def _control_told(strata: "Sequence[Stratum]") -> dict[str, Any]:
+    """What a control group's rows stand for, and what nobody stands for."""
+    if not strata:
+        return {}
+    told = [
+        f"| {each.instead_of} | {each.propensity:g} | {each.known:,} | {each.unknown:,} | {each.weight:.1f} |"
+        for each in sorted(strata)
+    ]
+    head = "| the score asked for | chance | let go on and known | stopped and unknown | each stands for |\n|-|-|-|-|-|"
+    return {
+        "control_payments": sum(each.known for each in strata),
+        "control_unrepresented": sum(each.unknown for each in strata if not each.known),
+        "control_group": dg.MetadataValue.md("\n".join([head, *told])),
+    }
 
 
 def _classes(rows: "DataFrame") -> dict[str, int]:
@@ -206,10 +228,12 @@ class Read:
     Attributes:
         frame: The rows.
         datasets: What they are, and what they were made from: as a model's record names them.
+        recipe: How they were chosen.
     """
 
     frame: "pd.DataFrame"
     datasets: tuple[Dataset, ...]
+    recipe: Recipe
 
 
 def read(lake: LakeResource, history: str, *, version: int | None = None) -> Read:
@@ -238,7 +262,7 @@ def read(lake: LakeResource, history: str, *, version: int | None = None) -> Rea
     (counted,) = lake.ask(TRAINING_SET.name, f"select count(*) as n from asked where {where}", version=log.version())  # noqa: S608
     if not counted["n"]:
         raise NothingToLearn(f"{TRAINING_SET.name} has no row of the history {history!r}; materialise it for that one")
-    sources = newest_recipe(log, history).made_from
+    recipe = newest_recipe(log, history)
     matrix, parts, at = np.empty((counted["n"], len(FEATURE_NAMES)), np.float32), [], 0
     for batch in pa.RecordBatchReader.from_stream(log.scan(predicate=where)):
         for place, name in enumerate(FEATURE_NAMES):
@@ -248,7 +272,8 @@ def read(lake: LakeResource, history: str, *, version: int | None = None) -> Rea
     facts = _categories(pa.Table.from_batches(parts)).to_pandas(split_blocks=True, self_destruct=True)
     frame = pd.concat([facts, pd.DataFrame(matrix, columns=list(FEATURE_NAMES), copy=False)], axis=1)
     own = Dataset(TRAINING_SET.name, lake.path(TRAINING_SET.name), log.version(), digest_of(frame))
-    return Read(frame, (own, *(Dataset(name, lake.path(name), version, None) for name, version in sources.items())))
+    sources = (Dataset(name, lake.path(name), version, None) for name, version in recipe.made_from.items())
+    return Read(frame, (own, *sources), recipe)
 
 
 def digest_of(frame: "pd.DataFrame") -> str:

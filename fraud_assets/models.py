@@ -17,7 +17,9 @@ from fraud_assets.pictures import picture
 from fraud_assets.registry import RegistryResource
 from fraud_assets.resources import HomeResource, TrackedRun
 from fraud_assets.search import best_settings
+from learning.label_news import hours_until
 from learning.recipe import MEMBERS, SEARCHED, TrainingConfig
+from pix.clock import epoch_ms
 from pix.contracts import LIVE_HISTORY
 from pix.features import FEATURE_NAMES
 from pix.offline.tables import EVALUATION, SEARCH, TRAINING_SET
@@ -98,12 +100,14 @@ def challenger(
         recipe = recipe_of(config, found)
         rules = partial(severities, load_policy(Path(home.policy)))
         trained = training.fit(read.frame, FEATURE_NAMES, recipe, rules=rules, say=context.log.info)
-        tags = {"dagster_run_id": context.run.run_id, "history": config.history}
+        news = registry.news_in(read.frame, read.recipe)
+        tags = {"dagster_run_id": context.run.run_id, "history": config.history, **news.tags()}
         made = registry.register(trained, datasets=read.datasets, now=datetime.now(UTC), tags=tags)
+    waited = {"labels_new": news.labels, **hours_until(tags, epoch_ms())}
     names = {"model_version": made.version, "sha256": made.sha256, "mlflow_run_id": made.run_id}
     settings = {name: getattr(recipe, name) for name in SEARCHED} | {"settings_searched": bool(found)}
     pictures = {name: picture(name, png) for name, png in trained.judgement.pictures.items()}
-    return dg.MaterializeResult(metadata={**names, **settings, **trained.metrics, **pictures})
+    return dg.MaterializeResult(metadata={**names, **settings, **waited, **trained.metrics, **pictures})
 
 
 @dg.asset(**table_asset(EVALUATION, ARROW_KINDS), deps=keys_of(CHALLENGER), io_manager_key="small_tables")

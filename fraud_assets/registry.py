@@ -14,8 +14,10 @@ from pix.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fraud_assets.learning_rows import Recipe
     from learning.evidence import Candidate
     from learning.handover import Handover, ModelPlace
+    from learning.label_news import LabelNews
     from learning.promotion import Decision, Evidence, Gates, Parity
     from learning.registering import Dataset, RegisteredVersion
     from learning.registry import Downloaded
@@ -96,6 +98,17 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             now=now,
             extra_tags={**tags, **made_by},
         )
+
+    def news_in(self, frame: "pd.DataFrame", recipe: "Recipe") -> "LabelNews":
+        """What rows know of labels that the champion, if it was fit on this history, could not learn from."""
+        from learning.label_news import UNTIL, LabelNews
+        from learning.succession import Succession
+
+        succession = Succession(self.uri, self.model_name)
+        serves = succession.versions().get(succession.serving())
+        tags = serves.tags if serves is not None and serves.tags.get("history") == recipe.history else {}
+        since = int(tags[UNTIL]) if UNTIL in tags else None
+        return LabelNews.of(frame, since_ms=since, until_ms=recipe.as_of_ms, maturity_ms=recipe.maturity_ms)
 
     def challenger(self) -> "Downloaded | None":
         """The challenger's files; None while there is none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from learning.artefact import ModelCard
 from learning.groups import RATE
+from learning.label_news import COUNT
 from learning.training import ENSEMBLE
 
 WEAK_RECALL = 0.3
@@ -106,6 +107,7 @@ def _data(card: ModelCard, standing: Standing) -> str:
         ("history", standing.tags.get("history", "unknown")),
         ("rows", f"{metrics['training_rows']:,.0f}"),
         ("frauds among them", f"{metrics['training_frauds']:,.0f}"),
+        *_news(standing.tags),
         ("payments judged, by weight", f"{metrics['payments']:,.0f}, {metrics['frauds']:,.0f} of them frauds"),
         ("share of frauds where it was judged", f"{metrics['base_rate']:.4%}"),
         ("the evaluation ensemble learnt until", _instant(card.cut_ms)),
@@ -114,6 +116,15 @@ def _data(card: ModelCard, standing: Standing) -> str:
         *((f"`{table}`", f"version {version}") for table, version in sorted(card.data_versions.items())),
     ]
     return _table(("", ""), rows)
+
+
+def _news(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+    """How fast what people said came into this version."""
+    rows = [("labels new to it", f"{int(tags[COUNT]):,}")] if COUNT in tags else []
+    for name, said in (("p50", "half"), ("p95", "95 of 100")):
+        if hours := tags.get(f"label_to_service_hours_{name}"):
+            rows.append((f"from a new label to service, {said} of them within", f"{float(hours):,.1f} h"))
+    return rows
 
 
 def _recipe(card: ModelCard, standing: Standing) -> str:
@@ -180,7 +191,9 @@ def _limits(card: ModelCard) -> str:
         f"- Weak, less than {WEAK_RECALL:.0%} found: {', '.join(weak)}." if weak else "",
         f"- Judged on fewer than {FEW_FRAUDS} frauds, so nothing is known: {', '.join(unknown)}." if unknown else "",
         "- A payment counts as honest when its label's time is over; a fraud that nobody reports is learnt as honest.",
-        "- Payments that were held or blocked and that nobody judged are not learnt from: of such, little is known.",
+        "- Payments that were held or blocked and that nobody judged are not learnt from. Where the policy has a "
+        "control group, what it let go on by chance stands for those that the score alone had stopped; what rules "
+        "stop, and amounts above the group's limit, nobody stands for.",
         "- Figures in R$ rest on assumed costs of alerts (`learning/costs.py`).",
         "- Where groups' intervals do not overlap, the model treats them differently; whether that is justified is a "
         "person's judgement.",

@@ -4,6 +4,7 @@ Tags of a version, all written before the alias moves, so that no champion is wi
 
 promoted_at, promotion_reasons                 when a decision, or a person, made it the champion, and why
 promotion_by, promotion_note                   the person who approved it, where that was asked for
+label_to_service_hours_p50, _p95               how long its new labels had waited for it then (``learning.label_news``)
 promotion_proposed_at, promotion_proposed_over it waits for a person, and which version served then
 promotion_refused_at, promotion_refusals       the newest judgement that refused it
 champion_since                                 when the alias last moved to it
@@ -19,6 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from learning.errors import NothingBefore, NotPromoted, RegistryError
+from learning.label_news import hours_until
 from learning.registry import CHALLENGER, CHAMPION, MOST_VERSIONS, champion, client_of, require_reachable, shown
 
 NOBODY = "none"
@@ -100,7 +102,10 @@ class Succession:
                 "again"
             )
         person = {"promotion_by": by, "promotion_note": note} if by else {}
-        self._tag(version, promoted_at=now.isoformat(), promotion_reasons="\n".join(reasons), **person)
+        found = self.versions().get(version)
+        waited = hours_until(found.tags if found else {}, round(now.timestamp() * 1000), of="service")
+        told = {**person, **{name: str(hours) for name, hours in waited.items()}}
+        self._tag(version, promoted_at=now.isoformat(), promotion_reasons="\n".join(reasons), **told)
         self._untag(version, "promotion_proposed_at", "promotion_proposed_over")
         self._move(version, now)
 

@@ -241,6 +241,7 @@ class DecisionPipeline:
                 "store_generation": judgement.generation,
                 "states": states,
                 "outcome": "allowed" if judgement.is_allowed else "attempted",
+                "control_group": judgement.verdict.control.described() if judgement.verdict.control else None,
                 "raw_score": judgement.raw_score,
                 "origin": arrival.origin,
                 "build": self.build,

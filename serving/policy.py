@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pix.contracts import Payment
 from pix.tokens import key_version
+from serving.control_group import Control, ControlTerms, draw
 from serving.policy_archive import version_of
 from serving.policy_conditions import Condition, Unusable, compiled
 from serving.policy_file import (
@@ -28,6 +29,7 @@ __all__ = ["ACTIONS", "TEST_ACCOUNT", "Case", "InvalidPolicy", "Policy", "Verdic
 
 ACTIONS = ("ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK")
 """Every action, from the mildest to the most severe."""
+REVIEWED, HELD = ACTIONS.index("REVIEW"), ACTIONS.index("BLOCK_AND_REVIEW")
 TEST_ACCOUNT = "test_account"
 """Stands among the rule hits of a decision that a test account forced; no rule may be called so."""
 DEFAULT = "default"
@@ -116,16 +118,18 @@ class Verdict:
         rule_hits: Names of the rules and lists that hit, in the order they were asked.
         segment: Whose thresholds its score was compared with; None where the score was not asked.
         failed: Names of rules and segments whose condition had no value for this payment, so that it did not hold.
+        control: What chance said, where it could have let the payment go; None elsewhere.
     """
 
     action: str
     rule_hits: tuple[str, ...]
     segment: str | None = None
     failed: tuple[str, ...] = ()
+    control: Control | None = None
 
     def forced(self, action: str) -> "Verdict":
         """The verdict on a payment to a test account: its action, and beside the rules that hit, why."""
-        return replace(self, action=action, rule_hits=(*self.rule_hits, TEST_ACCOUNT))
+        return replace(self, action=action, rule_hits=(*self.rule_hits, TEST_ACCOUNT), control=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ class Policy:
         rules: In the file's order.
         lists: By name.
         holds: Action -> how long its decisions wait for a person.
+        control: Which payments go on by chance; None for none.
         warnings: What its author should look at, although it can be applied.
     """
 
@@ -152,11 +157,12 @@ class Policy:
     rules: tuple[Rule, ...]
     lists: Mapping[ListName, Listed]
     holds: Mapping[str, HoldTerms]
+    control: ControlTerms | None = None
     warnings: tuple[str, ...] = ()
 
     def judge(self, case: Case) -> Verdict:
         """The most severe action that anybody asks for. Pure: equal cases get equal verdicts, years later, too."""
-        asked, segment = 0, None
+        asked, by_score, segment = 0, 0, None
         hits: list[str] = []
         failed: list[str] = []
         for source in self.priority:
@@ -165,13 +171,22 @@ class Policy:
             elif source == "thresholds":
                 if case.probability is not None:
                     segment, thresholds = self._segment(case, failed)
-                    asked = max(asked, sum(case.probability >= threshold for threshold in thresholds))
+                    by_score = sum(case.probability >= threshold for threshold in thresholds)
             elif self.lists[LIST_OF[source]].names(case.payment, case.decided_at_ms):
                 hits.append(source)
                 if source == "allow_list":
                     break
                 asked = max(asked, ASKED_BY_LIST[source])
-        return Verdict(ACTIONS[asked], tuple(hits), segment, tuple(failed))
+        control = self._control(case, by_score, asked)
+        asked = max(asked, REVIEWED if control is not None and control.drawn else by_score)
+        return Verdict(ACTIONS[asked], tuple(hits), segment, tuple(failed), control)
+
+    def _control(self, case: Case, by_score: int, asked: int) -> Control | None:
+        """What chance says of a payment that nobody but the score would stop."""
+        terms = self.control
+        if terms is None or by_score < HELD or asked >= HELD or case.payment.amount_cents > terms.up_to_cents:
+            return None
+        return Control(terms.share, ACTIONS[by_score], draw(case.payment) < terms.share)
 
     def _by_rules(self, case: Case, hits: list[str], failed: list[str]) -> int:
         asked = 0
@@ -232,6 +247,7 @@ class Policy:
             "rules": [{"name": rule.name, "when": rule.condition.source, "action": rule.action} for rule in self.rules],
             "lists": {name: len(found.entries) for name, found in self.lists.items()},
             "holds": {action: asdict(terms) for action, terms in self.holds.items()},
+            "control_group": asdict(self.control) if self.control else None,
         }
 
 
@@ -278,6 +294,7 @@ def parse_policy(content: str | bytes, name: str) -> Policy:
             for number, part in enumerate(file.rules)
         ),
         lists={each: listed(map(_entry, getattr(file.lists, each))) for each in LIST_NAMES},
+        control=ControlTerms(**file.control_group.model_dump()) if file.control_group else None,
         holds={action: HoldTerms(**terms) for action, terms in file.holds.model_dump(exclude_none=True).items()},
         warnings=tuple(
             str(written.mistake((*place, "when"), found.doubt)) for place, found in conditions.items() if found.doubt

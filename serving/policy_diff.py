@@ -48,6 +48,7 @@ def differences(old: Policy, new: Policy) -> list[Change]:
         *_of_parts("rules", _by_name(before["rules"]), _by_name(after["rules"])),
         *_of_lists(old, new),
         *_of_parts("holds", before["holds"], after["holds"]),
+        *_of_value("control_group", before["control_group"], after["control_group"]),
     ]
 
 

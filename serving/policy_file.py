@@ -176,6 +176,13 @@ class HoldsPart(StrictMessage):
     REVIEW: ReviewedPart | None = None
 
 
+class ControlPart(StrictMessage):
+    """Payments that the score alone would stop, and that go on to be reviewed instead, by chance."""
+
+    share: float = Field(gt=0, le=0.1)
+    up_to_cents: int = Field(gt=0)
+
+
 class PolicyFile(StrictMessage):
     """The whole file."""
 
@@ -185,6 +192,7 @@ class PolicyFile(StrictMessage):
     rules: Annotated[list[RulePart], BeforeValidator(_none_is_empty)] = []
     lists: Annotated[ListsPart, BeforeValidator(lambda value: {} if value is None else value)] = ListsPart()
     holds: HoldsPart
+    control_group: ControlPart | None = None
 
     @field_validator("priority")
     @classmethod

@@ -136,6 +136,7 @@ def judged(policy: Policy, record: Mapping[str, Any], vote: Vote, *, forced: str
             "rule_hits": list(verdict.rule_hits),
             "hold": hold.described() if hold else None,
             "outcome": "allowed" if verdict.action in GOES_ON else "attempted",
+            "control_group": verdict.control.described() if verdict.control else None,
             "reasons": reasons if verdict.action != "ALLOW" else [],
         },
         reasons,

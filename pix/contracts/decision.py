@@ -77,6 +77,14 @@ class Hold(StrictMessage):
     outcome: Literal["ALLOW", "BLOCK"] = Field(description="What happens to the payment then.")
 
 
+class ControlGroup(StrictMessage):
+    """A payment that the score alone would stop, and that chance could let go on to be reviewed instead."""
+
+    propensity: float = Field(gt=0, le=1, description="Chance that it had.")
+    instead_of: Literal["BLOCK_AND_REVIEW", "BLOCK"] = Field(description="Action that the score asked for.")
+    drawn: bool = Field(description="Whether it was let go on.")
+
+
 class EntityState(StrictMessage):
     """Which state of one entity a record read, and which it wrote."""
 
@@ -148,6 +156,9 @@ class DecisionRecord(StrictMessage):
         pattern=r"^(normal|degraded:[a-z_]{1,40})$", description="normal, or degraded by what is missing."
     )
     outcome: Literal["allowed", "attempted"] = Field(description="attempted if the payment was held or blocked.")
+    control_group: ControlGroup | None = Field(
+        None, description="What chance said, where it could have let the payment go on; null elsewhere."
+    )
     decided_at: Instant = Field(description="When it was decided.")
     decided_at_ms: InstantMs = Field(description="The same in epoch milliseconds.")
     event_time_ms: InstantMs = Field(description="The earlier of initiation and receipt; every window uses it.")

@@ -31,6 +31,7 @@ RECORD = (
     "model struct<name: string, version: string, sha256: string>, feature_fingerprint string, "
     "policy_version string, rule_hits array<string>, reasons array<struct<code: string>>, "
     "hold struct<expires_at: string, outcome: string>, "
+    "control_group struct<propensity: double, instead_of: string, drawn: boolean>, "
     "payment_digest string, body_token string, generation bigint, trace_id string, build string, "
     "origin struct<kind: string, topic: string, partition: int, offset: bigint>, "
     "payment struct<amount_cents: bigint, payer_account: string, payee_account: string>"
@@ -79,6 +80,7 @@ def decision_records(bronze: "DataFrame") -> "DataFrame":
         "reason_codes": record["reasons"]["code"],
         "hold_expires_at_ms": _epoch_ms(record["hold"]["expires_at"]),
         "hold_outcome": record["hold"]["outcome"],
+        **{f"control_{part}": record["control_group"][part] for part in ("propensity", "instead_of", "drawn")},
         "amount_cents": record["payment"]["amount_cents"],
         "payer_account": record["payment"]["payer_account"],
         "payee_account": record["payment"]["payee_account"],

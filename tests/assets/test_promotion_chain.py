@@ -75,6 +75,11 @@ def test_the_record_of_a_version(house):
     assert told["seed"] == "7"
     assert told["history"] == "live"
     assert house.place.instance.get_run_by_id(told["dagster_run_id"]) is not None
+    # The first version found no champion, so every label was new to it; they are of a past that was imported.
+    first = house.tags("1")
+    assert int(first["labels_new"]) > 30
+    assert int(first["labels_new_slow_ms"]) < int(first["labels_new_known_ms"]) < int(first["labels_until_ms"])
+    assert float(first["label_to_service_hours_p95"]) > float(first["label_to_service_hours_p50"]) > 0
 
 
 def test_parity_is_the_newest_proof(house):

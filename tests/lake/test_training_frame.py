@@ -44,11 +44,14 @@ def decided(spark, rows=()):
     return spark.createDataFrame(list(rows), "tenant string, end_to_end_id string, mode string")
 
 
+def labelled(*tables, history=LIVE_HISTORY, maturity_ms=0):
+    rows = training_frame.matured(*tables, history=history, as_of_ms=NOW_MS, maturity_ms=maturity_ms)
+    return training_frame.labelled(rows)
+
+
 def built(features, payments, labels, decisions=None, *, history=LIVE_HISTORY, maturity_ms=0):
     decisions = decisions or decided(features.sparkSession)
-    known = training_frame.labelled(
-        features, payments, labels, decisions, history=history, as_of_ms=NOW_MS, maturity_ms=maturity_ms
-    )
+    known = labelled(features, payments, labels, decisions, history=history, maturity_ms=maturity_ms)
     return training_frame.with_facts(known, features, payments, history=history, honest_weight=1.0)
 
 
@@ -132,9 +135,7 @@ def test_a_sample_keeps_what_somebody_spoke_of_and_the_same_others_each_time(spa
     cases += [(number, 30, "allowed", [("accepted", 20, True)]) for number in range(901, 911)]
     cases += [(number, 30, "allowed", [("rejected", 20, False)]) for number in range(911, 921)]
     features, payments, labels = frames(spark, messages, cases)
-    known = training_frame.labelled(
-        features, payments, labels, decided(spark), history=LIVE_HISTORY, as_of_ms=NOW_MS, maturity_ms=0
-    )
+    known = labelled(features, payments, labels, decided(spark))
 
     def ids(share, seed):
         rows = training_frame.sampled(known, share, seed=seed).select("end_to_end_id", "label_class").collect()
@@ -151,3 +152,49 @@ def test_a_sample_keeps_what_somebody_spoke_of_and_the_same_others_each_time(spa
     facts = training_frame.with_facts(known, features, payments, history=LIVE_HISTORY, honest_weight=2.5)
     weights = {(row.label_class, row.weight) for row in facts.select("label_class", "weight").distinct().collect()}
     assert weights == {("honest", 2.5), ("fraud", 1.0), ("cleared", 1.0)}
+
+
+def test_a_control_group_stands_for_the_stopped_that_nobody_knows(spark, messages):
+    """Weights sum to all that is old enough, as far as anybody was let go on who stands for it."""
+    fraud, honest, cleared = [("accepted", 20, True)], [], [("dismissed", 20, False)]
+    cases = {
+        # Asked to block, one in fifty let go on: two were, and of seven stopped ones six are unknown.
+        1: ("allowed", fraud, ("BLOCK", 0.02, True)),
+        2: ("allowed", honest, ("BLOCK", 0.02, True)),
+        **{number: ("attempted", [], ("BLOCK", 0.02, False)) for number in range(3, 9)},
+        9: ("attempted", fraud, ("BLOCK", 0.02, False)),
+        # Asked to hold: analysts answered all but one.
+        10: ("allowed", cleared, ("BLOCK_AND_REVIEW", 0.02, True)),
+        11: ("attempted", cleared, ("BLOCK_AND_REVIEW", 0.02, False)),
+        12: ("attempted", [], ("BLOCK_AND_REVIEW", 0.02, False)),
+        # Nobody was let go on with this chance, so nobody stands for the stopped one.
+        13: ("attempted", [], ("BLOCK", 0.05, False)),
+        # Stopped by a rule, so that chance was not asked.
+        14: ("attempted", [], None),
+        **dict.fromkeys(range(15, 25), ("allowed", honest, None)),
+    }
+    features, payments, labels = frames(spark, messages, [(n, 30, *case[:2]) for n, case in cases.items()])
+    drawn = [("default", messages.identity(n), "normal", *(c[2] or (None,) * 3)) for n, c in cases.items()]
+    columns = ("control_instead_of string", "control_propensity double", "control_drawn boolean")
+    decisions = spark.createDataFrame(
+        drawn, ", ".join(("tenant string", "end_to_end_id string, mode string", *columns))
+    )
+    rows = training_frame.matured(
+        features, payments, labels, decisions, history=LIVE_HISTORY, as_of_ms=NOW_MS, maturity_ms=0
+    )
+    strata = sorted(training_frame.Stratum(**row.asDict()) for row in training_frame.strata(rows).collect())
+    assert [(each.instead_of, each.propensity, each.known, each.unknown, each.weight) for each in strata] == [
+        ("BLOCK", 0.02, 2, 6, 4.0),
+        ("BLOCK", 0.05, 0, 1, 1.0),
+        ("BLOCK_AND_REVIEW", 0.02, 1, 1, 2.0),
+    ]
+    known = training_frame.labelled(rows)
+    facts = training_frame.with_facts(
+        known, features, payments, history=LIVE_HISTORY, honest_weight=1.0, strata=strata
+    ).select("end_to_end_id", "weight")
+    weights = {int(row.end_to_end_id[-3:]): row.weight for row in facts.collect()}
+    assert {number: weight for number, weight in weights.items() if weight != 1.0} == {1: 4.0, 2: 4.0, 10: 2.0}
+    assert weights.keys() == {1, 2, 9, 10, 11, *range(15, 25)}
+    assert sum(weights.values()) == len(cases) - len({13, 14})
+    none_sampled = training_frame.sampled(known, 0.0, seed=7)
+    assert {int(row.end_to_end_id[-3:]) for row in none_sampled.collect()} == {1, 2, 9, 10, 11}

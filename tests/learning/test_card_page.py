@@ -49,6 +49,17 @@ def section(text, title):
     return text.split(f"## {title}\n\n")[1].split("\n\n## ")[0]
 
 
+def test_it_says_how_fast_labels_came_into_it(card):
+    told = section(
+        page(card, standing(labels_new="1200", label_to_service_hours_p50="30.5", label_to_service_hours_p95="170.25")),
+        "Data",
+    )
+    assert "| labels new to it | 1,200 |" in told
+    assert "| from a new label to service, half of them within | 30.5 h |" in told
+    assert "| from a new label to service, 95 of 100 of them within | 170.2 h |" in told
+    assert "new label" not in section(page(card, standing()), "Data")
+
+
 def test_every_part_is_there_with_the_figures_of_the_model(card):
     text = page(card, standing())
     titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]

@@ -64,6 +64,23 @@ def test_a_promotion_says_when_and_why(house):
     }
 
 
+def test_a_promotion_says_how_long_its_labels_have_waited(house):
+    house.trained(2)
+    first = house.now
+    known = round(first.timestamp() * 1000) - 9 * 3_600_000
+    for tag, value in {
+        "labels_new": "2",
+        "labels_new_known_ms": known,
+        "labels_new_slow_ms": known - 3_600_000,
+    }.items():
+        house.succession._client.set_model_version_tag(house.name, "2", tag, str(value))
+    house.promoted("1", "2")
+    waited = [float(house.tags("2")[f"label_to_service_hours_{name}"]) for name in ("p50", "p95")]
+    minutes = (datetime.fromisoformat(house.tags("2")["promoted_at"]) - first).total_seconds() / 60
+    assert waited == [pytest.approx(9 + minutes / 60, abs=0.01), pytest.approx(10 + minutes / 60, abs=0.01)]
+    assert not [tag for tag in house.tags("1") if tag.startswith("label_to_service")]
+
+
 def test_what_was_judged_over_another_champion_is_not_promoted(house):
     house.trained(3)
     house.promoted("1", "2")

@@ -159,7 +159,11 @@ TRAINING_SET = Table(
         Column("cleared_at_ms", "bigint", "When it was last found honest; null if it is fraud, or was never doubted."),
         Column("fraud_type", "string", "What kind of fraud its newest label says; null without one."),
         Column("payee_account", "string", "Token of the account that was paid: alerts are counted by it; no input."),
-        Column("weight", "double", "Payments of its class that the row stands for: honest ones may be a sample."),
+        Column(
+            "weight",
+            "double",
+            "Payments it stands for: honest ones may be a sample, control ones stand for stopped ones.",
+        ),
         *(Column(feature.name, "double", feature.description) for feature in FEATURES),
         *raw_columns(),
     ),
