@@ -34,7 +34,9 @@ from serving.rerun_lake import DECISIONS, FOLDS, SILVER, Evidence
 from serving.rerun_models import PastModels
 from serving.trial_accounts import TEST_ACCOUNTS
 
-POLICY = (Path(__file__).parents[2] / "config" / "policy.yaml").read_text()
+SHIPPED = (Path(__file__).parents[2] / "config" / "policy.yaml").read_text()
+POLICY = SHIPPED.replace("{share: 0.02, up_to_cents: 20000}", "{share: 0.1, up_to_cents: 100000000}")
+"""So that some of few payments are drawn for the control group."""
 OURS = "{REVIEW: 0.10, BLOCK_AND_REVIEW: 0.40, BLOCK: 0.85}"
 THEIRS = ("{REVIEW: 0.70, BLOCK_AND_REVIEW: 0.90, BLOCK: 0.94}", "{REVIEW: 0.72, BLOCK_AND_REVIEW: 0.9, BLOCK: 0.93}",
           "{REVIEW: 0.75, BLOCK_AND_REVIEW: 0.88, BLOCK: 0.92}")  # fmt: skip

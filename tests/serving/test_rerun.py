@@ -80,6 +80,19 @@ def test_a_thousand_decisions_come_out_again(
     assert found_in(stopped, flips) == len(flips)
 
 
+def test_what_chance_let_go_on_comes_out_again(stopped: PastDecisions) -> None:
+    """Drawn or not: the record says so, whoever re-runs it draws the same, and a changed draw is found."""
+    asked = [record for record in stopped.records if record["control_group"]]
+    found = {record["control_group"]["drawn"]: record for record in asked}
+    assert found.keys() == {True, False}
+    assert (found[True]["action"], found[True]["outcome"]) == ("REVIEW", "allowed")
+    assert found[False]["action"] == found[False]["control_group"]["instead_of"]
+    for drawn, record in found.items():
+        assert not one(stopped, record).differences
+        changed = {**record, "control_group": {**record["control_group"], "drawn": not drawn}}
+        assert [difference.what for difference in one(stopped, changed).differences] == ["control_group"]
+
+
 def flipped_vectors(stopped: PastDecisions, draw: random.Random, count: int) -> list[str]:
     """Records with one bit of one byte of their logged vector flipped."""
     flipped = []
