@@ -101,7 +101,7 @@ KEY_MAY_MISS = frozenset({"silver/quarantine"})
 
 DURATIONS = frozenset({"login_age_ms", "typing_interval_ms", "fraud_markers_lag_ms"})
 """Columns in milliseconds that are no time of day."""
-SHARES = ("_probability", "_rate", "_share", "_precision")
+SHARES = ("_probability", "_propensity", "_rate", "_share", "_precision")
 DECIDING = frozenset({"end_to_end_id", "tenant", "action", "mode", "outcome", "kind", "source"})
 """Columns that code downstream asks for a word: an unknown one takes a wrong branch."""
 STATED = frozenset({*INSTANT_FIELDS.values(), "effective_at_ms", "fraud_type"})
@@ -116,6 +116,7 @@ WORDS: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
         ("silver/payments", "source"): ("live", "history"),
         ("silver/quarantine", "kind"): ("dead_letter", "superseded", "unreadable", "history"),
         ("*", "hold_outcome"): ("ALLOW", "BLOCK"),
+        ("*", "control_instead_of"): ("BLOCK_AND_REVIEW", "BLOCK"),
         ("*", "origin_kind"): ("rest", "kafka"),
         ("*", "label_kind"): _KINDS,
         ("*", "review_status"): ("open", "closed", "expired"),
@@ -206,6 +207,19 @@ _DECISIONS = (
             for name in ("fraud_probability", "model_version", "model_sha256")
         ),
         why="A decision without its model cannot be explained or run again.",
+    ),
+    Promise(
+        name="draws_say_their_chance",
+        severity="critical",
+        conditions=tuple(
+            Condition(
+                kind="present",
+                columns=(name,),
+                where=("control_instead_of", ("BLOCK_AND_REVIEW", "BLOCK")),
+            )
+            for name in ("control_propensity", "control_drawn")
+        ),
+        why="What was let go on by chance weighs in the training set by its chance.",
     ),
     Promise(
         name="decisions_come_after_their_payments",

@@ -98,10 +98,19 @@ def kpis(at_ms: int = NOON_MS, payments: int = 1, cents: int = 1_001, **changes:
     return {"day": day_of(at_ms), **dict.fromkeys(zero, 0), **sums, **rates, **changes}
 
 
+def model_day(at_ms: int = NOON_MS, **changes: Any) -> dict[str, Any]:
+    counts = {"payments": 100, "outcomes_known": 90, "frauds_known": 5, "alerts": 10, "alerts_judged": 8}
+    sums = {"frauds_caught": 4, "frauds_cents": 9_000, "caught_cents": 8_000, "made_from": 3}
+    said = {"average_probability": 0.05, "expected_frauds": 4.5, "expected_variance": 2.0, "brier_score": 0.02}
+    rates = {"alert_precision": 0.5, "alert_recall": 0.8, "value_recall": 8 / 9}
+    model = {"day": day_of(at_ms), "model_name": "pix_fraud", "model_version": "3"}
+    return {**model, **counts, **sums, **said, **rates, **changes}
+
+
 @pytest.fixture
 def rows() -> SimpleNamespace:
     """The builders above, so that test modules need no import between them."""
-    builders = (token, identity, day_of, payment, decision, kpis)
+    builders = (token, identity, day_of, payment, decision, kpis, model_day)
     return SimpleNamespace(NOON_MS=NOON_MS, DAY_MS=DAY_MS, **{each.__name__: each for each in builders})
 
 

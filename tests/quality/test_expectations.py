@@ -39,7 +39,7 @@ def test_good_rows_keep_every_promise_and_so_does_an_empty_table(rows, write, ou
     write("silver/decisions", rows.decision(1))
     write("gold/decisions", rows.decision(1))
     good = {"silver/payments": rows.payment(1), "silver/decisions": rows.decision(1)}
-    good |= {"gold/decisions": rows.decision(1), "gold/daily_kpis": rows.kpis()}
+    good |= {"gold/decisions": rows.decision(1), "gold/daily_kpis": rows.kpis(), "gold/model_daily": rows.model_day()}
     for name, row in good.items():
         assert red(outcomes(write(name, row))) == set(), name
     empty = [write(name) for name in covered()]
@@ -88,6 +88,10 @@ def test_each_broken_promise_of_payments_is_found_alone(rows, write, outcomes, c
         ({"decided_at_ms": 1_780_325_000_000}, {"decisions_come_after_their_payments"}),
         ({"generation": -1}, {"counts_are_possible"}),
         ({"hold_outcome": "REVIEW"}, {"other_words_are_known"}),
+        ({"control_instead_of": "BLOCK", "control_propensity": 0.02, "control_drawn": True}, set()),
+        ({"control_instead_of": "BLOCK", "control_drawn": True}, {"draws_say_their_chance"}),
+        ({"control_instead_of": "BLOCK", "control_propensity": 0.02}, {"draws_say_their_chance"}),
+        ({"control_propensity": 1.1}, {"shares_lie_in_0_1"}),
     ],
 )
 def test_each_broken_promise_of_decisions_is_found_alone(rows, write, outcomes, changes, names):
@@ -120,6 +124,31 @@ def test_tables_agree_with_their_source(rows, write, outcomes):
 def test_a_days_numbers_are_those_of_its_decisions(rows, write, outcomes, changes, names):
     write("gold/decisions", rows.decision(1))
     assert red(outcomes(write("gold/daily_kpis", rows.kpis(**changes)))) == names
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"outcomes_known": 101}, {"parts_are_no_more_than_their_whole"}),
+        ({"frauds_known": 91, "alert_recall": 4 / 91}, {"parts_are_no_more_than_their_whole"}),
+        ({"alerts_judged": 11, "alert_precision": 4 / 11}, {"parts_are_no_more_than_their_whole"}),
+        ({"frauds_known": 3, "alert_recall": 4 / 3}, {"parts_are_no_more_than_their_whole"}),
+        ({"alert_precision": 0.4}, {"rates_follow_from_counts"}),
+        ({"alert_recall": 0.5}, {"rates_follow_from_counts"}),
+        ({"average_probability": 1.5}, {"shares_lie_in_0_1"}),
+        ({"average_precision": -0.1}, {"shares_lie_in_0_1"}),
+        ({"alerts": -1}, {"counts_are_possible", "parts_are_no_more_than_their_whole"}),
+        ({"expected_frauds": None}, {"required_columns_are_filled"}),
+    ],
+)
+def test_each_broken_promise_of_a_models_day_is_found_alone(rows, write, outcomes, changes, names):
+    table = write("gold/model_daily", rows.model_day(), rows.model_day(rows.NOON_MS + rows.DAY_MS, **changes))
+    assert red(outcomes(table)) == names
+
+
+def test_a_models_day_stands_once(rows, write, outcomes):
+    table = write("gold/model_daily", rows.model_day(), rows.model_day(model_version="4"), rows.model_day())
+    assert red(outcomes(table)) == {"rows_are_unique"}
 
 
 def test_a_day_without_numbers_is_found(rows, write, outcomes):
