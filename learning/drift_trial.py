@@ -41,6 +41,8 @@ RAW = ("amount_cents", "initiation", "payer_age_years")
 CURRENT_DAYS = 7
 LABEL_DAYS = 28
 _KEYRING = Keyring(1, {1: b"drift trial".ljust(32, b".")})
+MOVED_TO = {"payer_age_years": (75, 96), "local_hour": (2, 5), "is_night": (1, 2), "is_business_hours": (0, 1)}
+"""Feature -> its least value, and the first one above its greatest; see ``elsewhere``."""
 NOTHING_LIVE = promotion.Parity(compared=0, mismatches=0, at="in memory, one kernel makes all features")
 
 
@@ -139,6 +141,28 @@ def history(plan: SimulationPlan) -> "pd.DataFrame":
     columns["payee_account"] = identity.map({one.end_to_end_id: one.payee_account for one in payments})
     whole = whole.assign(**columns, weight=1.0, label_class="")
     return whole.sort_values(["event_time_ms", "end_to_end_id"], kind="stable", ignore_index=True)
+
+
+def elsewhere(whole: "pd.DataFrame", from_ms: int, *, seed: int) -> "pd.DataFrame":
+    """The same payments in a world where criminals do something else from some time on.
+
+    From then on a fraud looks like some honest payment of those days in every feature, but for ``MOVED_TO``: it is by
+    an old payer, in the small hours. The simulator's own drifts do less: a model hardly suffers from them.
+
+    Args:
+        whole: Of ``history``.
+        from_ms: From when on, epoch milliseconds.
+        seed: Draws which honest payments.
+    """
+    rng = np.random.default_rng(seed)
+    is_fraud, is_later = labels(whole), whole["event_time_ms"].to_numpy(np.int64) >= from_ms
+    moved, alike = np.flatnonzero(is_fraud & is_later), np.flatnonzero(~is_fraud & is_later)
+    names = list(FEATURE_NAMES)
+    values = whole[names].to_numpy(np.float64, copy=True)
+    values[moved] = values[rng.choice(alike, len(moved))]
+    for name, (low, high) in MOVED_TO.items():
+        values[moved, names.index(name)] = rng.integers(low, high, len(moved))
+    return whole.assign(**dict(zip(names, values.T, strict=True)))
 
 
 def as_known(rows: "pd.DataFrame", at_ms: "int | pd.Series") -> "pd.DataFrame":

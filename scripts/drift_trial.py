@@ -2,12 +2,13 @@
 
 .venv/bin/python scripts/drift_trial.py --seeds 3 5 7
 .venv/bin/python scripts/drift_trial.py --seeds 3 --drift typology:fake_sale --drift-day 160 --days 200
+.venv/bin/python scripts/drift_trial.py --seeds 3 --elsewhere --drift-day 150 --days 190
 """
 
 import argparse
 import sys
 
-from learning.drift_trial import Trial, history, run
+from learning.drift_trial import Trial, elsewhere, history, run
 from learning.recipe import TrainingConfig
 from pix.simulator.plan import SimulationPlan, parse_drift
 
@@ -25,6 +26,9 @@ def main() -> None:
     words.add_argument("--accounts", type=int, default=400)
     words.add_argument("--fraud-per-100k", type=float, default=8_000)
     words.add_argument("--drift", action="append", default=[], help="KIND:WHAT, any number of them")
+    words.add_argument(
+        "--elsewhere", action="store_true", help="criminals do something else; nothing the simulator has"
+    )
     words.add_argument("--drift-day", type=int, default=151)
     words.add_argument("--iterations", type=int, default=60)
     told = words.parse_args()
@@ -43,12 +47,15 @@ def main() -> None:
             days=told.days,
             warm_days=told.warm_days,
             train_days=told.train_days,
-            drift_day=told.drift_day if told.drift else None,
+            drift_day=told.drift_day if told.drift or told.elsewhere else None,
             recipe=TrainingConfig(
                 iterations=told.iterations, depth=4, learning_rate=0.15, test_share=0.25, folds=2, members=("catboost",)
             ),
         )
-        tried = run(trial, history(plan), say=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+        whole = history(plan)
+        if told.elsewhere:
+            whole = elsewhere(whole, trial.at_ms(told.drift_day), seed=seed)
+        tried = run(trial, whole, say=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
         before, after = tried.precision
         print(
             f"seed {seed}: {len(tried.found)} nights with findings, {len(tried.asked)} requests, "

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from learning.drift_trial import Trial, run
+from learning.drift_trial import MOVED_TO, Trial, elsewhere, run
 from learning.recipe import TrainingConfig
 from pix.contracts import DAY_MS
+from pix.features import FEATURE_NAMES
 
 START_MS = 1_767_225_600_000
 A_DAY, SHARE = 220, 0.06
@@ -50,6 +51,22 @@ def world(names, *, seed, drift_day=None, days=DAYS):
             "raw_amount_cents": amount.astype("int64") + 1,
         }
     )
+
+
+def test_criminals_who_do_something_else_are_moved_and_nobody_else():
+    rng, rows = np.random.default_rng(1), 4_000
+    frame = pd.DataFrame(rng.random((rows, len(FEATURE_NAMES))), columns=list(FEATURE_NAMES))
+    is_fraud, at_ms = rng.random(rows) < 0.05, START_MS + np.sort(rng.integers(0, 10 * DAY_MS, rows))
+    before = frame.assign(is_fraud=is_fraud, event_time_ms=at_ms)
+    after = elsewhere(before, START_MS + 6 * DAY_MS, seed=1)
+    moved = is_fraud & (at_ms >= START_MS + 6 * DAY_MS)
+    assert moved.sum() > 50
+    pd.testing.assert_frame_equal(after[~moved], before[~moved])
+    for name, (low, high) in MOVED_TO.items():
+        assert after.loc[moved, name].between(low, high - 1).all()
+    # All else is some honest payment's of those days.
+    honest = set(before.loc[~is_fraud & (at_ms >= START_MS + 6 * DAY_MS), "amount_reais"])
+    assert set(after.loc[moved, "amount_reais"]) <= honest
 
 
 def tried(names, *, seed, drift_day=None, days=DAYS):
