@@ -20,11 +20,14 @@ from learning.errors import ArtefactRefused
 from pix.contracts import InvalidMessage, parse_json_object
 
 MAX_BYTES = 16 * 2**20
+ROWS_AT_ONCE, INPUTS_AT_ONCE = 128, 8
+"""Of many: as many as a processor compares with one border in a few instructions and has near at hand."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 _places = types.Array(uint32, 1, "C")
 _doubles = types.Array(float64, 1, "C")
-_matrix = types.Array(float64, 2, "C")
+# Read-only, so that vectors can be scored where Arrow has them.
+_rows = types.Array(float64, 2, "C", readonly=True)
 _inner = njit(nogil=True, error_model="numpy")
 
 
@@ -101,11 +104,30 @@ def _each(vector, inputs, starts, borders, values, out):
         out[n] = values[_place(vector[inputs[n]], borders, starts[n], starts[n + uint32(1)] - uint32(2))]
 
 
-@njit(types.void(_matrix, _places, _places, _doubles, _doubles, _doubles), nogil=True, cache=True, error_model="numpy")
+@njit(types.void(_rows, _places, _places, _doubles, _doubles, _doubles), nogil=True, cache=True, error_model="numpy")
 def _totals(rows, inputs, starts, borders, values, out):
-    """``_total`` of many rows."""
-    for row in range(rows.shape[0]):
-        out[row] = _total(rows[row], inputs, starts, borders, values)
+    """``_total`` of many rows: some go through an input together, and each adds its values in the same order."""
+    columns, places = np.empty((INPUTS_AT_ONCE, ROWS_AT_ONCE), np.float64), np.empty(ROWS_AT_ONCE, np.int64)
+    for first in range(0, rows.shape[0], ROWS_AT_ONCE):
+        count = min(ROWS_AT_ONCE, rows.shape[0] - first)
+        totals = out[first : first + count]
+        totals[:] = 0.0
+        for begin in range(0, inputs.size, INPUTS_AT_ONCE):
+            many = min(INPUTS_AT_ONCE, inputs.size - begin)
+            for row in range(count):
+                for n in range(many):
+                    columns[n, row] = rows[first + row, inputs[begin + n]]
+            for n in range(many):
+                column, missing = columns[n], np.int64(starts[begin + n + 1]) - 1
+                places[:] = starts[begin + n]
+                # Borders rise: as many lie below a value as a walk up to it passes. Places of rows that are not there
+                # are counted, too: a constant count is what becomes few instructions.
+                for at in range(starts[begin + n], missing - 1):
+                    border = borders[at]
+                    for row in range(ROWS_AT_ONCE):
+                        places[row] += 1 if column[row] > border else 0
+                for row in range(count):
+                    totals[row] += values[missing if column[row] != column[row] else places[row]]
 
 
 class AdditiveTable:

@@ -22,6 +22,8 @@ from pix.contracts import InvalidMessage, parse_json_object
 MAX_DEPTH = 10
 """SHAP values are laid out over all leaves and all sets of a tree's features: 4 to the power of this."""
 MAX_BYTES = 512 * 2**20
+ROWS_AT_ONCE = 128
+"""Of many: as many as a processor compares with one border in a few instructions and has near at hand."""
 # How CatBoost answers a question about a missing value: as if it lay below or above every border.
 NAN_AS = {"AsIs": -np.inf, "AsFalse": -np.inf, "AsTrue": np.inf}
 
@@ -29,6 +31,8 @@ _places = types.Array(uint32, 1, "C")
 _singles = types.Array(float32, 1, "C")
 _doubles = types.Array(float64, 1, "C")
 _grid = types.Array(float64, 2, "C")
+# Read-only, so that vectors can be scored where Arrow has them.
+_rows = types.Array(float64, 2, "C", readonly=True)
 _inner = njit(nogil=True, error_model="numpy")
 
 
@@ -68,15 +72,33 @@ def _total(vector, inputs, nan_as, starts, asked, borders, leaves_at, leaves):
 
 
 @njit(
-    types.void(_grid, _places, _singles, _places, _places, _singles, _places, _doubles, _doubles),
+    types.void(_rows, _places, _singles, _places, _places, _singles, _places, _doubles, _doubles),
     nogil=True,
     cache=True,
     error_model="numpy",
 )
 def _totals(rows, inputs, nan_as, starts, asked, borders, leaves_at, leaves, out):
-    """``_total`` of many rows."""
-    for row in range(rows.shape[0]):
-        out[row] = _total(rows[row], inputs, nan_as, starts, asked, borders, leaves_at, leaves)
+    """``_total`` of many rows: some go through a tree together, and each adds its leaves in the same order."""
+    columns, numbers = np.empty((inputs.size, ROWS_AT_ONCE), np.float32), np.empty(ROWS_AT_ONCE, np.uint32)
+    for first in range(0, rows.shape[0], ROWS_AT_ONCE):
+        count = min(ROWS_AT_ONCE, rows.shape[0] - first)
+        totals = out[first : first + count]
+        totals[:] = 0.0
+        for row in range(count):
+            for n in range(inputs.size):
+                value = rows[first + row, inputs[n]]
+                columns[n, row] = nan_as[n] if value != value else np.float32(value)
+        for tree in range(starts.size - 1):
+            numbers[:], bit = 0, uint32(1)
+            for split in range(starts[tree], starts[tree + 1]):
+                column, border = columns[asked[split]], borders[split]
+                # Over the places of rows that are not there, too: a constant count is what becomes few instructions.
+                for row in range(ROWS_AT_ONCE):
+                    numbers[row] += bit if column[row] > border else uint32(0)
+                bit = uint32(bit + bit)
+            reached = leaves[leaves_at[tree] :]
+            for row in range(count):
+                totals[row] += reached[numbers[row]]
 
 
 @njit(
