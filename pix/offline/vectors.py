@@ -41,9 +41,6 @@ def matrix(packed: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
         ValueError: They have another length than this build's features, so they follow other declarations.
     """
     whole = packed.combine_chunks() if isinstance(packed, pa.ChunkedArray) else packed
-    if pa.types.is_binary_view(whole.type):
-        # As delta-rs hands bytes over; cast, because views need not stand one after the other.
-        whole = whole.cast(pa.binary())
     lengths = whole.buffers()[1]
     offsets = np.frombuffer(lengths, np.int32)[whole.offset : whole.offset + len(whole) + 1] if len(whole) else [0]
     width = 8 * len(FEATURE_NAMES)
