@@ -23,6 +23,7 @@ from pix import topics
 from pix.offline.care import CARE_TABLES, COMPACTION_DONE
 from pix.offline.days import TIMEZONE
 from pix.offline.tables import (
+    BATCH_SCORES,
     DAILY_KPIS,
     DECISIONS_GOLD,
     DECISIONS_SILVER,
@@ -113,6 +114,11 @@ search_job = dg.define_asset_job(
     selection(SEARCH.name),
     description="Search settings of the trees on the newest training set, for ten minutes unless told otherwise.",
     hooks={end_mlflow_on_run_finished},
+)
+batch_scoring_job = dg.define_asset_job(
+    "batch_scoring_job",
+    selection(BATCH_SCORES.name),
+    description="Score past days with any model version, beside what was decided: pick days, name a model_version.",
 )
 everything_job = dg.define_asset_job(
     "everything_job",
@@ -258,6 +264,7 @@ JOBS = (
     features_job,
     retrain_job,
     search_job,
+    batch_scoring_job,
     daily_refresh_job,
     everything_job,
     scorecard_job,

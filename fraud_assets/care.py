@@ -22,7 +22,8 @@ from pix.clock import epoch_ms
 from pix.contracts import DAY_MS
 from pix.offline.care import CARE_TABLES, COMPACTION_DONE, RETENTION_DONE, VACUUM_DONE, Care, care_of
 from pix.offline.declaration import Table
-from pix.offline.dictionary import SEASON, tables
+from pix.offline.dictionary import tables
+from pix.offline.retention import SEASON
 from quality.scorecard import SCORECARD
 from quality.unexpected import UNEXPECTED
 

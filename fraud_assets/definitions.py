@@ -10,6 +10,7 @@ import os
 import dagster as dg
 
 from fraud_assets import (
+    batch_scores,
     cards,
     care,
     features,
@@ -68,6 +69,7 @@ ASSETS = (
     succession.approval,
     succession.reproduction,
     thresholds.threshold_proposal,
+    batch_scores.batch_scores,
     monitoring.drift_report,
     scorecard,
     unexpected_rows,

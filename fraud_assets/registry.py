@@ -190,6 +190,31 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         history, commit = record.tags.get("history", ""), record.tags.get("git_commit", "unknown")
         return Recorded(found, history, record.tables, record.digests, commit)
 
+    def version(self, version: str) -> "Downloaded":
+        """A version's files, whatever became of it; of the champion if none is named.
+
+        Raises:
+            learning.errors.UnknownVersion: There is no such version.
+            learning.errors.ArtefactRefused: Its files are not what was registered and signed.
+        """
+        from learning import registry
+        from learning.errors import UnknownVersion
+        from learning.succession import Succession
+
+        ref = (
+            registry.version_of(self.uri, self.model_name, version)
+            if version
+            else registry.champion(self.uri, self.model_name)
+        )
+        if ref is None:
+            there = sorted(Succession(self.uri, self.model_name).versions(), key=int)
+            raise UnknownVersion(
+                f"{self.model_name} has no {f'version {version!r}' if version else 'champion'}; there are "
+                f"{', '.join(there) or 'none'}: name one as model_version, or materialise model/challenger"
+            )
+        place = self.place()
+        return registry.download(self.uri, ref, place.downloads, public_key=place.public_key)
+
     def publish_card(self, alias: str) -> "tuple[str, str] | None":
         """Write the card of the version that an alias points to into MLflow.
 

@@ -6,6 +6,7 @@ LearningError
 ├── ArtefactRefused         a model's files must not be served; says which rule they break
 ├── NotPromoted             a version may not become the champion, or not any more
 ├── NothingBefore           there is no version to go back to
+├── UnknownVersion          no version has that number, or none serves
 ├── NotReproducible         a version's record does not lead back to its rows
 └── RegistryError           the model registry refused, or holds something unexpected
     └── RegistryUnavailable the MLflow server does not answer
@@ -47,6 +48,10 @@ class NotPromoted(LearningError):
 
 class NothingBefore(LearningError):
     """There is no version to go back to, or the one that was named never served."""
+
+
+class UnknownVersion(LearningError):
+    """No version of the registered model has that number, or none serves."""
 
 
 class NotReproducible(LearningError):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pix.offline.declaration import Table
 from quality.counting import ASKED, TIME_COLUMNS, Ask, arrival_sql, day_sql, quoted
-from quality.promises import ARRIVES, IMPORTED, LIVE, MATURES
+from quality.promises import ARRIVES, ASKED_FOR, IMPORTED, LIVE, MATURES
 from quality.suites import key_columns
 
 DAYS_READ = 120
@@ -50,7 +50,7 @@ class DailyFacts:
 
 def has_days(table: Table) -> bool:
     """Whether a table grows day by day, so that there is something usual about a day."""
-    return table.name not in IMPORTED and not day_sql(table).startswith("cast(null")
+    return table.name not in IMPORTED | ASKED_FOR and not day_sql(table).startswith("cast(null")
 
 
 def daily_facts(table: Table, ask: Ask, *, columns: Iterable[str]) -> list[DailyFacts]:

@@ -29,6 +29,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "gold/hourly_kpis": ("day", "hour"),
         "gold/daily_kpis": ("day",),
         "gold/model_daily": ("day", "model_name", "model_version"),
+        "gold/batch_scores": (*IDENTITY, "model_version"),
         "gold/payer_profiles": ("tenant", "account"),
         "gold/payee_profiles": ("tenant", "account"),
     }
@@ -92,6 +93,10 @@ REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("payments", "outcomes_known", "frauds_known", "average_probability", "expected_frauds"),
             *("expected_variance", "alerts", "alerts_judged", "frauds_caught", "made_from"),
         ),
+        "gold/batch_scores": (
+            *("source", "event_time_ms", "model_name", "model_sha256", "raw_score", "fraud_probability"),
+            *("threshold_action", "policy_version"),
+        ),
         "gold/payer_profiles": _PROFILED,
         "gold/payee_profiles": _PROFILED,
     }
@@ -111,9 +116,13 @@ PRIVATE = frozenset({"payload", "record", "note", "errors", "value", "payment", 
 """Columns whose values are shown nowhere, and copied nowhere."""
 
 _KINDS: tuple[str, ...] = tuple(LabelMessage.model_json_schema()["properties"]["kind"]["enum"])
+_ACTIONS = ("ALLOW", "REVIEW", "BLOCK_AND_REVIEW", "BLOCK")
 WORDS: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
     {
         ("silver/payments", "source"): ("live", "history"),
+        ("gold/batch_scores", "source"): ("live", "history"),
+        ("gold/batch_scores", "threshold_action"): _ACTIONS,
+        ("gold/batch_scores", "decided_action"): _ACTIONS,
         ("silver/quarantine", "kind"): ("dead_letter", "superseded", "unreadable", "history"),
         ("*", "hold_outcome"): ("ALLOW", "BLOCK"),
         ("*", "control_instead_of"): ("BLOCK_AND_REVIEW", "BLOCK"),
@@ -154,6 +163,8 @@ IMPORTED = frozenset(
     {"silver/history_payments", "silver/history_labels", "silver/history_refused", "silver/history_imports"}
 )
 """Tables that grow by a whole import, so that no day is usual."""
+ASKED_FOR = frozenset({"gold/batch_scores"})
+"""Tables that have the days for which somebody asked; nor is any of these usual."""
 GATES: Mapping[str, frozenset[str]] = MappingProxyType({"silver/payments": frozenset({"volume", "nulls"})})
 """Tables -> what, far from usual, stops whatever is made of them. Payments are what models learn from: of a day that
 lost its rows, or a fact of its payments, they would learn something wrong. Decisions and gold say what was decided, on

@@ -1,7 +1,7 @@
 """How every table of the lake is looked after: how small files are put together, how long old versions can be read.
 
 Data and decisions on plain values; who reads and writes is ``fraud_assets.care``. When rows have to go is
-``RETENTION``'s to say (``pix.offline.dictionary``); here is what that asks of a table on a day.
+``RETENTION``'s to say (``pix.offline.retention``); here is what that asks of a table on a day.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,7 +12,8 @@ from pix import topics
 from pix.contracts import DAY_MS
 from pix.offline.days import day_at
 from pix.offline.declaration import Column, Table
-from pix.offline.dictionary import IMPORTED_AT, RETENTION, SEASON, Retention, kept
+from pix.offline.dictionary import kept
+from pix.offline.retention import IMPORTED_AT, RETENTION, SEASON, Retention
 
 EXPIRED = "expired"
 """Reason of a bronze row of which only its place is left: where its partition ends, must not be forgotten."""
@@ -46,6 +47,7 @@ _MONTH = "What a report of last month was made from can be looked at until the n
 _SEALED = "It holds sealed content, whose bytes have to go soon after it."
 _PINNED = "The versions that models and decisions name are kept apart from this."
 _WORKING = "Its older versions serve nobody but runs under way, and whoever undoes a mistake."
+_AGAIN = "Whoever wants the rows of earlier makes them again."
 _FIGURES = "Figures as they were reported on any day of a year and a month; labels change them later."
 _DAYS = 4
 """A day is written whole, in a file or two; it has so many only after odd writes."""
@@ -66,6 +68,7 @@ CARE: Mapping[str, Care | None] = {
     # Append-only and written by services at any time: a few rows that nobody may take away.
     "silver/policies": None,
     "gold/decisions": Care(travel_days=35, small_files=_DAYS, why=_MONTH),
+    "gold/batch_scores": Care(travel_days=7, small_files=None, why=_AGAIN),
     "gold/daily_kpis": Care(travel_days=SEASON, small_files=None, why=_FIGURES),
     "gold/hourly_kpis": Care(travel_days=SEASON, small_files=None, why=_FIGURES),
     "gold/model_daily": Care(travel_days=SEASON, small_files=None, why=_FIGURES),

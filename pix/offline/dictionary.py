@@ -1,8 +1,8 @@
-"""What the lake's columns are beyond name, type and meaning: unit, class of personal data, how long rows are kept.
+"""What the lake's columns are beyond name, type and meaning: unit, class of personal data; and who writes a table.
 
 One sheet per column name, because one name means one thing everywhere; a name that means something else in one table
-has a second sheet, under ``table.column``. ``RETENTION`` is the one place that says when rows have to go. The page made
-of this is ``docs/data-dictionary.md`` (``pix.offline.dictionary_page``).
+has a second sheet, under ``table.column``. How long rows are kept is ``pix.offline.retention``'s to say. The page made
+of both is ``docs/data-dictionary.md`` (``pix.offline.dictionary_page``).
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +14,7 @@ from pix.contracts.payment import INSTANT_FIELDS
 from pix.contracts.tokenised import TOKEN_KINDS
 from pix.features import FEATURES
 from pix.offline.declaration import Column, Table
+from pix.offline.retention import RETENTION, Retention
 from pix.offline.tables import BRONZE_COLUMNS, RAW_PREFIX, TABLES, TRAINING_SET
 
 SEALED, PSEUDONYM, ANALYST, ATTRIBUTE, NONE = "sealed", "pseudonym", "analyst", "attribute", "none"
@@ -42,25 +43,6 @@ class Sheet:
 
     unit: str
     personal: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long rows of a table are kept.
-
-    Attributes:
-        days: Least age at which they have to go; None if age is no reason.
-        since: Column that their age is counted from, a date or epoch milliseconds; None if ``days`` is. Tables without
-            a time of their own give ``IMPORTED_AT``, which ``silver/history_imports`` has by ``import_number``.
-        reason: Why then, and not before.
-        emptied: The columns that are emptied then while the row stays; none of them: the row goes. ``column.field``
-            is a field of the column's JSON.
-    """
-
-    days: int | None
-    since: str | None
-    reason: str
-    emptied: tuple[str, ...] = ()
 
 
 class NoSheet(Exception):
@@ -136,16 +118,16 @@ SHEETS: Mapping[str, Sheet] = sheets(
     (ATTRIBUTE, "days", "key_age_days key_ownership_days payer_account_age_days payee_account_age_days"),
     # What was decided, and what became known.
     (ATTRIBUTE, "code", "action outcome hold_outcome rule_hits reason_codes review_status review_verdict"),
-    (ATTRIBUTE, "code", "review_outcome control_instead_of"),
-    (ATTRIBUTE, "probability", "fraud_probability champion_probability control_propensity"),
+    (ATTRIBUTE, "code", "review_outcome control_instead_of threshold_action decided_action"),
+    (ATTRIBUTE, "probability", "fraud_probability champion_probability decided_probability control_propensity"),
     (ATTRIBUTE, "log-odds", "raw_score champion_raw_score"),
     (ATTRIBUTE, MS, "hold_expires_at_ms review_ended_at_ms"),
     (ATTRIBUTE, "float64 values", "features logged"),
     (ATTRIBUTE, "flags", "carried logged_carried"),
     # The platform.
     (NONE, "name", "tenant history topic origin_topic model_name feature"),
-    (NONE, "code", "source mode origin_kind reason silver/quarantine.kind"),
-    (NONE, "version", "model_version champion_version policy_version build layout version"),
+    (NONE, "code", "source mode decided_mode origin_kind reason silver/quarantine.kind"),
+    (NONE, "version", "model_version champion_version decided_model_version policy_version build layout version"),
     (NONE, "hash", "model_sha256 feature_fingerprint file_sha256 labels_sha256 fingerprint logged_fingerprint"),
     (NONE, "id", "trace_id"),
     (NONE, MS, "timestamp_ms ingested_at_ms decided_at_ms received_at_ms known_at_ms recorded_at_ms scored_at_ms"),
@@ -204,74 +186,6 @@ SHEETS: Mapping[str, Sheet] = sheets(
 )
 """By column name, or ``table.column`` where a table means something else by it."""
 
-TEN_YEARS, FIVE_YEARS, SEASON, CORRECTION = 3_653, 1_827, 400, 90
-IMPORTED_AT = "imported_at_ms"
-_OPERATION = (
-    "A record of the operation: 10 years, as for operations and alerts (Circular 3.978); LGPD art. 16 permits it."
-)
-_EVIDENCE = "Any decision is run again from it (I5), for as long as decisions are kept."
-_RAW = "Raw features: 5 years, as for procedures and reports against money laundering."
-_CLEAR = (
-    "It holds what no door let in, clear once opened: 90 days suffice to see it, correct the sender and send again."
-)
-_REFUSED = "That and why a payment was refused is all that is known of it (I1): kept as decisions are."
-_SEASON = "A year and a month, so that a season can be compared with the last; what was decided stands in the decision."
-_NOBODY = "It tells of no person, and is small."
-RETENTION: Mapping[str, tuple[Retention, ...]] = {
-    topics.bronze_table(topics.TRANSACTIONS): (Retention(SEASON, "timestamp_ms", _SEASON),),
-    topics.bronze_table(topics.DECISIONS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
-    topics.bronze_table(topics.LABELS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
-    topics.bronze_table(topics.FOLDS): (Retention(TEN_YEARS, "timestamp_ms", _EVIDENCE),),
-    # Only what was sealed goes early: silver is made again from the rest, and knows by it which labels were refused.
-    topics.bronze_table(topics.DLQ): (
-        Retention(CORRECTION, "timestamp_ms", _CLEAR, emptied=("value.payload",)),
-        Retention(TEN_YEARS, "timestamp_ms", _REFUSED),
-    ),
-    topics.bronze_table(topics.SHADOW): (Retention(SEASON, "timestamp_ms", _SEASON),),
-    "silver/history_payments": (Retention(TEN_YEARS, "event_time_ms", _OPERATION),),
-    "silver/history_labels": (Retention(TEN_YEARS, "known_at_ms", _OPERATION),),
-    "silver/history_refused": (
-        Retention(CORRECTION, IMPORTED_AT, _CLEAR, emptied=("payload",)),
-        Retention(TEN_YEARS, IMPORTED_AT, _REFUSED),
-    ),
-    "silver/history_imports": (Retention(None, None, _NOBODY),),
-    "silver/decisions": (Retention(TEN_YEARS, "decided_at_ms", _OPERATION),),
-    "silver/payments": (Retention(TEN_YEARS, "event_time_ms", _OPERATION),),
-    "silver/labels": (Retention(TEN_YEARS, "recorded_at_ms", _OPERATION),),
-    "silver/shadow_scores": (Retention(SEASON, "scored_at_ms", _SEASON),),
-    "silver/quarantine": (
-        Retention(CORRECTION, "arrival_day", _CLEAR, emptied=("payload",)),
-        Retention(TEN_YEARS, "arrival_day", _REFUSED),
-    ),
-    "silver/policies": (Retention(None, None, "Decisions are run again by it (I5); Delta itself refuses to delete."),),
-    "gold/decisions": (Retention(TEN_YEARS, "decided_at_ms", _OPERATION),),
-    "gold/daily_kpis": (Retention(None, None, _NOBODY),),
-    "gold/hourly_kpis": (Retention(None, None, _NOBODY),),
-    "gold/model_daily": (Retention(None, None, _NOBODY),),
-    "quality/flow": (Retention(None, None, _NOBODY),),
-    "gold/payer_profiles": (Retention(None, None, "Replaced whole, from the payments that are kept."),),
-    "gold/payee_profiles": (Retention(None, None, "Replaced whole, from the payments that are kept."),),
-    "quality/scorecard": (Retention(None, None, "Replaced whole, from the newest 60 days."),),
-    "quality/unexpected": (Retention(CORRECTION, "day", "Samples of broken rows, for as long as they are mended."),),
-    **dict.fromkeys(
-        ("care/retention", "care/compaction", "care/vacuum"),
-        (Retention(None, None, "Replaced whole, from the newest 400 days."),),
-    ),
-    "features/payment_features": (Retention(FIVE_YEARS, "fold_day", _RAW),),
-    "features/training_set": (Retention(FIVE_YEARS, "event_time_ms", _RAW),),
-    "model/evaluation": (Retention(None, None, _NOBODY),),
-    "model/search": (Retention(None, None, _NOBODY),),
-    "features/base_states": (Retention(None, None, "Replaced whole; a state counts 90 days at most."),),
-    "features/live_states": (
-        Retention(None, None, "Runs before the newest are compacted away; a state counts 90 days at most."),
-    ),
-    "features/unanswered": (Retention(None, None, "A row goes when its read is answered."),),
-    "features/runs": (Retention(None, None, _NOBODY),),
-    "features/histories": (Retention(None, None, _NOBODY),),
-    "features/statistics": (Retention(None, None, _NOBODY),),
-}
-"""By table: what has to go, and when. Whoever deletes, deletes by this; nothing is deleted for another reason."""
-
 _IMPORT, _ENGINE = "Spark: asset `imported_history`", "Spark: asset `offline_features`"
 WRITERS: Mapping[str, str] = {
     **{topics.bronze_table(topic): "delta-rs: run of `bronze_stream`" for topic in topics.ALL},
@@ -284,6 +198,7 @@ WRITERS: Mapping[str, str] = {
     "quality/unexpected": "delta-rs: the checks of every table",
     "gold/daily_kpis": "delta-rs: asset `gold/daily_kpis`",
     "gold/hourly_kpis": "delta-rs: asset `gold/hourly_kpis`",
+    "gold/batch_scores": "delta-rs: asset `gold/batch_scores`",
     "gold/model_daily": "delta-rs: asset `gold/model_daily`",
     "model/evaluation": "delta-rs: asset `model/evaluation`",
     "model/search": "delta-rs: asset `model/search`",
@@ -368,7 +283,7 @@ def kept(table: Table) -> tuple[Retention, ...]:
         NoSheet: Nobody has said.
     """
     if table.name not in RETENTION:
-        raise NoSheet(f"table {table.name} has no retention; add it to RETENTION in pix/offline/dictionary.py")
+        raise NoSheet(f"table {table.name} has no retention; add it to RETENTION in pix/offline/retention.py")
     return RETENTION[table.name]
 
 

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 
 from pix.features import FEATURES
 from pix.offline.declaration import Table
-from pix.offline.dictionary import CLASSES, SHEETS, Retention, columns, kept, meaning, sheet_name, writer
+from pix.offline.dictionary import CLASSES, SHEETS, columns, kept, meaning, sheet_name, writer
+from pix.offline.retention import Retention
 
 HEAD = """# Data dictionary
 
 Every Delta table of the lake, and what its columns mean. Written by `make contracts` from `pix/offline/tables/`
-(names, types, meanings) and `pix/offline/dictionary.py` (units, personal data, retention); do not edit.
+(names, types, meanings), `pix/offline/dictionary.py` (units, personal data) and `pix/offline/retention.py`; do not
+edit.
 
 **How to read it.** The first part of a table's name is its layer: *bronze* is what came over Kafka, *silver* what it
 says, each thing once, *gold* what reports read, *features* what models learn from and the store starts with,
@@ -30,7 +32,7 @@ classes say how it leads to a person, not whether.
 ## Retention
 
 Periods are counted from the column named. They are this project's proposal, to be confirmed by whoever runs it with
-their compliance; `RETENTION` in `pix/offline/dictionary.py` is the one place that says them.
+their compliance; `RETENTION` in `pix/offline/retention.py` is the one place that says them.
 
 {retention}
 

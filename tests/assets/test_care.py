@@ -18,7 +18,7 @@ from pix import topics
 from pix.clock import epoch_ms
 from pix.contracts import DAY_MS
 from pix.offline.care import Care
-from pix.offline.dictionary import FIVE_YEARS
+from pix.offline.retention import FIVE_YEARS
 from pix.offline.tables import (
     DECISIONS_GOLD,
     DECISIONS_SILVER,

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from pix.features import FEATURE_NAMES
 from pix.offline import inbox
-from pix.offline.tables import DAILY_KPIS, EVALUATION, FLOW, HOURLY_KPIS, MODEL_DAILY, SEARCH, TABLES
+from pix.offline.tables import BATCH_SCORES, DAILY_KPIS, EVALUATION, FLOW, HOURLY_KPIS, MODEL_DAILY, SEARCH, TABLES
 
 ALONE = (
     "silver/decisions",
@@ -22,8 +22,8 @@ ALONE = (
     "model/champion",
     "monitoring/drift_report",
 )
-# KPIs and the evaluation go through the IO manager, the flow is made in runs of its own.
-BY_ARROW = (HOURLY_KPIS, DAILY_KPIS, MODEL_DAILY, FLOW, EVALUATION, SEARCH)
+# KPIs and the evaluation go through the IO manager, the flow and batch scores are made in runs of their own.
+BY_ARROW = (BATCH_SCORES, HOURLY_KPIS, DAILY_KPIS, MODEL_DAILY, FLOW, EVALUATION, SEARCH)
 BY_SPARK = sorted(TABLES.keys() - {table.name for table in BY_ARROW})
 
 

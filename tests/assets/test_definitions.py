@@ -32,6 +32,7 @@ MATERIALIZABLE = {
     "features/statistics",
     "features/training_set",
     "features/unanswered",
+    "gold/batch_scores",
     "gold/daily_kpis",
     "gold/decisions",
     "gold/hourly_kpis",
@@ -172,7 +173,7 @@ def test_days_begin_with_the_institutions_first(tmp_path):
     graph = definitions.build(Settings(home=tmp_path, first_day=began)).get_repository_def().asset_graph
     parted = {node.key.to_user_string(): node.partitions_def for node in graph.asset_nodes if node.partitions_def}
     daily = {"decisions", "payments", "labels", "quarantine", "shadow_scores"}
-    assert parted.keys() == {*(f"silver/{name}" for name in daily), "gold/decisions"}
+    assert parted.keys() == {*(f"silver/{name}" for name in daily), "gold/decisions", "gold/batch_scores"}
     assert {days.start.date() for days in parted.values()} == {began}
     # A job over several of them needs them alike, and alike in Dagster means equal.
     assert len(set(parted.values())) == 1

@@ -28,8 +28,8 @@ from pix.contracts import DAY_MS
 from pix.offline.care import BRONZE, EXPIRED, Care, gone_before
 from pix.offline.days import begin_ms, day_at
 from pix.offline.declaration import Column, Table
-from pix.offline.dictionary import SEASON, TEN_YEARS
 from pix.offline.dictionary import bronze_tables as bronze_declared
+from pix.offline.retention import SEASON, TEN_YEARS
 from pix.offline.tables import (
     BASE_STATES,
     QUARANTINE_SILVER,

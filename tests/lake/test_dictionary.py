@@ -15,11 +15,9 @@ from pix.offline import enrichment
 from pix.offline.declaration import Column, Table
 from pix.offline.dictionary import (
     CLASSES,
-    IMPORTED_AT,
     PSEUDONYM,
     SHEETS,
     NoSheet,
-    Retention,
     bronze_tables,
     columns,
     kept,
@@ -30,6 +28,7 @@ from pix.offline.dictionary import (
     writer,
 )
 from pix.offline.dictionary_page import page
+from pix.offline.retention import IMPORTED_AT, Retention
 from pix.offline.tables import DECISIONS_SILVER, PAYMENTS_SILVER, TRAINING_SET
 from serving import policy_archive
 

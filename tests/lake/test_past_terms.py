@@ -18,7 +18,7 @@ from pix.engines.layout import STATE_LAYOUT
 from pix.offline.care import CARE, Care, NoCare, care_of, due, gone_before, terms
 from pix.offline.days import begin_ms
 from pix.offline.declaration import Table
-from pix.offline.dictionary import RETENTION, TEN_YEARS
+from pix.offline.retention import RETENTION, TEN_YEARS
 from pix.offline.tables import BASE_STATES, HISTORY_IMPORTS, HISTORY_PAYMENTS, HISTORY_REFUSED, HOURLY_KPIS
 from pix.settings import Settings
 from serving.rerun_errors import EvidenceAway

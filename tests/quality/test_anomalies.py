@@ -184,8 +184,9 @@ def test_labels_are_usual_by_the_day_they_come_though_kept_by_their_payments_day
     assert count(table, (), ask, columns=table.names, days=[MONDAY], by=arrival_sql(table)).rows == {MONDAY: 1}
 
 
-def test_imports_have_no_usual_day():
+def test_what_is_imported_or_asked_for_has_no_usual_day():
     assert not has_days(covered()["silver/history_payments"])
+    assert not has_days(covered()["gold/batch_scores"])
     assert has_days(covered()["gold/daily_kpis"])
 
 

@@ -20,7 +20,7 @@ from pix.offline.tables.features import (
     raw_columns,
 )
 from pix.offline.tables.gold import DAILY_KPIS, DECISIONS_GOLD, FLOW, HOURLY_KPIS, KPIS, PAYEE_PROFILES, PAYER_PROFILES
-from pix.offline.tables.models import EVALUATION, MODEL_DAILY, SEARCH
+from pix.offline.tables.models import BATCH_SCORES, EVALUATION, MODEL_DAILY, SEARCH
 from pix.offline.tables.silver import (
     DECISIONS_SILVER,
     HISTORY_IMPORTS,
@@ -35,6 +35,7 @@ from pix.offline.tables.silver import (
 
 __all__ = [
     "BASE_STATES",
+    "BATCH_SCORES",
     "BRONZE_COLUMNS",
     "DAILY_KPIS",
     "DECISIONS_GOLD",
@@ -98,6 +99,7 @@ TABLES: dict[str, Table] = {
         TRAINING_SET,
         SEARCH,
         EVALUATION,
+        BATCH_SCORES,
     )
 }
 """All of them, by name, in the order in which they are made."""

@@ -1,6 +1,7 @@
 """Tables that tell of models."""
 
 from pix.offline.declaration import Column, Table
+from pix.offline.tables.columns import EVENT_DAY, EVENT_TIME, ID, TENANT
 from pix.offline.tables.gold import KPI_DAY
 
 EVALUATION = Table(
@@ -62,4 +63,29 @@ MODEL_DAILY = Table(
         Column("value_recall", "double", "The same of their amounts."),
         Column("made_from", "bigint", "Version of gold/decisions that the row was made from."),
     ),
+)
+
+BATCH_SCORES = Table(
+    "gold/batch_scores",
+    "One past payment as one model version scores it, beside what was decided then.",
+    (
+        ID,
+        TENANT,
+        Column("history", "string", "The history it belongs to: live, or the name of an import kept apart from it."),
+        Column("source", "string", "live or history."),
+        EVENT_TIME,
+        Column("model_name", "string", "Registered model."),
+        Column("model_version", "string", "The version that scores."),
+        Column("model_sha256", "string", "SHA-256 of its artefact."),
+        Column("raw_score", "double", "Its log-odds before calibration."),
+        Column("fraud_probability", "double", "Its calibrated probability."),
+        Column("threshold_action", "string", "What thresholds ask for then; rules and lists may ask for more."),
+        Column("policy_version", "string", "Hash of the policy whose thresholds these are."),
+        Column("decided_action", "string", "The decision's own action; null where it was imported."),
+        Column("decided_probability", "double", "The decision's own probability; null in degraded modes."),
+        Column("decided_model_version", "string", "Version of the model that decided; null in degraded modes."),
+        Column("decided_mode", "string", "normal, or degraded: and what was missing."),
+        EVENT_DAY,
+    ),
+    partitions=("event_day", "history", "model_version"),
 )
