@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.batch_scoring import batch_scoring_rows
 from benchmarks.bronze import bronze_rows
 from benchmarks.contracts import parse_over_naive
 from benchmarks.decisions import decision_over_bare_store, decision_with_model
@@ -39,6 +40,7 @@ GROUPS: dict[str, Callable[[], Rows]] = {
     "stores": store_rows,
     "decisions": lambda: [decision_over_bare_store(), decision_with_model()],
     "ensemble": ensemble_rows,
+    "batch_scoring": batch_scoring_rows,
     "service": service_rows,
     "scoring": scoring_rows,
     "contracts": lambda: [parse_over_naive()],

@@ -30,7 +30,7 @@ def ensemble_rows() -> list[dict[str, object]]:
     recipe = TrainingConfig(iterations=TREES, depth=DEPTH)
     fitted = [FITS[name](data, target, np.ones(TRAINING_ROWS), recipe) for name in MEMBERS]
     trees = next(member for member in fitted if isinstance(member, FittedTrees))
-    alone, together = _served([trees], draw), _served(fitted, draw)
+    alone, together = served([trees], draw), served(fitted, draw)
     rows = drawn_rows([[0.0]] * len(FEATURE_NAMES), ROWS, draw)
     lists = rows.tolist()
     found: dict[str, list[float]] = {}
@@ -79,7 +79,7 @@ def ensemble_rows() -> list[dict[str, object]]:
     return [scored, three, paired(name, explained, explained_by_catboost)]
 
 
-def _served(members: Sequence[FittedMember], draw: np.random.Generator) -> Ensemble:
+def served(members: Sequence[FittedMember], draw: np.random.Generator) -> Ensemble:
     """Members with weight 1 each, as a service reads them."""
     with tempfile.TemporaryDirectory() as folder:
         described = [member.write(Path(folder), FEATURE_NAMES, 1.0, draw) for member in members]

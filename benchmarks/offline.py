@@ -65,7 +65,7 @@ def offline_rows() -> list[dict[str, object]]:
 
 def passes() -> dict[str, object]:
     """Processor time of the three passes over simulated payments of 30 days, in this process and without Spark."""
-    rows = list(_history(_plan(PASSED)))
+    rows = list(history(plan(PASSED)))
     table = pa.table({name: [row[name] for row in rows] for name in ("payment", "event_time_ms")})
     table = table.append_column("import_number", pa.array([1] * len(rows), pa.int32()))
     batches = table.append_column("labels", pa.nulls(len(rows), pa.string())).to_batches(max_chunksize=10_000)
@@ -97,14 +97,15 @@ def _passed(batches: list[pa.RecordBatch]) -> tuple[float, float, float]:
     return first, second, third
 
 
-def _plan(count: int) -> SimulationPlan:
+def plan(count: int) -> SimulationPlan:
+    """So many payments of 30 days."""
     return SimulationPlan(seed=3, start_ms=START_MS, days=30, accounts=max(1_000, count // 50), payments=count)
 
 
 def into_delta(folder: Path) -> dict[str, object]:
     """All features of simulated payments of 30 days, from silver into ``features/payment_features``, warm."""
     lake = _lake(folder)
-    _write(lake, HISTORY_PAYMENTS, _history(_plan(PAYMENTS)))
+    _write(lake, HISTORY_PAYMENTS, history(plan(PAYMENTS)))
     _write(lake, HISTORY_LABELS, [])
     folding.prepare(lake)
 
@@ -197,8 +198,9 @@ def _write(lake: LakeResource, table: Table, rows: "Iterator[dict[str, Any]] | l
     file.unlink()
 
 
-def _history(plan: SimulationPlan) -> Iterator[dict[str, Any]]:
-    for part in parts(plan):
+def history(simulated: SimulationPlan) -> Iterator[dict[str, Any]]:
+    """Its payments as silver/history_payments has them."""
+    for part in parts(simulated):
         for line in lines(part.payments).splitlines():
             payment = behind_the_door(parse_payment(line), KEYRING)
             content = payment.to_dict() | {"tenant": "default@bench"}
