@@ -4,7 +4,7 @@ One report a night: features, the champion's scores, labels and the champion's m
 materialisation, for the sensor that asks for retraining; the page and every number are kept in ``<home>/reports``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from pix.contracts import DAY_MS, LIVE_HISTORY
 from pix.features import FEATURE_NAMES, FINGERPRINT
 from pix.offline.days import day_at
 from pix.offline.names import history_of
+from pix.offline.silver import HISTORY, LIVE
 from pix.offline.tables import DECISIONS_GOLD, MODEL_DAILY, PAYMENT_FEATURES, TRAINING_SET
 from pix.offline.vectors import as_columns
 
@@ -96,8 +97,7 @@ def drift_report(
         beside=[*scores, *labels.beside],
     )
     findings = [
-        *verdict.of_features(summary),
-        *(one for beside in scores for one in _of_scores(beside)),
+        *of_newest(source, summary, scores),
         *verdict.of_labels(labels.then, labels.now),
         *verdict.of_days(_days(lake, champion), reported=labels.reported),
     ]
@@ -118,9 +118,9 @@ def newest(lake: LakeResource, config: DriftConfig) -> tuple[str, "pd.DataFrame"
     vectors = lake.read(PAYMENT_FEATURES.name)
     ours = (f.col("fingerprint") == FINGERPRINT) & (history_of("tenant") == config.history)
     features = vectors.where(ours)
-    live = features.where("source = 'live'")
-    source = "live" if live.count() >= config.enough_live_rows else "history"
-    chosen = live if source == "live" else features
+    live = features.where(f"source = '{LIVE}'")
+    source = LIVE if live.count() >= config.enough_live_rows else HISTORY
+    chosen = live if source == LIVE else features
     last = chosen.select("event_time_ms").orderBy(f.desc("event_time_ms")).limit(config.least_rows)
     ends = last.agg(f.min("event_time_ms").alias("from"), f.max("event_time_ms").alias("to")).first()
     from_ms = min(ends["from"], ends["to"] - config.current_days * DAY_MS) if ends and ends["to"] is not None else 0
@@ -164,11 +164,26 @@ def _scores(champion: "Downloaded | None", learnt: "pd.DataFrame", current: "pd.
     return [Beside("the champion's log-odds", then, now)] if len(then) and len(now) else []
 
 
-def _of_scores(scores: "Beside") -> list["Finding"]:
+def of_newest(source: str, summary: "DriftSummary", scores: Sequence["Beside"]) -> list["Finding"]:
+    """What the newest payments have that those learnt from did not, in features and in what the model says.
+
+    Of an imported past nothing: the champion was fit on that very past, and a young one's features move because they
+    look back on ever more of it. Its table and page show it all the same.
+
+    Args:
+        source: Where the newest payments come from: ``live`` or ``history``.
+        summary: Of the features.
+        scores: The model's, then and now.
+    """
     from quality import drift, verdict
 
-    psi, usual = drift.number_psi(scores.reference, scores.current)
-    return verdict.of_scores(psi, usual, rows=min(len(scores.reference), len(scores.current)))
+    if source != LIVE:
+        return []
+    found = verdict.of_features(summary)
+    for each in scores:
+        psi, usual = drift.number_psi(each.reference, each.current)
+        found += verdict.of_scores(psi, usual, rows=min(len(each.reference), len(each.current)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

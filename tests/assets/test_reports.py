@@ -2,7 +2,26 @@
 
 import json
 
+import numpy as np
+import pandas as pd
+
 from fraud_assets import reports
+from fraud_assets.monitoring import of_newest
+from quality import drift
+
+
+def moved(rows=4_000):
+    """A report in which everything moved, and scores that did."""
+    rng = np.random.default_rng(3)
+    then, now = (pd.DataFrame({name: rng.normal(by, 1, rows) for name in "abcd"}) for by in (0, 3))
+    summary = drift.compare(then, now, tuple("abcd"), report_id="t", seed=1)
+    return summary, [drift.Beside("log-odds", then["a"], now["a"])]
+
+
+def test_an_imported_past_is_no_drift_of_what_is_learnt_from_it():
+    """A fresh home compares a past with itself, whose features still fill their windows: nothing to ask for."""
+    assert {one.kind for one in of_newest("live", *moved())} == {"data", "prediction"}
+    assert of_newest("history", *moved()) == []
 
 
 def numbers(made_at_ms, *findings):

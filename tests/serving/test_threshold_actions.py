@@ -1,4 +1,4 @@
-"""What thresholds alone ask for, of many payments at once, is what the policy says of each without rules and lists."""
+"""What thresholds alone ask for, of many payments at once, is what the policy says of each without all else."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ OLD = """  - name: young_account
 
 def alone(policy):
     nobody = SimpleNamespace(names=lambda *_: False)
-    return replace(policy, rules=(), lists=dict.fromkeys(policy.lists, nobody))
+    return replace(policy, rules=(), lists=dict.fromkeys(policy.lists, nobody), control=None)
 
 
 @pytest.fixture(scope="module")
