@@ -163,5 +163,9 @@ def told_of(judged: "Judged", outcome: str, mode: str) -> dict[str, Any]:
         "mode": mode,
         "promoted": outcome == "promoted",
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in judged.decision.reasons)),
-        **{f"{who}_p99_microseconds": found.p99_microseconds for who, found in measured.items() if found is not None},
+        **{
+            f"{who}_p99_microseconds": round(found.p99_microseconds, 1)
+            for who, found in measured.items()
+            if found is not None
+        },
     }

@@ -104,14 +104,28 @@ def model_version(page: Page, settings: Settings, path: Path) -> None:
     found = champion(settings.mlflow, settings.model_name)
     if found is None:
         sys.exit("no champion serves; `make demo` trains one")
-    opened(page, f"{settings.mlflow}/#/models/{settings.model_name}/versions/{found.version}")
+    opened_in_mlflow(page, settings, f"models/{settings.model_name}/versions/{found.version}")
     page.screenshot(path=path)
 
 
 def runs(page: Page, settings: Settings, path: Path) -> None:
-    """The experiments' runs in MLflow."""
-    opened(page, f"{settings.mlflow}/#/experiments")
+    """Every training in MLflow."""
+    from learning.registry import EXPERIMENT, client_of
+
+    experiment = client_of(settings.mlflow).get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        sys.exit("nothing was trained; `make demo` does")
+    opened_in_mlflow(page, settings, f"experiments/{experiment.experiment_id}/runs")
     page.screenshot(path=path)
+
+
+def opened_in_mlflow(page: Page, settings: Settings, place: str) -> None:
+    """Go to a page of MLflow's, without the assistant that it offers."""
+    opened(page, f"{settings.mlflow}/#/{place}")
+    assistant = page.get_by_role("button", name="Close", exact=True)
+    if assistant.count():
+        assistant.first.click()
+        page.wait_for_timeout(SETTLE_MS)
 
 
 def reports(page: Page, settings: Settings, path: Path) -> None:
@@ -138,7 +152,7 @@ PICTURES: dict[str, Take] = {
     RED: red_check,
     "scorecard": written("quality/scorecard"),
     "model-lineage": of_asset("model/champion", "lineage&lineageScope=neighborhood&lineageDepth=3"),
-    "champion": written("model/champion"),
+    "champion": of_asset("model/champion", "events"),
     "model-card": written("model/card"),
     "mlflow-version": model_version,
     "mlflow-runs": runs,
