@@ -1,10 +1,11 @@
 """A past day scored by a version: rows a second with everything from Delta to Delta, and of the scoring alone.
 
 The day is made of simulated payments' real vectors, again and again under other ids, each with a decision and a payment
-beside it; the model has the recipe's size. Its labels are noise and rare, so that few payments are suspicious, as in
-truth. Every score must have the bits that the service's single-row path gives the same vector.
+beside it; the model has the recipe's size, labels that are noise, and an intercept by which thresholds may ask
+something for one payment in a hundred. Every score must have the bits that the service's single-row path gives the same vector.
 """
 
+import math
 import os
 import statistics
 import tempfile
@@ -38,6 +39,7 @@ from serving.policy import load_policy
 
 PAYMENTS, TIMES = 20_000, int(os.environ.get("SENTINELA_BENCH_BATCH_TIMES", "15"))
 ONE_BY_ONE, ROUNDS, TRAINING_ROWS, FRAUD_SHARE = 5_000, 7, 6_000, 0.004
+SUSPICIOUS_SHARE, LEAST_THRESHOLD = 0.01, 0.05
 DAY, TARGET_US = date(2026, 6, 1), 10.0
 
 
@@ -140,7 +142,10 @@ def _ensemble(vectors: Floats) -> Ensemble:
     draw = np.random.default_rng(1)
     rows, target = vectors[:TRAINING_ROWS].copy(), draw.random(TRAINING_ROWS) < FRAUD_SHARE
     recipe = TrainingConfig(iterations=TREES, depth=DEPTH)
-    return served([FITS[name](rows, target, np.ones(TRAINING_ROWS), recipe) for name in MEMBERS], draw)
+    fitted = [FITS[name](rows, target, np.ones(TRAINING_ROWS), recipe) for name in MEMBERS]
+    # So that thresholds may ask something for as few payments as in truth.
+    most = np.quantile(served(fitted, draw).raw_scores(rows), 1 - SUSPICIOUS_SHARE)
+    return served(fitted, draw, math.log(LEAST_THRESHOLD / (1 - LEAST_THRESHOLD)) - float(most))
 
 
 def _name(copy: int, number: int) -> str:

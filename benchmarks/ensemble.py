@@ -79,9 +79,9 @@ def ensemble_rows() -> list[dict[str, object]]:
     return [scored, three, paired(name, explained, explained_by_catboost)]
 
 
-def served(members: Sequence[FittedMember], draw: np.random.Generator) -> Ensemble:
+def served(members: Sequence[FittedMember], draw: np.random.Generator, intercept: float = 0.0) -> Ensemble:
     """Members with weight 1 each, as a service reads them."""
     with tempfile.TemporaryDirectory() as folder:
         described = [member.write(Path(folder), FEATURE_NAMES, 1.0, draw) for member in members]
-        Manifest(fingerprint=FINGERPRINT, members=described, libraries={}).write(Path(folder))
+        Manifest(fingerprint=FINGERPRINT, intercept=intercept, members=described, libraries={}).write(Path(folder))
         return load_ensemble(Path(folder))
