@@ -2,7 +2,8 @@
 
 The day is made of simulated payments' real vectors, again and again under other ids, each with a decision and a payment
 beside it; the model has the recipe's size, labels that are noise, and an intercept by which thresholds may ask
-something for one payment in a hundred. Every score must have the bits that the service's single-row path gives the same vector.
+something for one payment in a hundred. Every score must have the bits that the service's single-row path gives the
+same vector.
 """
 
 import math
