@@ -41,7 +41,7 @@ RAW = ("amount_cents", "initiation", "payer_age_years")
 CURRENT_DAYS = 7
 LABEL_DAYS = 28
 _KEYRING = Keyring(1, {1: b"drift trial".ljust(32, b".")})
-MOVED_TO = {"payer_age_years": (75, 96), "local_hour": (2, 5), "is_night": (1, 2), "is_business_hours": (0, 1)}
+MOVED_TO = {"payer_age_years": (16, 20), "local_hour": (6, 8), "is_night": (0, 1), "is_business_hours": (0, 1)}
 """Feature -> its least value, and the first one above its greatest; see ``elsewhere``."""
 NOTHING_LIVE = promotion.Parity(compared=0, mismatches=0, at="in memory, one kernel makes all features")
 
@@ -147,7 +147,7 @@ def elsewhere(whole: "pd.DataFrame", from_ms: int, *, seed: int) -> "pd.DataFram
     """The same payments in a world where criminals do something else from some time on.
 
     From then on a fraud looks like some honest payment of those days in every feature, but for ``MOVED_TO``: it is by
-    an old payer, in the small hours. The simulator's own drifts do less: a model hardly suffers from them.
+    a young payer, early in the morning. The simulator's own drifts do less: a model hardly suffers from them.
 
     Args:
         whole: Of ``history``.
