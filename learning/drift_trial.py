@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 RAW = ("amount_cents", "initiation", "payer_age_years")
 CURRENT_DAYS = 7
 LABEL_DAYS = 28
+DAYS_OF_A_WEEK = 7
 _KEYRING = Keyring(1, {1: b"drift trial".ljust(32, b".")})
 MOVED_TO = {"payer_age_years": (16, 20), "local_hour": (6, 8), "is_night": (0, 1), "is_business_hours": (0, 1)}
 """Feature -> its least value, and the first one above its greatest; see ``elsewhere``."""
@@ -57,6 +58,7 @@ class Trial:
         train_days: The first champion is trained when so many days are over.
         drift_day: From when on the world is another; None if it stays.
         recipe: Of every model.
+        weekly: Whether a challenger is trained every seven days besides, as the platform's schedule does.
         feature_names: What models are fit on.
         maturity_ms: Age from which silence means honest.
     """
@@ -67,6 +69,7 @@ class Trial:
     train_days: int
     drift_day: int | None
     recipe: TrainingConfig
+    weekly: bool = False
     feature_names: tuple[str, ...] = FEATURE_NAMES
     maturity_ms: int = 7 * DAY_MS
 
@@ -103,11 +106,13 @@ class Tried:
     Attributes:
         found: Day -> names of what was found then.
         asked: The requests, in order.
+        weekly: What the schedule trained, in order.
         precision: The first champion's average precision on its days before any drift and from then on.
     """
 
     found: Mapping[int, tuple[str, ...]]
     asked: tuple[Asked, ...]
+    weekly: tuple[Asked, ...]
     precision: tuple[float, float]
 
     def first(self, kind: str) -> int | None:
@@ -267,6 +272,7 @@ def run(trial: Trial, whole: "pd.DataFrame", say: Callable[[str], None] = lambda
     first = champion = _Champion(1, whole, trial, trial.train_days)
     found: dict[int, tuple[str, ...]] = {}
     asked: list[Asked] = []
+    weekly: list[Asked] = []
     asks: set[str] = set()
     for day in range(trial.train_days + 1, trial.days + 1):
         findings = champion.look(whole, trial.at_ms(day))
@@ -280,13 +286,17 @@ def run(trial: Trial, whole: "pd.DataFrame", say: Callable[[str], None] = lambda
             last_request_ms=trial.at_ms(asked[-1].day) if asked else None,
             now_ms=trial.at_ms(day),
         )
-        if judged.retrain:
+        is_sunday = trial.weekly and (day - trial.train_days) % DAYS_OF_A_WEEK == 0
+        if judged.retrain or is_sunday:
             asks.update(judged.asks)
             challenger = _Champion(champion.version + 1, whole, trial, day)
-            asked.append(_compared(champion, challenger, whole, day, judged.reasons))
-            say(f"day {day}: {asked[-1]}")
-            champion = challenger if asked[-1].promoted else champion
-    return Tried(found=found, asked=tuple(asked), precision=_before_and_after(first, whole))
+            why = judged.reasons if judged.retrain else ("the week is over",)
+            made = _compared(champion, challenger, whole, day, why)
+            (asked if judged.retrain else weekly).append(made)
+            say(f"day {day}: {made}")
+            champion = challenger if made.promoted else champion
+    precision = _before_and_after(first, whole)
+    return Tried(found=found, asked=tuple(asked), weekly=tuple(weekly), precision=precision)
 
 
 def _compared(

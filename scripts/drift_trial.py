@@ -30,6 +30,7 @@ def main() -> None:
         "--elsewhere", action="store_true", help="criminals do something else; nothing the simulator has"
     )
     words.add_argument("--drift-day", type=int, default=151)
+    words.add_argument("--weekly", action="store_true", help="train every seven days besides, as the schedule does")
     words.add_argument("--iterations", type=int, default=60)
     told = words.parse_args()
     for seed in told.seeds:
@@ -47,6 +48,7 @@ def main() -> None:
             days=told.days,
             warm_days=told.warm_days,
             train_days=told.train_days,
+            weekly=told.weekly,
             drift_day=told.drift_day if told.drift or told.elsewhere else None,
             recipe=TrainingConfig(
                 iterations=told.iterations, depth=4, learning_rate=0.15, test_share=0.25, folds=2, members=("catboost",)
@@ -60,7 +62,7 @@ def main() -> None:
         print(
             f"seed {seed}: {len(tried.found)} nights with findings, {len(tried.asked)} requests, "
             f"average precision {before:.3f}, from the drift on {after:.3f}",
-            *(f"\n  {one}" for one in tried.asked),
+            *(f"\n  {one}" for one in (*tried.asked, *tried.weekly)),
             flush=True,
         )
 

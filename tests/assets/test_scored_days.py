@@ -168,8 +168,9 @@ def test_changed_files_are_refused(trained, registered):
 
 
 def test_an_unknown_version_is_told_with_those_that_are_there(trained, served):
-    said = refusal(trained, model_version="999")
-    assert said.startswith(f"pix_fraud has no version '999'; there are {served.ref.version}")
+    before, _, there = refusal(trained, model_version="999").partition("; there are ")
+    assert before == "pix_fraud has no version '999'"
+    assert served.ref.version in there.partition(":")[0].split(", ")
     assert refusal(trained, model_version="champion").startswith("pix_fraud has no version 'champion'")
 
 
