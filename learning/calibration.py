@@ -38,3 +38,17 @@ def calibration_error(is_fraud: Bools, probabilities: Floats, weights: Floats | 
     """
     expected, found, _ = reliability(is_fraud, probabilities, weights)
     return float(np.abs(expected - found).sum() / found.sum())
+
+
+def at_other_odds(probabilities: Floats, factor: float) -> Floats:
+    """The probabilities, were there ``factor`` times as many frauds among as many other payments.
+
+    The odds of every payment are multiplied by it: what was seen of a fraud or of another payment stays as likely as
+    it was (C. Elkan, The Foundations of Cost-Sensitive Learning, IJCAI 2001; M. Saerens et al., Neural Computation
+    2002).
+
+    Args:
+        probabilities: Calibrated where they were learnt.
+        factor: Above 0; see ``learning.evaluation.Outcomes.factor_to``.
+    """
+    return factor * probabilities / (factor * probabilities + (1 - probabilities))

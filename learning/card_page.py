@@ -9,14 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from learning.artefact import ModelCard
-from learning.groups import RATE
+from learning.groups import FEW_FRAUDS, RATE, WEAK_RECALL
 from learning.label_news import COUNT
 from learning.training import ENSEMBLE
 
-WEAK_RECALL = 0.3
-"""A kind of fraud of which surely less is found is named as weak."""
-FEW_FRAUDS = 30
-"""Of fewer frauds nothing is said but their number."""
 SPLITS = {
     "fraud_type": "Kind of fraud",
     "payer": "Payer is a person (PF) or a company (PJ)",

@@ -81,15 +81,25 @@ class Outcomes:
             groups={name: values[chosen] for name, values in self.groups.items()},
         )
 
-    def at_base_rate(self, rate: float) -> "Outcomes":
+    def at_base_rate(self, rate: float, unknown_frauds: Bools | None = None) -> "Outcomes":
         """The same payments, frauds weighed so that they are ``rate`` of all.
 
         Every share of frauds and every share of other payments stays what it was; precision and money change.
+
+        Args:
+            rate: Share of the known frauds, of all payments.
+            unknown_frauds: Payments that are fraud though the label does not say so: they become as rare.
         """
-        frauds, others = ((self.weights * of).sum() for of in (self.is_fraud, ~self.is_fraud))
-        factor = rate / (1 - rate) * others / frauds
-        weights = np.where(self.is_fraud, self.weights * factor, self.weights)
+        thinned = self.is_fraud if unknown_frauds is None else self.is_fraud | unknown_frauds
+        weights = np.where(thinned, self.weights * self.factor_to(rate, unknown_frauds), self.weights)
         return Outcomes(**{**{name: getattr(self, name) for name in self.__slots__}, "weights": weights})
+
+    def factor_to(self, rate: float, unknown_frauds: Bools | None = None) -> float:
+        """How many times as many frauds there would be, were the known ones ``rate`` of all; see ``at_base_rate``."""
+        unknown = np.zeros_like(self.is_fraud) if unknown_frauds is None else unknown_frauds & ~self.is_fraud
+        honest = ~(self.is_fraud | unknown)
+        frauds, hidden, others = (float((self.weights * of).sum()) for of in (self.is_fraud, unknown, honest))
+        return rate * others / (frauds - rate * (frauds + hidden))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,27 +207,33 @@ def intervals(
     statistics: Callable[[Floats | None], Mapping[str, float]],
     *,
     rng: np.random.Generator,
+    series: Ints | None = None,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Interval]:
     """Statistics with their bootstrap intervals, all over the same resamples.
 
     Frauds and other payments are resampled apart: a resample keeps the base rate, on which precision depends more
-    than on any model.
+    than on any model. Frauds of one campaign are alike: as many of them tell less than as many strangers. With
+    ``series`` they are drawn a series at a time, and how many there are varies too, as it does from month to month.
 
     Args:
         is_fraud: The labels.
         statistics: Name -> number, given how often each row was drawn; once each without that.
         rng: Source of the resamples; the same seed gives the same intervals.
+        series: Number of the series that each fraud belongs to, such as its campaign; that of other rows does not
+            count. Each is its own without it.
         resamples: How many.
         confidence: Share of resamples that an interval covers.
     """
-    classes = (np.flatnonzero(is_fraud), np.flatnonzero(~is_fraud))
+    frauds, others = np.flatnonzero(is_fraud), np.flatnonzero(~is_fraud)
+    member = np.arange(len(frauds)) if series is None else np.unique(series[frauds], return_inverse=True)[1]
+    classes = [(rows, of, int(of.max()) + 1) for rows, of in ((frauds, member), (others, np.arange(len(others))))]
     points = statistics(None)
     drawn, found = np.zeros(len(is_fraud)), np.empty((resamples, len(points)))
     for i in range(resamples):
-        for rows in classes:
-            drawn[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
+        for rows, of, count in classes:
+            drawn[rows] = np.bincount(rng.integers(0, count, count), minlength=count)[of]
         found[i] = list(statistics(drawn).values())
     tail = (1 - confidence) / 2
     lows, highs = np.quantile(found, [tail, 1 - tail], axis=0)

@@ -1,5 +1,6 @@
 """How a model treats groups of payments: by kind of fraud, and by who paid from where and with what account."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 RATE = 1e-3
 """False-positive rate, over all payments, whose threshold groups are compared at."""
+WEAK_RECALL = 0.3
+"""A kind of fraud of which surely less is found is named as weak."""
+FEW_FRAUDS = 30
+"""Of fewer frauds nothing is said but their number."""
 METRICS = ("payments", "frauds", "recall", "false_positive_rate")
 AGES = ((18, "under 18"), (30, "18 to 29"), (45, "30 to 44"), (60, "45 to 59"), (200, "60 and over"))
 """(first age in years that is too old, band)."""
@@ -110,6 +115,48 @@ def _group(outcomes: Outcomes, flagged: Bools, by: str, name: str, members: Bool
         frauds=float(frauds.sum()),
         recall=share_of(frauds, flagged[members & outcomes.is_fraud]),
         false_positive_rate=share_of(others, flagged[members & ~outcomes.is_fraud]),
+    )
+
+
+def pooled(parts: Iterable[Sequence[Group]]) -> tuple[Group, ...]:
+    """Groups of the same name in several sets of payments as one, each set at its own threshold.
+
+    Args:
+        parts: Groups of each set, whose rows are one payment each.
+    """
+    alike: dict[tuple[str, str], list[Group]] = {}
+    for group in (group for part in parts for group in part):
+        alike.setdefault((group.by, group.name), []).append(group)
+    found = []
+    for (by, name), groups in alike.items():
+        frauds, payments = (sum(getattr(group, count) for group in groups) for count in ("frauds", "payments"))
+        flagged = sum(group.recall.point * group.frauds for group in groups if group.recall)
+        stopped = sum(
+            group.false_positive_rate.point * (group.payments - group.frauds)
+            for group in groups
+            if group.false_positive_rate
+        )
+        found.append(
+            Group(
+                by=by,
+                name=name,
+                payments=payments,
+                frauds=frauds,
+                recall=_counted(flagged, frauds),
+                false_positive_rate=_counted(stopped, payments - frauds),
+            )
+        )
+    return tuple(found)
+
+
+def _counted(flagged: float, of: float) -> Interval | None:
+    return share_of(np.ones(round(of)), np.arange(round(of)) < round(flagged))
+
+
+def weak(groups: Iterable[Group], recall: float = WEAK_RECALL) -> tuple[Group, ...]:
+    """Groups of enough frauds of which surely less than ``recall`` is found: its whole interval lies below."""
+    return tuple(
+        group for group in groups if group.recall and group.frauds >= FEW_FRAUDS and group.recall.high < recall
     )
 
 

@@ -4,21 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from learning import plots
-from learning.costs import Costs, saved
-from learning.evaluation import (
-    REAL,
-    Evaluation,
-    Interval,
-    Judged,
-    Outcomes,
-    evaluate,
-    intervals,
-)
+from learning.comparison import compare
+from learning.costs import Costs
+from learning.evaluation import Evaluation, Interval, Judged, Outcomes, evaluate
 from learning.groups import METRICS, Group, groups
-from learning.ranking import Floats, Ranking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +62,14 @@ def judge(outcomes: Outcomes, judged: Mapping[str, Judged], ours: str, costs: Co
         seed: Of the resamples.
     """
     model = judged[ours]
-    others = {name: one for name, one in judged.items() if name != ours}
     models = {name: one.scores for name, one in judged.items() if one.is_model}
-    found = _compared(outcomes, model, others, costs, seed)
+    found = compare(outcomes, judged, ours, costs, seed=seed)
     return Judgement(
         ours=ours,
         evaluations={name: evaluate(outcomes, one, costs) for name, one in judged.items()},
-        average_precision=found["precision"],
-        over={name: found[f"precision {name}"] for name in others},
-        saved_over={name: found[f"saved {name}"] for name in others},
+        average_precision=found.precision[ours],
+        over=found.precision_over,
+        saved_over=found.saved_over,
         groups=groups(outcomes, model.scores),
         pictures={
             "precision_recall": plots.precision_recall(outcomes.is_fraud, judged, outcomes.weights),
@@ -89,29 +78,6 @@ def judge(outcomes: Outcomes, judged: Mapping[str, Judged], ours: str, costs: Co
             "threshold_cost": plots.threshold_cost(outcomes, models, costs),
         },
     )
-
-
-def _compared(
-    outcomes: Outcomes, model: Judged, others: Mapping[str, Judged], costs: Costs, seed: int
-) -> dict[str, Interval]:
-    """Average precision of a model, and what it has over each of the others, in precision and in reais."""
-    weights, is_fraud = outcomes.weights, outcomes.is_fraud
-    ranking = Ranking(is_fraud, model.scores, weights)
-    rankings = {name: Ranking(is_fraud, one.scores, weights) for name, one in others.items()}
-    own = saved(model.alerts, is_fraud, outcomes.amount_cents, costs)
-    more = {
-        name: weights * (own - saved(one.alerts, is_fraud, outcomes.amount_cents, costs)) / REAL
-        for name, one in others.items()
-    }
-
-    def statistics(times: Floats | None) -> dict[str, float]:
-        precision = ranking.average_precision(times)
-        over = {f"precision {name}": precision - of.average_precision(times) for name, of in rankings.items()}
-        # By numpy alone: threads of a linear algebra library wait for each other where other work runs.
-        reais = {f"saved {name}": float(np.sum(each if times is None else each * times)) for name, each in more.items()}
-        return {"precision": precision, **over, **reais}
-
-    return intervals(is_fraud, statistics, rng=np.random.default_rng(seed))
 
 
 def row(judged: str, split: str, part: str, metric: str, value: float | Interval) -> dict[str, Any]:

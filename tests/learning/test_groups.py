@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from learning.groups import of_rows, share_of
+from learning.groups import Group, of_rows, pooled, share_of, weak
 
 DAY_MS = 86_400_000
 
@@ -46,3 +46,26 @@ def test_rows_that_stand_for_many_tell_no_more_than_rows():
     even, uneven = (share_of(weights, half) for weights in (np.ones(50), np.where(np.arange(50) < 25, 1.0, 9.0)))
     assert uneven.high - uneven.low > 1.2 * (even.high - even.low)
     assert share_of(np.ones(30), np.zeros(30, bool)).low == 0
+
+
+def group(name, frauds, found, payments=None):
+    recall = share_of(np.ones(frauds), np.arange(frauds) < found)
+    return Group(
+        by="typology", name=name, payments=payments or frauds, frauds=frauds, recall=recall, false_positive_rate=None
+    )
+
+
+def test_groups_of_several_sets_are_counted_together():
+    many, few = pooled([[group("scam", 30, 12), group("theft", 5, 5)], [group("scam", 20, 3)]])
+    assert (many.name, many.frauds, many.recall) == ("scam", 50, share_of(np.ones(50), np.arange(50) < 15))
+    assert (few.name, few.frauds, few.recall.point) == ("theft", 5, 1)
+    assert many.false_positive_rate is None
+
+
+def test_weak_is_what_surely_is_found_too_seldom():
+    surely, perhaps, good, unknown = (
+        group("surely", 200, 30), group("perhaps", 40, 10), group("good", 200, 150), group("unknown", 20, 0),
+    )  # fmt: skip
+    assert perhaps.recall.high > 0.3 > perhaps.recall.point
+    assert weak([surely, perhaps, good, unknown]) == (surely,)
+    assert weak([surely, good], recall=0.1) == ()
