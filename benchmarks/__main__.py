@@ -30,6 +30,7 @@ from benchmarks.scoring import scoring_rows
 from benchmarks.service import service_rows
 from benchmarks.simulator import lines_over_row_by_row
 from benchmarks.stores import store_rows
+from benchmarks.training import training_rows
 from benchmarks.windows import windows_over_sql
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -46,6 +47,7 @@ GROUPS: dict[str, Callable[[], Rows]] = {
     "contracts": lambda: [parse_over_naive()],
     "imports": lambda: [import_over_plain_write()],
     "simulator": lambda: [lines_over_row_by_row()],
+    "training": training_rows,
     "windows": windows_over_sql,
     "offline": offline_rows,
     "bronze": bronze_rows,
