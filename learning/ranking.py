@@ -39,6 +39,19 @@ class Ranking:
         weighed = np.ones(len(scores)) if weights is None else weights
         self._frauds = (weighed * is_fraud)[self._order]
         self._others = (weighed * ~is_fraud)[self._order]
+        steps = self._steps(is_fraud)
+        self._gaining, self._flagged = (
+            (rows, steps[rows], weighed[rows])
+            for rows in (np.flatnonzero(is_fraud), np.flatnonzero(~is_fraud & (steps <= steps[is_fraud].max())))
+        )
+
+    def _steps(self, is_fraud: Bools) -> Ints:
+        """Per row, how many thresholds that find a fraud lie above it: precision counts at those alone."""
+        sizes = np.diff(self._last_of_ties, prepend=-1)
+        finds = np.logical_or.reduceat(is_fraud[self._order], self._last_of_ties - sizes + 1)
+        steps = np.empty(len(is_fraud), np.int64)
+        steps[self._order] = np.repeat(np.cumsum(finds) - finds, sizes)
+        return steps
 
     def counts(self, times: Floats | None = None) -> tuple[Floats, Floats]:
         """Frauds and other payments at or above each distinct score, highest score first.
@@ -53,7 +66,11 @@ class Ranking:
 
     def average_precision(self, times: Floats | None = None) -> float:
         """Sum over thresholds of precision x the recall gained there."""
-        frauds, others = self.counts(times)
+        count = int(self._gaining[1].max()) + 1
+        frauds, others = (
+            np.cumsum(np.bincount(steps, weights if times is None else weights * times[rows], count))
+            for rows, steps, weights in (self._gaining, self._flagged)
+        )
         flagged = frauds + others
         precision = np.divide(frauds, flagged, out=np.zeros_like(frauds), where=flagged > 0)
         gained = np.diff(frauds, prepend=0.0) / frauds[-1]
