@@ -17,6 +17,8 @@ from learning.ranking import Bools, Floats
 from learning.recipe import TrainingConfig
 
 RAW_PREFIX = "raw_"
+TIME_ORDER = ("event_time_ms", "end_to_end_id")
+"""Columns that rows to learn from are ordered by."""
 MISSING_CATEGORY = "missing"
 
 
@@ -97,7 +99,8 @@ def field_scores(
         config: The recipe.
         feature_names: Further inputs.
     """
-    both = pd.concat([before, after])
+    seen = [name for name in before.columns if str(name).startswith(RAW_PREFIX) or name in feature_names]
+    both = pd.concat([before[seen], after[seen]])
     columns, categories = raw_fields(both)
     columns = pd.concat([columns, both[list(feature_names)].astype("float64")], axis=1)
     model = boosted(columns.iloc[: len(before)], is_fraud, weights, config, categories)

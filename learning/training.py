@@ -25,7 +25,7 @@ from learning.errors import TrainingDataTooSmall, TrainingDataUnusable
 from learning.evaluation import Interval, Judged, Outcomes
 from learning.folds import Fold, growing, labels_at
 from learning.groups import of_rows
-from learning.inputs import RAW_PREFIX, field_scores, labels, vectors
+from learning.inputs import RAW_PREFIX, TIME_ORDER, field_scores, labels, vectors
 from learning.judging import Judgement, judge, row
 from learning.members import FITS, FittedMember
 from learning.ranking import Bools, Floats, Ints
@@ -186,9 +186,19 @@ def fit(
 def by_time(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows in the order of their payments.
 
-    Delta returns rows in file order; a model must not depend on how files were compacted.
+    Delta returns rows in file order; a model must not depend on how files were compacted. Rows that are in order
+    already are not copied.
     """
-    return frame.sort_values(["event_time_ms", "end_to_end_id"], kind="stable", ignore_index=True)
+    if _is_ordered(frame):
+        return frame
+    return frame.sort_values(list(TIME_ORDER), kind="stable", ignore_index=True)
+
+
+def _is_ordered(frame: pd.DataFrame) -> bool:
+    times, ids = (frame[name].to_numpy() for name in TIME_ORDER)
+    ties = np.flatnonzero(times[1:] == times[:-1])
+    rising = (times[1:] >= times[:-1]).all() and (ids[ties] <= ids[ties + 1]).all()
+    return bool(rising) and np.array_equal(frame.index, np.arange(len(frame)))
 
 
 @dataclass(frozen=True, slots=True)
