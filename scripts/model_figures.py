@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -23,10 +24,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from model_figures_page import PICTURES, RARE_PER_100K, Figures, Protocol, page
+from model_figures_page import HINDSIGHT, PICTURES, RARE_PER_100K, Figures, Protocol, page
 from model_figures_plots import plot_over, plot_typologies
 from pyarrow import json as arrow_json
 
+from learning.blending import calibration_points, probabilities_of
 from learning.calibration import at_other_odds
 from learning.comparison import compare
 from learning.costs import Costs
@@ -35,11 +37,15 @@ from learning.groups import groups
 from learning.judging import row
 from learning.ranking import Bools, Floats, Ints, average_precision
 from learning.training import ENSEMBLE, RAW, RULES
+from pix.contracts import label_from
+from pix.labels import CONTESTED, fold_labels
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "model-figures.md"
 COMMAND = str(Path(sys.executable).with_name("sentinela"))
 TYPOLOGY_RATES = (1e-3, 1e-2)
 COSTS = Costs()
+SURE = 1e-9
+"""Odds are finite within this."""
 PAYMENT = {"end_to_end_id": pa.string(), "amount_cents": pa.int64(), "payee_account": pa.string()}
 TRUTH = {"end_to_end_id": pa.string(), "is_fraud": pa.bool_(), "typology": pa.string(), "campaign": pa.int64()}
 
@@ -176,9 +182,10 @@ def loaded(place: Place) -> Tested:
     ids = pd.Index(tested["end_to_end_id"])
     paid = lines_of(place.simulation / "payments.jsonl", PAYMENT, ids)
     truth = lines_of(place.simulation / "truth.jsonl", TRUTH, ids)
+    ends = in_the_end(place.simulation / "labels.jsonl").reindex(ids, fill_value=False)
     kinds = truth["typology"].fillna("").reset_index(drop=True)
     outcomes = Outcomes(
-        is_fraud=tested["is_fraud"].fillna(value=False).to_numpy(np.bool_),
+        is_fraud=ends.fillna(value=False).to_numpy(np.bool_),
         times_ms=tested["initiated_at"].astype("datetime64[ms, UTC]").astype(np.int64).to_numpy(),
         amount_cents=paid["amount_cents"].to_numpy(),
         accounts=pd.factorize(paid["payee_account"])[0].astype(np.int64),
@@ -188,7 +195,7 @@ def loaded(place: Place) -> Tested:
     columns = {ENSEMBLE: "score", RAW: "raw_fields_score", RULES: "rule_severity"}
     return Tested(
         outcomes=outcomes,
-        known=tested["is_fraud"].notna().to_numpy(),
+        known=ends.notna().to_numpy(),
         values={name: tested[column].to_numpy(np.float64) for name, column in columns.items()},
         folds=tested["fold"].to_numpy(np.int64),
         series=campaigns(truth),
@@ -202,6 +209,7 @@ def judged(place: Place) -> Figures:
     tested = loaded(place)
     known, outcomes = tested.known, tested.outcomes.where(tested.known)
     values, series = {name: found[known] for name, found in tested.values.items()}, tested.series[known]
+    values[HINDSIGHT] = in_hindsight(values[RAW], outcomes)
     reported = tested.is_fraud & tested.outcomes.is_fraud
     campaign = pd.Series(tested.series)[tested.is_fraud]
     return Figures(
@@ -223,16 +231,37 @@ def judged(place: Place) -> Figures:
     )
 
 
+def in_the_end(path: Path) -> "pd.Series[bool]":
+    """Payment -> whether it is fraud by all its labels, also those known after the simulation's end; no others."""
+    said: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    with path.open() as lines:
+        for label in (label_from(json.loads(line)) for line in lines):
+            said[label.end_to_end_id].append((label.known_at, label.label_id, label.kind))
+    decided = {
+        identity: fold_labels({}, labels)[0].counted_at_ms is not None
+        for identity, labels in said.items()
+        if any(kind != CONTESTED for *_, kind in labels)
+    }
+    return pd.Series({identity: decided.get(identity) for identity in said}, dtype="boolean")
+
+
 def campaigns(truth: pd.DataFrame) -> Ints:
     """Number of the campaign of each payment; an honest one that was taken for fraud is a campaign of its own."""
     alone = -1 - np.arange(len(truth))
     return truth["campaign"].where(truth["is_fraud"]).fillna(pd.Series(alone, index=truth.index)).to_numpy(np.int64)
 
 
+def in_hindsight(probabilities: Floats, outcomes: Outcomes) -> Floats:
+    """Calibrated on the very payments that are judged: no calibration could have served a model better."""
+    sure = np.clip(probabilities, SURE, 1 - SURE)
+    odds = np.log(sure / (1 - sure))
+    return probabilities_of(odds, calibration_points(odds, outcomes.is_fraud, outcomes.weights))
+
+
 def models_of(outcomes: Outcomes, values: dict[str, Floats]) -> dict[str, Judged]:
     """What alerts: models where that is expected to be worth it, rules where they say so."""
-    found = {name: Judged.model(outcomes, values[name], COSTS) for name in (ENSEMBLE, RAW)}
-    return {**found, RULES: Judged(values[RULES], values[RULES] > 0, is_model=False)}
+    models = {name: Judged.model(outcomes, found, COSTS) for name, found in values.items() if name != RULES}
+    return {**models, RULES: Judged(values[RULES], values[RULES] > 0, is_model=False)}
 
 
 def natural(outcomes: Outcomes, values: dict[str, Floats], series: Ints, seed: int) -> Iterator[dict[str, Any]]:
@@ -250,7 +279,7 @@ def rare(
     """The same at few frauds, of which the models are told by as much lower odds."""
     rate = RARE_PER_100K / 100_000
     factor, rarer = outcomes.factor_to(rate, is_fraud), outcomes.at_base_rate(rate, is_fraud)
-    told = {name: at_other_odds(values[name], factor) for name in (ENSEMBLE, RAW)}
+    told = {name: at_other_odds(found, factor) for name, found in values.items() if name != RULES}
     compared = models_of(rarer, {**told, RULES: values[RULES]})
     yield from comparisons("rare", rarer, compared, series, seed)
     for name, one in compared.items():

@@ -1,6 +1,6 @@
 """The pictures of ``scripts/model_figures.py``: figures of seeds in, PNGs out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +9,36 @@ from matplotlib.figure import Figure
 from model_figures_page import DRAWN, RARE_PER_100K, SHOWN_RATE, Figures, spoken
 from simulator_plots import BLUE, DOTS_PER_INCH, GREY, ORANGE
 
-from learning.evaluation import Interval
 from learning.groups import WEAK_RECALL, pooled
 from learning.training import ENSEMBLE, RAW, RULES
 
-SHOWN = (("precision_over", "average precision", 1), ("saved_over", "thousand R$ saved", 1_000))
+SHOWN = tuple(
+    (metric, unit, scale, other, colour)
+    for metric, unit, scale in (("precision_over", "average precision", 1), ("saved_over", "thousand R$", 1_000))
+    for other, colour in ((RAW, BLUE), (RULES, ORANGE))
+)
 THICK: Mapping[str, Any] = {"linewidth": 6, "alpha": 0.35, "solid_capstyle": "butt"}
 THIN: Mapping[str, Any] = {"linewidth": 1.5, "solid_capstyle": "butt"}
 
 
 def plot_over(found: Sequence[Figures], path: Path) -> None:
     """Paired differences with both intervals, a seed a row."""
-    figure = Figure(figsize=(9, 5), dpi=DOTS_PER_INCH, layout="constrained")
-    panels = figure.subplots(2, 2, sharey=True)
+    figure = Figure(figsize=(11, 2.0 + 0.65 * len(found)), dpi=DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(2, 4, sharey=True)
     for line, (split, rate) in zip(panels, (("natural", 200), ("rare", RARE_PER_100K)), strict=True):
-        for axes, (metric, unit, scale) in zip(line, SHOWN, strict=True):
-            places = list(differences(found, split, metric))
-            for place, (_, colour, payment, campaign) in enumerate(places):
-                for interval, style in ((campaign, THIN), (payment, THICK)):
+        for axes, (metric, unit, scale, other, colour) in zip(line, SHOWN, strict=True):
+            for place, one in enumerate(found):
+                by_payment, by_campaign = (one.of(other, split, drawn, metric) for drawn in DRAWN)
+                for interval, style in ((by_campaign, THIN), (by_payment, THICK)):
                     axes.plot([interval.low / scale, interval.high / scale], [place] * 2, color=colour, **style)
-                axes.plot([payment.point / scale], [place], "o", color=colour, markersize=5)
+                axes.plot([by_payment.point / scale], [place], "o", color=colour, markersize=5)
             axes.axvline(0, color=GREY, linewidth=1)
-            axes.set_yticks(range(len(places)), [label for label, *_ in places])
-            axes.set(ylim=(len(places) - 0.4, -0.6), title=f"{unit}, at {rate} per 100,000")
+            axes.set_yticks(range(len(found)), [f"seed {one.seed}" for one in found])
+            axes.set(ylim=(len(found) - 0.4, -0.6), title=f"{unit} over {other}")
             bare(axes)
+        line[0].set_ylabel(f"{rate} frauds per 100,000", fontsize=9)
     figure.supxlabel("ensemble minus the other, 95 %; thick: drawn by payment, thin: by campaign", fontsize=9)
     figure.savefig(path)
-
-
-def differences(found: Sequence[Figures], split: str, metric: str) -> Iterator[tuple[str, str, Interval, Interval]]:
-    """Label, colour, interval by payment and by campaign of each difference."""
-    for other, colour in ((RAW, BLUE), (RULES, ORANGE)):
-        for one in found:
-            by_payment, by_campaign = (one.of(other, split, drawn, metric) for drawn in DRAWN)
-            yield f"minus {other}, seed {one.seed}", colour, by_payment, by_campaign
 
 
 def plot_typologies(found: Sequence[Figures], path: Path) -> None:
