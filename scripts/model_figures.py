@@ -3,7 +3,7 @@
     .venv/bin/python scripts/model_figures.py /somewhere/with/20GB --seeds 21 22 23
 
 Per seed: simulate, import into a home of its own, backtest, judge. What is in the folder already is not made again; the
-home is removed once its scores are there. About 25 minutes a seed on two cores.
+home is removed once its scores are there. About 20 minutes a seed on two cores.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def main(words: Sequence[str]) -> None:
         found.append(Figures(**json.loads(place.figures.read_text())))
     images = asked.page.parent / "images"
     images.mkdir(exist_ok=True)
-    plot_over(found, images / PICTURES["over"])
+    plot_over(protocol, found, images / PICTURES["over"])
     plot_typologies(found, images / PICTURES["typologies"])
     asked.page.write_text(page(protocol, found), encoding="utf-8")
     say(f"wrote {asked.page}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from model_figures_page import DRAWN, RARE_PER_100K, SHOWN_RATE, Figures, spoken
+from model_figures_page import DRAWN, RARE_PER_100K, SHOWN_RATE, Figures, Protocol, spoken
 from simulator_plots import BLUE, DOTS_PER_INCH, GREY, ORANGE
 
 from learning.groups import WEAK_RECALL, pooled
@@ -21,11 +21,13 @@ THICK: Mapping[str, Any] = {"linewidth": 6, "alpha": 0.35, "solid_capstyle": "bu
 THIN: Mapping[str, Any] = {"linewidth": 1.5, "solid_capstyle": "butt"}
 
 
-def plot_over(found: Sequence[Figures], path: Path) -> None:
+def plot_over(protocol: Protocol, found: Sequence[Figures], path: Path) -> None:
     """Paired differences with both intervals, a seed a row."""
     figure = Figure(figsize=(11, 2.0 + 0.65 * len(found)), dpi=DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(2, 4, sharey=True)
-    for line, (split, rate) in zip(panels, (("natural", 200), ("rare", RARE_PER_100K)), strict=True):
+    for line, (split, rate) in zip(
+        panels, (("natural", protocol.fraud_per_100k), ("rare", RARE_PER_100K)), strict=True
+    ):
         for axes, (metric, unit, scale, other, colour) in zip(line, SHOWN, strict=True):
             for place, one in enumerate(found):
                 by_payment, by_campaign = (one.of(other, split, drawn, metric) for drawn in DRAWN)
@@ -36,7 +38,7 @@ def plot_over(found: Sequence[Figures], path: Path) -> None:
             axes.set_yticks(range(len(found)), [f"seed {one.seed}" for one in found])
             axes.set(ylim=(len(found) - 0.4, -0.6), title=f"{unit} over {other}")
             bare(axes)
-        line[0].set_ylabel(f"{rate} frauds per 100,000", fontsize=9)
+        line[0].set_ylabel(f"{rate} per 100,000", fontsize=9)
     figure.supxlabel("ensemble minus the other, 95 %; thick: drawn by payment, thin: by campaign", fontsize=9)
     figure.savefig(path)
 
