@@ -15,6 +15,7 @@ import numpy as np
 
 from learning import promotion, training
 from learning.artefact import write_models
+from learning.calibration import calibration_error
 from learning.costs import Costs, worthwhile
 from learning.ensemble import load_ensemble
 from learning.evaluation import average_precision_difference
@@ -338,6 +339,7 @@ def _decided(champion: _Champion, challenger: _Champion) -> promotion.Decision:
             over_raw=of.trained.over_raw,
             calibration_error=of.trained.metrics["calibration_error"],
             calibrated_on=of.trained.metrics["frauds"],
+            error_here=calibration_error(is_fraud, scores),
             latency=_latency(of, rows),
             parity=NOTHING_LIVE,
         )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from learning import latency
 from learning.artefact import EVALUATION, ModelCard
+from learning.calibration import calibration_error
 from learning.ensemble import Ensemble, Matrix, load_ensemble, load_registered
 from learning.errors import ArtefactRefused, RegistryError, RegistryUnavailable
 from learning.evaluation import Interval, average_precision_difference
@@ -135,6 +136,7 @@ def gather(
             over_champion=over_champion,
             calibration_error=card.metrics.get("calibration_error"),
             calibrated_on=card.metrics.get("frauds", 0.0),
+            error_here=None if said is None else calibration_error(is_fraud, said, weights),
             latency=timed.get(who),
         )
 

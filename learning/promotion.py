@@ -87,6 +87,7 @@ class Evidence:
             when they could not be compared.
         calibration_error: On the folds that judged it when it was trained.
         calibrated_on: Frauds on those folds.
+        error_here: Calibration error on the rows that both are judged by; None if the model could not be judged there.
         latency: Measured here and now.
         parity: Of the features; None if it was never proved.
     """
@@ -102,6 +103,7 @@ class Evidence:
     over_champion: Interval | None = None
     calibration_error: float | None = None
     calibrated_on: float = 0.0
+    error_here: float | None = None
     latency: Latency | None = None
     parity: Parity | None = None
 
@@ -197,7 +199,17 @@ def _raw_fields(asked: _Asked) -> Finding:
         return Finding(False, "it was not compared with a CatBoost on raw fields when it was trained; train again")
     if over.point > 0:
         return Finding(True, f"beats a CatBoost on raw fields by {over} in average precision")
-    return Finding(False, f"does not beat a CatBoost on raw fields: its average precision differs by {over}")
+    told = f"does not beat a CatBoost on raw fields: its average precision differs by {over}"
+    # Where fraud has changed, days of before and after are judged together, and few raw fields adapt faster.
+    if _is_better(asked) and not math.isnan(over.point):
+        return Finding(True, f"{told}; but it is better than the champion")
+    return Finding(False, told)
+
+
+def _is_better(asked: _Asked) -> bool:
+    """Whether it surely is better than a champion that serves."""
+    over = asked.challenger.over_champion
+    return asked.champion is not None and over is not None and over.low > 0
 
 
 def _champion(asked: _Asked) -> Finding:
@@ -234,6 +246,12 @@ def _calibration(asked: _Asked) -> Finding:
         return Finding(
             True, f"{told}, more than {bound:g} and chance, but no worse than {theirs:.3f} of v{champion.version}"
         )
+    here, there = asked.challenger.error_here, champion.error_here if champion is not None else None
+    if champion is not None and here is not None and there is not None and _is_better(asked) and here <= there:
+        return Finding(
+            True, f"{told}, more than {bound:g} and chance; but where it is better, no worse than v{champion.version}: "
+            f"{here:.3f} against {there:.3f}"
+        )  # fmt: skip
     beside = f"; v{champion.version} has {theirs:.3f}" if champion is not None and theirs is not None else ""
     return Finding(False, f"{told}, more than {bound:g} and {chance:.3f} by chance{beside}")
 

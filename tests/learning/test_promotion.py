@@ -33,7 +33,7 @@ CHALLENGER = dataclasses.replace(
     CHAMPION,
     version="4",
     average_precision=0.66,
-    over_champion=interval(0.05, 0.01, 0.09),
+    over_champion=interval(0.05, -0.005, 0.09),
     calibration_error=0.15,
     parity=Parity(1_000, 0, "2026-11-23 01:00"),
 )
@@ -48,6 +48,7 @@ FAULTS = {
     "calibration": {"calibration_error": 0.9},
     "latency": {"latency": Latency(2_000, 400, 501)},
 }
+BETTER = {"over_champion": interval(0.05, 0.01, 0.09)}
 CONTENT = {name for name, _ in OF_CONTENT}
 
 
@@ -61,7 +62,7 @@ def said(decision, gate):
 
 
 def test_a_better_challenger_is_promoted_with_what_every_gate_found():
-    decision = judge()
+    decision = judge(**BETTER)
     assert decision.promote
     assert [reason.partition(":")[0] for reason in decision.reasons] == [name for name, _ in (*ALWAYS, *OF_CONTENT)]
     assert said(decision, "champion") == (
@@ -164,6 +165,30 @@ def test_calibration_is_held_against_chance_and_the_champion():
     worse = dataclasses.replace(CHAMPION, calibration_error=0.9)
     assert "no worse than 0.900 of v3" in said(judge(worse, calibration_error=0.89), "calibration")
     assert not judge(worse, calibration_error=0.91).promote
+
+
+def test_where_fraud_has_changed_a_better_challenger_need_not_beat_raw_fields():
+    """Days of before and after are judged together there; a champion that finds nothing any more must not stay."""
+    found = judge(**BETTER, **FAULTS["raw fields"])
+    assert found.promote
+    assert "but it is better than the champion" in said(found, "raw fields")
+    assert not judge(None, over_champion=None, **FAULTS["raw fields"]).promote
+    assert not judge(**BETTER, over_raw=interval(math.nan, 0.0, 0.0)).promote
+
+
+def test_where_it_is_better_its_probabilities_may_be_as_far_off_as_the_champions_there():
+    far = FAULTS["calibration"]
+    here = dataclasses.replace(CHAMPION, error_here=1.2)
+    found = judge(here, **BETTER, **far, error_here=1.1)
+    assert found.promote
+    assert "no worse than v3: 1.100 against 1.200" in said(found, "calibration")
+    for refused in (
+        judge(here, **BETTER, **far, error_here=1.3),
+        judge(here, **far, error_here=1.1),
+        judge(**BETTER, **far, error_here=1.1),
+        judge(here, **BETTER, **far),
+    ):
+        assert not refused.promote
 
 
 def test_chance_is_what_a_perfect_probability_shows_of_frauds_in_series():
