@@ -270,7 +270,7 @@ def read(lake: LakeResource, history: str, *, version: int | None = None) -> Rea
     for batch in pa.RecordBatchReader.from_stream(log.scan(predicate=where)):
         for place, name in enumerate(FEATURE_NAMES):
             matrix[at : at + batch.num_rows, place] = batch.column(name).to_numpy(zero_copy_only=False)
-        parts.append(batch.select(names))
+        parts.append(_copied(batch, names))
         at += batch.num_rows
     unordered = _categories(pa.Table.from_batches(parts)).to_pandas(split_blocks=True, self_destruct=True)
     facts = unordered.sort_values(list(TIME_ORDER), kind="stable")
@@ -293,6 +293,15 @@ def digest_of(frame: "pd.DataFrame") -> str:
         part = frame.iloc[start : start + AT_ONCE][list(FEATURE_NAMES)]
         rows[start : start + AT_ONCE] ^= pd.util.hash_pandas_object(part, index=False).to_numpy()
     return blake2b(np.sort(rows).tobytes(), digest_size=16).hexdigest()
+
+
+def _copied(batch: pa.RecordBatch, names: list[str]) -> pa.RecordBatch:
+    """Some columns of a batch; as they came over from delta-rs each keeps all the others in memory."""
+    every = pa.array(np.arange(batch.num_rows))
+    columns = [batch.column(name) for name in names]
+    # Views of texts cannot be taken.
+    plain = [column.cast(pa.string()) if pa.types.is_string_view(column.type) else column for column in columns]
+    return pa.RecordBatch.from_arrays([column.take(every) for column in plain], names=names)
 
 
 def _categories(facts: pa.Table) -> pa.Table:

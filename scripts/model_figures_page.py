@@ -305,7 +305,7 @@ def typologies(found: Sequence[Figures]) -> str:
         "All seeds", "Raw fields, all seeds", "Ensemble at FPR 1e-2, all seeds",
     )  # fmt: skip
     picture = f"![Recall by typology, ensemble and raw fields](images/{PICTURES['typologies']})"
-    return "\n\n".join((TYPOLOGIES, picture, table(header, rows).strip(), weakness(tuple(together.values()))))
+    return "\n\n".join((TYPOLOGIES, picture, table(header, rows).strip(), weakness(together, raw)))
 
 
 TYPOLOGIES = f"""\
@@ -317,14 +317,18 @@ where a kind has few campaigns, they are too narrow. Weak is a kind whose interv
 {WEAK_RECALL:.0%}; of fewer than {FEW_FRAUDS} frauds nothing is said."""
 
 
-def weakness(groups: Sequence[Group]) -> str:
-    """Names of the weak ones, and of those that too few are known of."""
-    poor = sorted(weak(groups), key=lambda group: group.recall.point)
-    few = [group for group in groups if group.frauds < FEW_FRAUDS]
+def weakness(groups: Mapping[str, Group], raw: Mapping[str, Group]) -> str:
+    """Names of the weak ones, of those that raw fields find more of, and of those that too few are known of."""
+    poor = sorted(weak(groups.values()), key=lambda group: group.recall.point)
+    few = [group for group in groups.values() if group.frauds < FEW_FRAUDS]
+    less = [one for name, one in groups.items() if one.recall.point < raw[name].recall.point and one not in few]
     told = [
         f"**Weak**: {', '.join(f'{spoken(one.name)} ({share(one)})' for one in poor)}." if poor else
         f"No kind is weak by this bound ({WEAK_RECALL:.0%})."
     ]  # fmt: skip
+    if less:
+        named = (f"{spoken(one.name)} ({share(one)}; raw fields {share(raw[one.name])})" for one in less)
+        told.append(f"**Raw fields alone find more**: {', '.join(named)}.")
     if few:
         told.append(f"Too few to say: {', '.join(spoken(one.name) for one in few)}.")
     return " ".join(told)
