@@ -165,7 +165,7 @@ def test_thresholds_are_those_of_each_payment_s_segment(lake, ensemble):
 
 def asked(row, cents, person):
     case = Case(row["fraud_probability"], [], SimpleNamespace(amount_cents=cents, payee_person_type=person), 0)
-    return replace(POLICY, rules=()).judge(case).action
+    return replace(POLICY, rules=(), control=None).judge(case).action
 
 
 def test_the_same_version_again_gives_the_same_rows_and_another_stands_beside(filled, ensemble):
