@@ -179,6 +179,13 @@ class HoldTerms(StrictMessage):
     outcome: Literal["ALLOW", "BLOCK"] = Field(description="What happens to the payment if nobody looked at it.")
 
 
+class ControlGroupTerms(StrictMessage):
+    """Which payments go on by chance although the score alone would stop them."""
+
+    share: float = Field(gt=0, le=0.1, description="Of such payments.")
+    up_to_cents: int = Field(ge=1, description="Greatest amount of one, in centavos.")
+
+
 class PolicyStatus(StrictMessage):
     """The policy that applies."""
 
@@ -191,6 +198,9 @@ class PolicyStatus(StrictMessage):
     rules: list[PolicyRule] = Field(description="In the order of the file.")
     lists: dict[ListName, int] = Field(description="How many entries each list has; they stand in the text.")
     holds: dict[Action, HoldTerms] = Field(description="Action -> how long its decisions wait for a person.")
+    control_group: ControlGroupTerms | None = Field(
+        description="Who goes on by chance, to be reviewed; null if nobody."
+    )
     text: str = Field(description="The policy file as it was loaded.")
     loaded_at_ms: InstantMs | None = Field(description="Used since then, epoch milliseconds; null if it never changes.")
     problem: str | None = Field(
