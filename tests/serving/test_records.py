@@ -168,7 +168,7 @@ def test_the_model_sees_a_changed_record(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DecisionRecord.model_validate_json(canonical_json({**json.loads(done.record), **change}))
     # Older records lack these.
-    for name in json.loads(done.record).keys() - {"store_generation", "hold"}:
+    for name in json.loads(done.record).keys() - {"store_generation", "hold", "control_group"}:
         without = {key: value for key, value in json.loads(done.record).items() if key != name}
         with pytest.raises(ValidationError):
             DecisionRecord.model_validate_json(canonical_json(without))
