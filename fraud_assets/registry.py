@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from learning.label_news import LabelNews
     from learning.promotion import Decision, Evidence, Gates, Parity
     from learning.registering import Dataset, RegisteredVersion
-    from learning.registry import Downloaded
+    from learning.registry import ChampionRef, Downloaded
     from learning.training import Trained
     from serving.rerun_models import PastModels
 
@@ -178,11 +178,7 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from learning import registry
         from learning.errors import NotReproducible
 
-        ref = (
-            registry.version_of(self.uri, self.model_name, version)
-            if version
-            else registry.champion(self.uri, self.model_name)
-        )
+        ref = self._named(version)
         if ref is None:
             raise NotReproducible(f"{self.model_name} has no {f'version {version!r}' if version else 'champion'}")
         place, record = self.place(), registry.record_of(self.uri, ref)
@@ -201,11 +197,7 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from learning.errors import UnknownVersion
         from learning.succession import Succession
 
-        ref = (
-            registry.version_of(self.uri, self.model_name, version)
-            if version
-            else registry.champion(self.uri, self.model_name)
-        )
+        ref = self._named(version)
         if ref is None:
             there = sorted(Succession(self.uri, self.model_name).versions(), key=int)
             raise UnknownVersion(
@@ -263,6 +255,14 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             downloads=Path(self.cache),
             public_key=Path(self.secrets) / signing.PUBLIC_KEY_FILE,
         )
+
+    def _named(self, version: str) -> "ChampionRef | None":
+        """A version by its number, or the champion by none; None if there is none."""
+        from learning import registry
+
+        if version:
+            return registry.version_of(self.uri, self.model_name, version)
+        return registry.champion(self.uri, self.model_name)
 
     def _candidate(self, alias: str) -> "Candidate | None":
         from learning import registry

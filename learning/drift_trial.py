@@ -263,7 +263,7 @@ class _Champion:
 
 
 def run(trial: Trial, whole: "pd.DataFrame", say: Callable[[str], None] = lambda _: None) -> Tried:
-    """Train after some days, then look every night; train again when that is asked for.
+    """Train after some days, then look every night; train again when that is asked for, and weekly where that is tried.
 
     Args:
         trial: What is tried.
@@ -287,8 +287,8 @@ def run(trial: Trial, whole: "pd.DataFrame", say: Callable[[str], None] = lambda
             last_request_ms=trial.at_ms(asked[-1].day) if asked else None,
             now_ms=trial.at_ms(day),
         )
-        is_sunday = trial.weekly and (day - trial.train_days) % DAYS_OF_A_WEEK == 0
-        if judged.retrain or is_sunday:
+        is_week_over = trial.weekly and (day - trial.train_days) % DAYS_OF_A_WEEK == 0
+        if judged.retrain or is_week_over:
             asks.update(judged.asks)
             challenger = _Champion(champion.version + 1, whole, trial, day)
             why = judged.reasons if judged.retrain else ("the week is over",)

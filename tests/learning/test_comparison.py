@@ -6,31 +6,11 @@ import pytest
 from learning.calibration import at_other_odds, calibration_error
 from learning.comparison import compare
 from learning.costs import Costs, saved
-from learning.evaluation import Judged, Outcomes, intervals
+from learning.evaluation import Judged, intervals
 from learning.ranking import average_precision
+from tests.learning.payments_by_hand import outcomes, said
 
 COSTS = Costs(review_cents=1_000, friction_cents=2_000, returned_share=0.1)
-DAY_MS = 86_400_000
-
-
-def outcomes(rows=4_000, seed=3, rate=0.05):
-    rng = np.random.default_rng(seed)
-    is_fraud = rng.random(rows) < rate
-    return Outcomes(
-        is_fraud=is_fraud,
-        times_ms=np.sort(rng.integers(0, 10 * DAY_MS, rows)),
-        amount_cents=np.exp(rng.normal(9 + is_fraud, 0.3)).astype(np.int64),
-        accounts=rng.integers(0, 200, rows),
-        weights=np.ones(rows),
-    )
-
-
-def said(found, strength, seed=4):
-    """Calibrated probabilities of normal scores: by Bayes."""
-    score = np.random.default_rng(seed).normal(strength * found.is_fraud)
-    rate = found.is_fraud.mean()
-    odds = rate / (1 - rate) * np.exp(strength * score - strength**2 / 2)
-    return odds / (1 + odds)
 
 
 def judged(found, **strengths):

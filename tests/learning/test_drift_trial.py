@@ -69,7 +69,7 @@ def test_criminals_who_do_something_else_are_moved_and_nobody_else():
     assert set(after.loc[moved, "amount_reais"]) <= honest
 
 
-def tried(names, *, seed, drift_day=None, days=DAYS):
+def tried(names, *, seed, drift_day=None, days=DAYS, weekly=False):
     trial = Trial(
         start_ms=START_MS,
         days=days,
@@ -77,6 +77,7 @@ def tried(names, *, seed, drift_day=None, days=DAYS):
         train_days=TRAIN_DAYS,
         drift_day=drift_day,
         recipe=RECIPE,
+        weekly=weekly,
         feature_names=names,
     )
     return run(trial, world(names, seed=seed, drift_day=drift_day, days=days))
@@ -101,3 +102,9 @@ def test_without_drift_nothing_is_asked_for_in_30_days(feature_names, seed):
     found = tried(feature_names, seed=seed, days=TRAIN_DAYS + 30)
     assert found.asked == ()
     assert found.found == {}
+
+
+def test_every_week_a_challenger_is_trained_although_nothing_was_found(feature_names):
+    found = tried(feature_names, seed=1, days=TRAIN_DAYS + 8, weekly=True)
+    assert found.asked == ()
+    assert [(one.day, one.reasons) for one in found.weekly] == [(TRAIN_DAYS + 7, ("the week is over",))]

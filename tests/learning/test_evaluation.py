@@ -8,34 +8,13 @@ from hypothesis import strategies as st
 from learning.alerts import account_precision_at, precision_at
 from learning.calibration import calibration_error, reliability
 from learning.costs import Costs, capped, saved, worthwhile
-from learning.evaluation import Judged, Outcomes, average_precision_difference, evaluate
+from learning.evaluation import Judged, average_precision_difference, evaluate
 from learning.groups import groups
 from learning.judging import judge
 from learning.ranking import average_precision
+from tests.learning.payments_by_hand import outcomes, said
 
-DAY_MS = 86_400_000
 COSTS = Costs(review_cents=1_000, friction_cents=2_000, returned_share=0.1)
-
-
-def outcomes(rows=4_000, seed=3, rate=0.05):
-    rng = np.random.default_rng(seed)
-    is_fraud = rng.random(rows) < rate
-    return Outcomes(
-        is_fraud=is_fraud,
-        times_ms=np.sort(rng.integers(0, 10 * DAY_MS, rows)),
-        amount_cents=np.exp(rng.normal(9 + is_fraud, 0.3)).astype(np.int64),
-        accounts=rng.integers(0, 200, rows),
-        weights=np.ones(rows),
-        groups={"kind": np.where(is_fraud, np.where(rng.random(rows) < 0.5, "a", "b"), "")},
-    )
-
-
-def said(found, strength=2.0, seed=4):
-    """Calibrated probabilities of normal scores: by Bayes."""
-    rng = np.random.default_rng(seed)
-    score, rate = rng.normal(strength * found.is_fraud), found.is_fraud.mean()
-    odds = rate / (1 - rate) * np.exp(strength * score - strength**2 / 2)
-    return odds / (1 + odds)
 
 
 def test_precision_of_a_days_first_alerts_shares_a_tie():

@@ -92,6 +92,9 @@ def test_both_are_judged_on_rows_neither_has_seen_and_timed_alike(house, trainin
     assert (theirs.version, ours.version) == ("1", "2")
     assert theirs.rows == ours.rows == 200
     assert ours.over_champion.point == pytest.approx(ours.average_precision - theirs.average_precision)
+    # Calibration is compared on the same rows, not on the folds that each was judged on when it was trained.
+    assert 0 < ours.error_here != ours.calibration_error
+    assert 0 < theirs.error_here != theirs.calibration_error
     assert ours.calibration_error > 0
     assert ours.calibrated_on == house.look(house.refs[1]).contents.card.metrics["frauds"] > 10
     assert ours.latency.rows == theirs.latency.rows == 2_000
