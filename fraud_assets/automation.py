@@ -174,7 +174,12 @@ def drift_retrain_sensor(
     if not judged.retrain:
         return dg.SkipReason(reasons)
     tags = {REASON_TAG: reasons[:MOST_OF_A_TAG], ASKED_TAG: json.dumps(judged.asks), **BY_MONITORING}
-    return dg.RunRequest(run_key=f"drift:{'+'.join(judged.asks)}", tags=tags)
+    run_config = _of_op(CHALLENGER, {"newest_days": judged.newest_days}) if judged.newest_days else {}
+    return dg.RunRequest(run_key=f"drift:{'+'.join(judged.asks)}", tags=tags, run_config=run_config)
+
+
+def _of_op(asset: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ops": {"__".join(key_of(asset).path): {"config": dict(config)}}}
 
 
 def _requests(instance: dg.DagsterInstance) -> tuple[frozenset[str], int | None]:
@@ -245,7 +250,7 @@ hourly_compaction_schedule = _always(
     compaction_job,
     "10 * * * *",
     "Ten past every hour, so that the nightly refresh finds twenty minutes' small files.",
-    {"ops": {"__".join(key_of(COMPACTION_DONE.name).path): {"config": {"tables": BRONZE_TABLES}}}},
+    _of_op(COMPACTION_DONE.name, {"tables": BRONZE_TABLES}),
 )
 # After the night's runs, so that little is left out for being written; a night that is slept through is made up for by
 # the next.

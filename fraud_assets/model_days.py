@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from learning.performance import Decided
+    from quality.concept import Day
 
 MATURITY_DAYS = 7
 """As a training set has it by default (``fraud_assets.features.TrainingSetConfig``)."""
@@ -92,6 +93,31 @@ def rows_of(lake: LakeResource, day: date, version: int) -> Iterator[dict[str, A
         chosen = pc.and_(*[pc.equal(decided[name], model[name]) for name in MODEL])
         numbers = performance(_decided(decided.filter(chosen), said)).to_row()
         yield {"day": day, **model, **numbers, "made_from": version}
+
+
+def days_of(lake: LakeResource, name: str, version: str) -> tuple[list["Day"], tuple["Day", ...]]:
+    """A model's own matured days, for another's say nothing of it; and those just before them.
+
+    Args:
+        lake: The lake.
+        name: Of the model.
+        version: Its own.
+    """
+    from quality.concept import Day, reference
+
+    own: list[Day] = []
+    others: list[Day] = []
+    for row in lake.ask(MODEL_DAILY.name, "select * from asked order by day, model_name, model_version"):
+        day = Day(
+            day=row["day"],
+            frauds=row["frauds_known"],
+            expected=row["expected_frauds"],
+            variance=row["expected_variance"],
+            alerts=row["alerts_judged"],
+            caught=row["frauds_caught"],
+        )
+        (own if (row["model_name"], row["model_version"]) == (name, version) else others).append(day)
+    return own, reference(own, others)
 
 
 def _arrow(lake: LakeResource, table: str, query: str, *, version: int | None = None) -> "pa.Table":

@@ -54,6 +54,7 @@ class RecipeConfig(dg.Config):
     leave_out: bool = True
     folds: int = 3
     test_share: float = 0.4
+    newest_days: float | None = None
     honest_rows: int = 300_000
 
 

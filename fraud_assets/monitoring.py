@@ -15,7 +15,7 @@ from fraud_assets.declared import ARROW_KINDS, keys_of, named
 from fraud_assets.failures import told
 from fraud_assets.lake import LakeResource
 from fraud_assets.learning_rows import of_history
-from fraud_assets.model_days import MATURITY_DAYS
+from fraud_assets.model_days import MATURITY_DAYS, days_of
 from fraud_assets.models import CHAMPION
 from fraud_assets.registry import RegistryResource
 from fraud_assets.resources import HomeResource
@@ -85,6 +85,7 @@ def drift_report(
     learnt = _learnt(lake, config, champion)
     scores = _scores(champion, learnt, current)
     labels = _labels(lake, config, champion)
+    own, before = days_of(lake, champion.ref.name, str(champion.ref.version)) if champion else ([], ())
     # The same data gives the same id, so that a report made twice is one report.
     report_id = _report_id(lake, champion)
     summary, page = drift.drift_report(
@@ -99,7 +100,7 @@ def drift_report(
     findings = [
         *of_newest(source, summary, scores),
         *verdict.of_labels(labels.then, labels.now),
-        *verdict.of_days(_days(lake, champion), reported=labels.reported),
+        *verdict.of_days(own, before=before, reported=labels.reported),
     ]
     version = champion.ref.version if champion else None
     numbers = {"champion": version, "findings": [one.to_dict() for one in findings], "current": source}
@@ -240,27 +241,6 @@ _KINDS = """select fraud_type as kind, count(distinct payee_account) as payees f
     where {where} and fraud_type is not null group by 1 order by 1"""
 _MATURED = """select day, sum(outcomes_known) as outcomes, sum(frauds_known) as frauds from asked
     where day >= date '{first}' group by 1 order by 1 desc"""
-
-
-def _days(lake: LakeResource, champion: "Downloaded | None") -> list[Any]:
-    """The champion's own matured days: another model's say nothing of it."""
-    from quality.concept import Day
-
-    if champion is None:
-        return []
-    own = f"model_name = '{champion.ref.name}' and model_version = '{champion.ref.version}'"
-    rows = lake.ask(MODEL_DAILY.name, f"select * from asked where {own} order by day")  # noqa: S608 - a version's name
-    return [
-        Day(
-            day=row["day"],
-            frauds=row["frauds_known"],
-            expected=row["expected_frauds"],
-            variance=row["expected_variance"],
-            alerts=row["alerts_judged"],
-            caught=row["frauds_caught"],
-        )
-        for row in rows
-    ]
 
 
 def _report_id(lake: LakeResource, champion: "Downloaded | None") -> str:

@@ -183,7 +183,12 @@ def _limits(card: ModelCard) -> str:
             unknown.append(name)
         elif recall["high"] is not None and recall["high"] < WEAK_RECALL:
             weak.append(f"{name} ({_share(recall)})")
+    newest = card.config.get("newest_days")
     told = [
+        f"- Trained because fraud had changed: the newest {newest:g} days judge what learnt by all labels before them, "
+        "fresher ones than there will be in service; so figures are somewhat too good."
+        if newest
+        else "",
         f"- Weak, less than {WEAK_RECALL:.0%} found: {', '.join(weak)}." if weak else "",
         f"- Judged on fewer than {FEW_FRAUDS} frauds, so nothing is known: {', '.join(unknown)}." if unknown else "",
         "- A payment counts as honest when its label's time is over; a fraud that nobody reports is learnt as honest.",

@@ -6,7 +6,7 @@ the sensor would ask, and ``learning.promotion`` decides on what comes out. Labe
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,8 @@ DAYS_OF_A_WEEK = 7
 _KEYRING = Keyring(1, {1: b"drift trial".ljust(32, b".")})
 MOVED_TO = {"payer_age_years": (16, 20), "local_hour": (6, 8), "is_night": (0, 1), "is_business_hours": (0, 1)}
 """Feature -> its least value, and the first one above its greatest; see ``elsewhere``."""
+OF_FIELDS = {"payer_age_years": (f"{RAW_PREFIX}payer_age_years", 0), "local_hour": (f"{RAW_PREFIX}hour", 3)}
+"""Feature -> the field that says the same, and how much more it says: hours of fields are those of UTC."""
 NOTHING_LIVE = promotion.Parity(compared=0, mismatches=0, at="in memory, one kernel makes all features")
 
 
@@ -152,23 +154,32 @@ def history(plan: SimulationPlan) -> "pd.DataFrame":
 def elsewhere(whole: "pd.DataFrame", from_ms: int, *, seed: int) -> "pd.DataFrame":
     """The same payments in a world where criminals do something else from some time on.
 
-    From then on a fraud looks like some honest payment of those days in every feature, but for ``MOVED_TO``: it is by
-    a young payer, early in the morning. The simulator's own drifts do less: a model hardly suffers from them.
+    From then on a fraud looks like some honest payment of its own day in every feature and field, but for
+    ``MOVED_TO``: it is by a young payer, early in the morning. Of its own day, because many features only grow: a fraud
+    that looked like a payment of next week would teach that next week's payments are fraud. The simulator's own drifts
+    do less: a model hardly suffers from them.
 
     Args:
-        whole: Of ``history``.
+        whole: Of ``history``; every day from then on has an honest payment.
         from_ms: From when on, epoch milliseconds.
         seed: Draws which honest payments.
     """
     rng = np.random.default_rng(seed)
-    is_fraud, is_later = labels(whole), whole["event_time_ms"].to_numpy(np.int64) >= from_ms
-    moved, alike = np.flatnonzero(is_fraud & is_later), np.flatnonzero(~is_fraud & is_later)
-    names = list(FEATURE_NAMES)
-    values = whole[names].to_numpy(np.float64, copy=True)
-    values[moved] = values[rng.choice(alike, len(moved))]
+    times = whole["event_time_ms"].to_numpy(np.int64)
+    is_fraud, days = labels(whole), (times - from_ms) // DAY_MS
+    moved = np.flatnonzero(is_fraud & (days >= 0))
+    alike = {day: np.flatnonzero(~is_fraud & (days == day)) for day in np.unique(days[moved])}
+    drawn = np.array([rng.choice(alike[day]) for day in days[moved]], np.int64)
+    found = whole.copy()
+    columns = [name for name in whole if name in FEATURE_NAMES or str(name).startswith(RAW_PREFIX)]
+    found.loc[moved, columns] = whole.loc[drawn, columns].to_numpy()
     for name, (low, high) in MOVED_TO.items():
-        values[moved, names.index(name)] = rng.integers(low, high, len(moved))
-    return whole.assign(**dict(zip(names, values.T, strict=True)))
+        values = rng.integers(low, high, len(moved))
+        field, more = OF_FIELDS.get(name, ("", 0))
+        found.loc[moved, name] = values
+        if field in columns:
+            found.loc[moved, field] = values + more
+    return found
 
 
 def as_known(rows: "pd.DataFrame", at_ms: "int | pd.Series") -> "pd.DataFrame":
@@ -192,15 +203,26 @@ def matured(rows: "pd.DataFrame", maturity_ms: int) -> "pd.DataFrame":
 class _Champion:
     """The model that serves, and what is known of its time."""
 
-    def __init__(self, version: int, whole: "pd.DataFrame", trial: Trial, day: int) -> None:
+    def __init__(
+        self,
+        version: int,
+        whole: "pd.DataFrame",
+        trial: Trial,
+        day: int,
+        *,
+        newest_days: float | None = None,
+        earlier: Sequence[concept.Day] = (),
+    ) -> None:
         self.version, self.trial, self.since_ms = version, trial, trial.at_ms(day)
         times, until_ms = whole["event_time_ms"], self.since_ms - trial.maturity_ms
         rows = whole[(times >= trial.at_ms(trial.warm_days)) & (times <= until_ms)]
         self.learnt = as_known(rows, self.since_ms)
-        self.trained = training.fit(self.learnt, trial.feature_names, trial.recipe)
+        recipe = replace(trial.recipe, newest_days=newest_days)
+        self.trained = training.fit(self.learnt, trial.feature_names, recipe)
         self.shares = _shares(matured(self.learnt, trial.maturity_ms))
         self.reported = self.shares.frauds / int(labels(self.learnt).sum())
         self.days: list[concept.Day] = []
+        self.earlier = earlier
         self.usual: Mapping[str, float] | None = None
         self.scores_then = self.twin_log_odds(self.learnt[self.learnt["event_time_ms"] >= self.trained.cut_ms])
 
@@ -239,7 +261,7 @@ class _Champion:
             *of_features(features),
             *of_scores(*drift.number_psi(self.scores_then, scores_now), rows=min(len(self.scores_then), len(current))),
             *of_labels(self.shares, _shares(known)),
-            *of_days(self.days, reported=self.reported),
+            *of_days(self.days, before=concept.reference(self.days, self.earlier), reported=self.reported),
         ]
 
     def _judge_day(self, known: "pd.DataFrame", until_ms: int) -> None:
@@ -290,7 +312,11 @@ def run(trial: Trial, whole: "pd.DataFrame", say: Callable[[str], None] = lambda
         is_week_over = trial.weekly and (day - trial.train_days) % DAYS_OF_A_WEEK == 0
         if judged.retrain or is_week_over:
             asks.update(judged.asks)
-            challenger = _Champion(champion.version + 1, whole, trial, day)
+            challenger = _Champion(
+                *(champion.version + 1, whole, trial, day),
+                newest_days=judged.newest_days,
+                earlier=(*champion.earlier, *champion.days),
+            )
             why = judged.reasons if judged.retrain else ("the week is over",)
             made = _compared(champion, challenger, whole, day, why)
             (asked if judged.retrain else weekly).append(made)

@@ -5,6 +5,7 @@ not reported yet. Labels count from when they were known. (A. Dal Pozzolo et al.
 Realistic Modeling and a Novel Learning Strategy, IEEE TNNLS 2018; Le Borgne et al., Fraud Detection Handbook, 2022.)
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +22,15 @@ class Fold:
         number: 1, 2, and so on.
         train_from_ms: First payment that is learnt from.
         train_until_ms: End of those.
-        test_from_ms: First payment that is judged; labels known by then are learnt from.
+        known_until_ms: Labels known by then are learnt from.
+        test_from_ms: First payment that is judged.
         test_until_ms: End of those.
     """
 
     number: int
     train_from_ms: int
     train_until_ms: int
+    known_until_ms: float
     test_from_ms: int
     test_until_ms: int
 
@@ -56,6 +59,7 @@ def rolling(*, start_ms: int, train_ms: int, delay_ms: int, test_ms: int, count:
             number=number,
             train_from_ms=start,
             train_until_ms=start + train_ms,
+            known_until_ms=start + train_ms + delay_ms,
             test_from_ms=start + train_ms + delay_ms,
             test_until_ms=start + train_ms + delay_ms + test_ms,
         )
@@ -63,23 +67,35 @@ def rolling(*, start_ms: int, train_ms: int, delay_ms: int, test_ms: int, count:
     )
 
 
-def growing(times_ms: Ints, *, judged_share: float, count: int, delay_ms: int) -> tuple[Fold, ...]:
-    """Folds over the newest payments, of equally many each; every one learns from all that came before.
+def growing(
+    times_ms: Ints, *, judged_share: float, count: int, delay_ms: int, newest: int | None = None
+) -> tuple[Fold, ...]:
+    """Folds over the newest payments; every one learns from all that came before, and they judge equally many.
+
+    A short last fold is for fraud that has just changed. It learns by whatever label there is: as it was known then,
+    nearly all of the new fraud before it still looked honest, so what is served, and knows it, would be judged by what
+    does not. That makes it as much better as labels of the last days are fresher than they will be in service.
 
     Args:
         times_ms: When the payments were made, rising.
         judged_share: Share of the payments that the folds judge together.
         count: How many folds.
         delay_ms: Between what is learnt from and what is judged.
+        newest: Place from which on the last fold judges, if it shall judge fewer than the others.
     """
     first, last = int(len(times_ms) * (1 - judged_share)), len(times_ms)
-    at = [int(times_ms[min(int(place), last - 1)]) for place in np.linspace(first, last, count + 1)[:-1]]
+    places = np.linspace(first, last, count + 1)[:-1]
+    is_short = newest is not None and newest > places[-1]
+    if newest is not None and is_short:
+        places = np.linspace(first, newest, count)
+    at = [int(times_ms[min(int(place), last - 1)]) for place in places]
     ends = [*at[1:], int(times_ms[-1]) + 1]
     return tuple(
         Fold(
             number=number,
             train_from_ms=int(times_ms[0]),
             train_until_ms=begin - delay_ms,
+            known_until_ms=math.inf if is_short and number == count else begin,
             test_from_ms=begin,
             test_until_ms=end,
         )
@@ -87,7 +103,7 @@ def growing(times_ms: Ints, *, judged_share: float, count: int, delay_ms: int) -
     )
 
 
-def labels_at(frame: pd.DataFrame, at_ms: int) -> Bools:
+def labels_at(frame: pd.DataFrame, at_ms: float) -> Bools:
     """Which rows of a training set were known to be fraud at some time.
 
     Args:

@@ -56,7 +56,7 @@ class Past:
 
     def known(self, fold: Fold) -> Bools:
         """Which payments were known to be fraud when the test of a fold begins."""
-        return labels_at(self.facts, fold.test_from_ms)
+        return labels_at(self.facts, fold.known_until_ms)
 
     def read(self, from_ms: int, until_ms: int, chosen: Bools) -> Iterator[Part]:
         """Vectors of the chosen payments of a time, in any order.

@@ -247,10 +247,17 @@ def _calibration(asked: _Asked) -> Finding:
             True, f"{told}, more than {bound:g} and chance, but no worse than {theirs:.3f} of v{champion.version}"
         )
     here, there = asked.challenger.error_here, champion.error_here if champion is not None else None
-    if champion is not None and here is not None and there is not None and _is_better(asked) and here <= there:
+    by_chance = chance_of(asked.challenger.frauds)
+    if (
+        champion is not None
+        and here is not None
+        and there is not None
+        and _is_better(asked)
+        and here <= there + by_chance
+    ):
         return Finding(
             True, f"{told}, more than {bound:g} and chance; but where it is better, no worse than v{champion.version}: "
-            f"{here:.3f} against {there:.3f}"
+            f"{here:.3f} against {there:.3f}, {by_chance:.3f} by chance"
         )  # fmt: skip
     beside = f"; v{champion.version} has {theirs:.3f}" if champion is not None and theirs is not None else ""
     return Finding(False, f"{told}, more than {bound:g} and {chance:.3f} by chance{beside}")

@@ -24,6 +24,8 @@ class TrainingConfig:
         members: Algorithms; see ``learning.members``.
         folds: How many times members are fit on the past and judged on what came after, before they are fit on all.
         test_share: Share of the newest rows that the folds judge.
+        newest_days: The last fold judges so many of the newest days, and learns by whatever label there is
+            (``learning.folds.growing``): for fraud that has just changed. None: all folds judge equally many payments.
         gap_ms: Rows this close before a fold are left out, because their labels came after it.
         leave_out: Whether members that add nothing on the folds are left out of the final fit.
         honest_rows: At most about so many rows without a fraud are fit on, at random; weights stand for the others.
@@ -39,6 +41,7 @@ class TrainingConfig:
     members: tuple[str, ...] = MEMBERS
     folds: int = 3
     test_share: float = 0.4
+    newest_days: float | None = None
     gap_ms: int = 0
     leave_out: bool = True
     honest_rows: int = 300_000
@@ -57,5 +60,7 @@ class TrainingConfig:
             raise ValueError(f"learning_rate must lie in (0, 1], got {self.learning_rate}")
         if not 0 < self.test_share < 1:
             raise ValueError(f"test_share must lie between 0 and 1, got {self.test_share}")
+        if self.newest_days is not None and not self.newest_days > 0:
+            raise ValueError(f"newest_days must be above 0, or null for folds of one size, got {self.newest_days}")
         if self.gap_ms < 0:
             raise ValueError(f"gap_ms must not be negative, got {self.gap_ms}")

@@ -179,7 +179,7 @@ def _prepared(frame: pd.DataFrame, feature_names: Sequence[str], config: Trainin
     times, weights = times[: len(earlier)], earlier["weight"].to_numpy(np.float64)
     found = []
     for fold in growing(times, judged_share=JUDGED_SHARE, count=FOLDS, delay_ms=config.gap_ms):
-        known = labels_at(earlier, fold.test_from_ms)
+        known = labels_at(earlier, fold.known_until_ms)
         before, after = np.flatnonzero(fold.trains(times)), np.flatnonzero(fold.tests(times))
         counts = int(known[before].sum()), int(known_then[after].sum())
         if min(counts) < MIN_FRAUDS_PER_SIDE:

@@ -31,10 +31,13 @@ from learning.members import FITS, FittedMember
 from learning.ranking import Bools, Floats, Ints
 from learning.recipe import TrainingConfig
 from learning.selection import Said
+from pix.contracts import DAY_MS
 
 MIN_ROWS = 1_000
 MIN_FRAUDS = 30
 MIN_FRAUDS_PER_SIDE = 5
+NEWEST_FRAUDS = 30
+"""So many frauds a short last fold judges at least."""
 AT_ONCE = 100_000
 """Rows that are scored at a time: their vectors are copied."""
 ENSEMBLE, RAW, RULES = "ensemble", "raw fields", "rules only"
@@ -156,9 +159,8 @@ def fit(
     started, costs = timer(), costs or Costs()
     _refuse_unusable(frame, feature_names)
     frame = by_time(frame)
-    times = frame["event_time_ms"].to_numpy(np.int64)
     _refuse_small(frame)
-    folds = growing(times, judged_share=config.test_share, count=config.folds, delay_ms=config.gap_ms)
+    folds = _folds(frame, config)
     steps = [_step(frame, fold, feature_names, config, say) for fold in folds]
     said = [_said(frame, step) for step in steps]
     taught = [_taught(said[:n], config) for n in range(1, len(said) + 1)]
@@ -178,9 +180,18 @@ def fit(
         rows=len(frame),
         frauds=int(labels(frame).sum()),
         cut_ms=folds[-1].test_from_ms,
-        until_ms=int(times[-1]),
+        until_ms=int(frame["event_time_ms"].iloc[-1]),
         seconds=timer() - started,
     )
+
+
+def _folds(frame: pd.DataFrame, config: TrainingConfig) -> tuple[Fold, ...]:
+    times, frauds = frame["event_time_ms"].to_numpy(np.int64), np.flatnonzero(labels(frame))
+    newest = None
+    if config.newest_days is not None:
+        by_days = int(np.searchsorted(times, times[-1] - config.newest_days * DAY_MS))
+        newest = min(by_days, int(frauds[-NEWEST_FRAUDS:][0]))
+    return growing(times, judged_share=config.test_share, count=config.folds, delay_ms=config.gap_ms, newest=newest)
 
 
 def by_time(frame: pd.DataFrame) -> pd.DataFrame:
@@ -215,7 +226,7 @@ def _step(
     frame: pd.DataFrame, fold: Fold, feature_names: Sequence[str], config: TrainingConfig, say: Callable[[str], None]
 ) -> _Step:
     times = frame["event_time_ms"].to_numpy(np.int64)
-    known = labels_at(frame, fold.test_from_ms)
+    known = labels_at(frame, fold.known_until_ms)
     before, after = np.flatnonzero(fold.trains(times)), np.flatnonzero(fold.tests(times))
     found = [int(known[before].sum()), int(labels(frame)[after].sum())]
     say(

@@ -1,11 +1,13 @@
 """Has fraud changed in a way that the model does not know? Page-Hinkley over days whose labels have matured. Pure.
 
-Two series of one model, a number a day, in units of their own noise: frauds found less frauds expected, and alerts
-that were fraud less those that were usual before. Both are sums of many payments, so a day is about normal where the
-model is right. (E. S. Page, Continuous Inspection Schemes, Biometrika 41, 1954; the detector is river's.)
+Three series of one model, a number a day, in units of their own noise: frauds found less frauds expected; frauds that
+alerts caught less those usual before, of as many frauds; and the same of as many alerts. All are sums of many payments,
+so a day is about normal where the model is right. (E. S. Page, Continuous Inspection Schemes, Biometrika 41, 1954; the
+detector is river's.)
 
-The first days of a model say how noisy its days are: frauds come in campaigns, so a day varies more than independent
-payments would. Nothing is found in them.
+The first days of a series say what is usual in it and how noisy it is: frauds come in campaigns, so a day varies more
+than independent payments would. Nothing is found in them. What alerts are worth may be held against the days before the
+model, too, which another model decided by the same policy; what it expects may not, for that is its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +19,8 @@ LEARNT_DAYS = 14
 TOLD_DAYS = 7
 SLACK = 0.5
 """Half of the shift, in standard deviations, that is to be found soonest."""
-THRESHOLD = 10.0
-"""Sum of standard deviations beyond the slack from which a series has moved. Measured (docs/decisions.md): at most one
-series in 80 gets there by chance in 37 days, frauds in clusters of five; frauds that double are found after 2 to 9
-days."""
+THRESHOLD = 12.0
+"""Sum of standard deviations beyond the slack from which a series has moved. Measured (docs/decisions.md)."""
 LEAST_EXPECTED = 1.0
 """Frauds or alerts that a day needs to say anything; thinner days are added to the next."""
 MISCALIBRATED = 2.0
@@ -83,27 +83,35 @@ def residual_drift(days: Sequence[Day]) -> Found | None:
     return Found(day=at, direction=direction, told=told)
 
 
-def precision_drift(days: Sequence[Day]) -> Found | None:
+def precision_drift(days: Sequence[Day], before: Sequence[Day] = ()) -> Found | None:
     """Are fewer of the alerts fraud than used to be?
 
     Args:
         days: One model's, in order.
+        before: Days before it; see ``reference``.
     """
-    merged = _merged(days, lambda one: one.alerts)
-    series, alerts, caught = [], 0, 0
-    for one in merged:
-        if alerts:
-            # As if there had been one more of each: the usual precision is never 0 or 1.
-            usual = (caught + 1) / (alerts + 2)
-            series.append((one.day, (one.caught - one.alerts * usual) / (one.alerts * usual * (1 - usual)) ** 0.5))
-        alerts, caught = alerts + one.alerts, caught + one.caught
-    found = _moved(series, ("down",))
-    if found is None:
-        return None
-    tail = [one for one in merged if one.day <= found[0]][-TOLD_DAYS:]
-    now = sum(one.caught for one in tail) / sum(one.alerts for one in tail)
-    told = f"{now:.0%} of the alerts of the {len(tail)} days to {found[0]} were fraud, {caught / alerts:.0%} of all"
-    return Found(day=found[0], direction="down", told=told)
+    return _share_drift(days, before, lambda one: one.alerts, "{now:.0%} of the alerts of {days} were fraud")
+
+
+def recall_drift(days: Sequence[Day], before: Sequence[Day] = ()) -> Found | None:
+    """Do alerts catch fewer of the frauds than they used to?
+
+    Args:
+        days: One model's, in order.
+        before: Days before it; see ``reference``.
+    """
+    return _share_drift(days, before, lambda one: one.frauds, "alerts caught {now:.0%} of the frauds of {days}")
+
+
+def reference(days: Sequence[Day], earlier: Sequence[Day]) -> tuple[Day, ...]:
+    """The days before a model's own that say what is usual, as many as are learnt from; none if there are fewer.
+
+    Args:
+        days: The model's own, in order.
+        earlier: Other models'; some may be later than the model's first.
+    """
+    found = sorted((one for one in earlier if days and one.day < days[0].day), key=lambda one: one.day)[-LEARNT_DAYS:]
+    return tuple(found) if len(found) == LEARNT_DAYS else ()
 
 
 def miscalibration(days: Sequence[Day], *, reported: float = 1.0) -> str | None:
@@ -122,6 +130,34 @@ def miscalibration(days: Sequence[Day], *, reported: float = 1.0) -> str | None:
     if 1 / MISCALIBRATED <= ratio <= MISCALIBRATED or abs(frauds - expected) < FAR * noise * variance**0.5:
         return None
     return f"{frauds} frauds where {expected:.0f} were expected in {len(days)} days, {ratio:.1f} times as many"
+
+
+def _share_drift(days: Sequence[Day], before: Sequence[Day], whole: Callable[[Day], int], told: str) -> Found | None:
+    """Is less of something caught than in the days learnt from: the model's own, or else those before it?"""
+    found = _fewer_caught(_merged(days, whole), whole, told)
+    if found is None and before:
+        found = _fewer_caught(_merged([*before, *days], whole), whole, told)
+    return found if found is not None and found.day >= days[0].day else None
+
+
+def _fewer_caught(days: Sequence[Day], whole: Callable[[Day], int], told: str) -> Found | None:
+    learnt = days[:LEARNT_DAYS]
+    # As if there had been one more of each: the usual share is never 0 or 1.
+    usual = (sum(one.caught for one in learnt) + 1) / (sum(map(whole, learnt)) + 2)
+    spread = usual * (1 - usual)
+    found = _moved(
+        [(one.day, (one.caught - whole(one) * usual) / (whole(one) * spread) ** 0.5) for one in days], ("down",)
+    )
+    if found is None:
+        return None
+    tail = [one for one in days if one.day <= found[0]][-TOLD_DAYS:]
+    now = sum(one.caught for one in tail) / sum(map(whole, tail))
+    sentence = told.format(now=now, days=f"the {len(tail)} days to {found[0]}")
+    return Found(
+        day=found[0],
+        direction="down",
+        told=f"{sentence}, {usual:.0%} of those of {len(learnt)} days to {learnt[-1].day}",
+    )
 
 
 def _moved(series: Sequence[tuple[date, float]], directions: Sequence[str] = ("up", "down")) -> tuple[date, str] | None:

@@ -15,7 +15,9 @@ COOLDOWN_MS = 3 * 86_400_000
 """After a request: in less time no further day's labels would have matured much, and the machine would only train."""
 SETTLE_DAYS = 3
 """From the day on which fraud is seen to be other to the request: a model trained that very day has hardly met the new
-fraud, and what else moves for the same reason joins the same request."""
+fraud, and what else moves for the same reason joins the same request. On these days the challenger is judged: had its
+twin learnt from older ones alone, it would know as little of the new fraud as the champion, and could not be better."""
+CONCEPT = "concept"
 SCORE_PSI = 0.2
 TYPES_PSI, TIMES_CHANCE = 0.25, 4.0
 """Of the mix of kinds of fraud, and how many times what so few frauds differ by chance."""
@@ -62,11 +64,14 @@ class Verdict:
         retrain: Whether to ask.
         reasons: Sentences.
         asks: The findings' names with the champion's version; what is asked once for all.
+        newest_days: The challenger's last fold shall judge so many of the newest days (``learning.recipe``); None where
+            fraud itself is as it was.
     """
 
     retrain: bool
     reasons: tuple[str, ...]
     asks: tuple[str, ...] = ()
+    newest_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,9 @@ def verdict(
         hours = (last_request_ms + cooldown_ms - now_ms) / 3_600_000
         waiting = ", ".join(one.name for one in new)
         return Verdict(retrain=False, reasons=(f"asked not long ago, {hours:.0f} h to go: {waiting}",))
-    return Verdict(retrain=True, reasons=tuple(f"{one.kind}: {one.told}" for one in new), asks=asks)
+    newest_days = SETTLE_DAYS if any(one.kind == CONCEPT for one in new) else None
+    reasons = tuple(f"{one.kind}: {one.told}" for one in new)
+    return Verdict(retrain=True, reasons=reasons, asks=asks, newest_days=newest_days)
 
 
 def of_features(summary: drift.DriftSummary) -> list[Finding]:
@@ -182,22 +189,24 @@ def _of_types(before: Shares, now: Shares) -> list[Finding]:
     return [Finding(kind="labels", what="types", told=told)]
 
 
-def of_days(days: Sequence[concept.Day], *, reported: float) -> list[Finding]:
+def of_days(days: Sequence[concept.Day], *, reported: float, before: Sequence[concept.Day] = ()) -> list[Finding]:
     """Fraud is other than the champion believes where its matured days say so.
 
     Args:
         days: The champion's own, in order.
+        before: Those before it (``concept.reference``).
         reported: Share of its training set's frauds that were known when they matured.
     """
     found = []
-    residual, precision = concept.residual_drift(days), concept.precision_drift(days)
+    residual = concept.residual_drift(days)
     for what, moved in (
         (f"residual-{residual.direction}" if residual else "", residual),
-        ("alert-precision", precision),
+        ("alert-precision", concept.precision_drift(days, before)),
+        ("alert-recall", concept.recall_drift(days, before)),
     ):
         if moved is not None:
             waits = max(0, SETTLE_DAYS - (days[-1].day - moved.day).days)
-            found.append(Finding(kind="concept", what=what, told=moved.told, waits_days=waits))
+            found.append(Finding(kind=CONCEPT, what=what, told=moved.told, waits_days=waits))
     if told := concept.miscalibration(days, reported=reported):
         found.append(Finding(kind="calibration", what="probabilities", told=told))
     return found

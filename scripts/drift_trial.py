@@ -2,17 +2,28 @@
 
 .venv/bin/python scripts/drift_trial.py --seeds 3 5 7
 .venv/bin/python scripts/drift_trial.py --seeds 3 --drift typology:fake_sale --drift-day 160 --days 200
-.venv/bin/python scripts/drift_trial.py --seeds 3 --elsewhere --drift-day 150 --days 190
+.venv/bin/python scripts/drift_trial.py --full-size --elsewhere
+.venv/bin/python scripts/drift_trial.py --full-size
 """
 
 import argparse
 import sys
 
-from learning.drift_trial import Trial, elsewhere, history, run
+from learning.drift_trial import Asked, Trial, elsewhere, history, run
 from learning.recipe import TrainingConfig
 from pix.simulator.plan import SimulationPlan, parse_drift
 
 START_MS = 1_790_000_000_000
+FULL_SIZE = {
+    "days": 190,
+    "warm_days": 80,
+    "payments_a_day": 600,
+    "accounts": 3_000,
+    "fraud_per_100k": 2_500.0,
+    "drift_day": 155,
+    "iterations": 100,
+}
+"""114,000 payments; what docs/models.md tells of."""
 
 
 def main() -> None:
@@ -32,6 +43,9 @@ def main() -> None:
     words.add_argument("--drift-day", type=int, default=151)
     words.add_argument("--weekly", action="store_true", help="train every seven days besides, as the schedule does")
     words.add_argument("--iterations", type=int, default=60)
+    words.add_argument("--full-size", action="store_true", help="the trial of docs/models.md; a minute or two a seed")
+    if words.parse_known_args()[0].full_size:
+        words.set_defaults(**FULL_SIZE)
     told = words.parse_args()
     for seed in told.seeds:
         plan = SimulationPlan(
@@ -60,11 +74,19 @@ def main() -> None:
         tried = run(trial, whole, say=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
         before, after = tried.precision
         print(
-            f"seed {seed}: {len(tried.found)} nights with findings, {len(tried.asked)} requests, "
-            f"average precision {before:.3f}, from the drift on {after:.3f}",
-            *(f"\n  {one}" for one in (*tried.asked, *tried.weekly)),
+            f"seed {seed}: {len(whole):,} payments, {len(tried.found)} nights with findings, the first "
+            f"{min(tried.found, default='never')}, {len(tried.asked)} requests; the first champion's average precision "
+            f"{before:.3f}, from the drift on {after:.3f}",
+            *(f"\n  {_told(one)}" for one in tried.asked),
+            *(f"\n  weekly: {_told(one)}" for one in tried.weekly),
             flush=True,
         )
+
+
+def _told(one: Asked) -> str:
+    answer = "promoted" if one.promoted else "refused"
+    gain = f"average precision from then on {one.after:.3f}, of the champion before it {one.before:.3f}"
+    return f"day {one.day}: {' and '.join(one.reasons)}; {answer}, {gain}; {one.decision}"
 
 
 if __name__ == "__main__":

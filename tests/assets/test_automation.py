@@ -7,8 +7,10 @@ import dagster as dg
 import pytest
 
 from fraud_assets.automation import ASKED_TAG, BY_MONITORING, drift_retrain_sensor, weekly_retrain_schedule
+from fraud_assets.definitions import build
 from pix.offline.tables import TRAINING_SET
-from quality.verdict import Finding
+from pix.settings import Settings
+from quality.verdict import SETTLE_DAYS, Finding
 
 DRIFT_REPORT = dg.AssetKey(["monitoring", "drift_report"])
 DATA = Finding(kind="data", what="features", told="80 features drifted, 29% against a threshold of 25%")
@@ -46,6 +48,17 @@ def test_a_finding_asks_for_retraining_and_says_why(platform):
     assert request.tags["reason"].startswith("data: 80 features drifted, 29%")
     assert json.loads(request.tags[ASKED_TAG]) == ["v3:concept:residual-up", "v3:data:features"]
     assert all(len(value) <= 250 for value in request.tags.values())
+
+
+def test_where_fraud_has_changed_the_challenger_is_judged_on_the_newest_days(platform, tmp_path):
+    (request,) = platform.report(CONCEPT).run_requests
+    assert request.run_config == {"ops": {"model__challenger": {"config": {"newest_days": SETTLE_DAYS}}}}
+    assert dg.validate_run_config(build(Settings(home=tmp_path)).resolve_job_def("retrain_job"), request.run_config)
+
+
+def test_where_the_data_alone_have_the_folds_are_as_always(platform):
+    (request,) = platform.report(DATA).run_requests
+    assert request.run_config == {}
 
 
 def test_a_long_reason_is_cut_and_nothing_else_is(platform):

@@ -119,6 +119,14 @@ def test_what_is_weak_or_unknown_is_named(card):
     assert "Weak" not in few
 
 
+def test_a_challenger_of_changed_fraud_says_that_its_figures_are_somewhat_too_good(card):
+    changed = dataclasses.replace(card, config={**card.config, "newest_days": 3.0})
+    assert "the newest 3 days judge what learnt by all labels before them" in section(
+        page(changed, standing()), "Limits"
+    )
+    assert "newest" not in section(page(card, standing()), "Limits")
+
+
 def test_a_card_is_read_back_from_its_file(card, tmp_path):
     card.write(tmp_path)
     assert page(ModelCard.read(tmp_path), standing()) == page(card, standing())

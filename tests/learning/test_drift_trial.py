@@ -55,7 +55,8 @@ def world(names, *, seed, drift_day=None, days=DAYS):
 
 def test_criminals_who_do_something_else_are_moved_and_nobody_else():
     rng, rows = np.random.default_rng(1), 4_000
-    frame = pd.DataFrame(rng.random((rows, len(FEATURE_NAMES))), columns=list(FEATURE_NAMES))
+    columns = [*FEATURE_NAMES, "raw_amount_cents", "raw_payer_age_years", "raw_hour"]
+    frame = pd.DataFrame(rng.random((rows, len(columns))), columns=columns)
     is_fraud, at_ms = rng.random(rows) < 0.05, START_MS + np.sort(rng.integers(0, 10 * DAY_MS, rows))
     before = frame.assign(is_fraud=is_fraud, event_time_ms=at_ms)
     after = elsewhere(before, START_MS + 6 * DAY_MS, seed=1)
@@ -64,9 +65,19 @@ def test_criminals_who_do_something_else_are_moved_and_nobody_else():
     pd.testing.assert_frame_equal(after[~moved], before[~moved])
     for name, (low, high) in MOVED_TO.items():
         assert after.loc[moved, name].between(low, high - 1).all()
-    # All else is some honest payment's of those days.
-    honest = set(before.loc[~is_fraud & (at_ms >= START_MS + 6 * DAY_MS), "amount_reais"])
-    assert set(after.loc[moved, "amount_reais"]) <= honest
+    # Fields say what features say, the hour as UTC has it.
+    assert (after.loc[moved, "raw_payer_age_years"] == after.loc[moved, "payer_age_years"]).all()
+    assert (after.loc[moved, "raw_hour"] == after.loc[moved, "local_hour"] + 3).all()
+    # All else is one honest payment's of the same day: features only grow, and must not tell the day.
+    day = (at_ms - START_MS) // DAY_MS
+    honest = {
+        (amount, cents): of
+        for amount, cents, of in before.assign(day=day)[~is_fraud][
+            ["amount_reais", "raw_amount_cents", "day"]
+        ].itertuples(index=False)
+    }
+    taken = after.assign(day=day)[moved][["amount_reais", "raw_amount_cents", "day"]]
+    assert all(honest[amount, cents] == of for amount, cents, of in taken.itertuples(index=False))
 
 
 def tried(names, *, seed, drift_day=None, days=DAYS, weekly=False):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pandas as pd
 from hypothesis import given
@@ -38,6 +40,17 @@ def test_growing_folds_judge_each_of_the_newest_once_and_learn_from_nothing_late
     assert judged.sum() >= int(len(times) * 0.4)
     for fold in folds:
         assert not (fold.trains(times) & (times >= fold.test_from_ms - delay)).any()
+
+
+def test_a_short_last_fold_learns_by_every_label_and_the_others_judge_what_is_left():
+    times = np.arange(100) * 10
+    folds = growing(times, judged_share=0.4, count=3, delay_ms=0, newest=95)
+    assert [(fold.test_from_ms, fold.test_until_ms) for fold in folds] == [(600, 770), (770, 950), (950, 991)]
+    assert [fold.known_until_ms for fold in folds] == [600, 770, math.inf]
+    even = growing(times, judged_share=0.4, count=3, delay_ms=0)
+    assert [fold.known_until_ms for fold in even] == [fold.test_from_ms for fold in even]
+    # What would judge more than an even fold is none.
+    assert growing(times, judged_share=0.4, count=3, delay_ms=0, newest=80) == even
 
 
 def test_a_payment_is_fraud_from_its_verdict_until_it_is_cleared():

@@ -182,8 +182,10 @@ def test_where_it_is_better_its_probabilities_may_be_as_far_off_as_the_champions
     found = judge(here, **BETTER, **far, error_here=1.1)
     assert found.promote
     assert "no worse than v3: 1.100 against 1.200" in said(found, "calibration")
+    by_chance = chance_of(CHALLENGER.frauds)
+    assert judge(here, **BETTER, **far, error_here=1.19 + by_chance).promote
     for refused in (
-        judge(here, **BETTER, **far, error_here=1.3),
+        judge(here, **BETTER, **far, error_here=1.21 + by_chance),
         judge(here, **far, error_here=1.1),
         judge(**BETTER, **far, error_here=1.1),
         judge(here, **BETTER, **far),

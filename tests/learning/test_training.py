@@ -89,6 +89,27 @@ def test_a_label_counts_from_when_it_is_known(trained, training_frame, feature_n
     assert (said(other.evaluation_ensemble, frame, feature_names) != before).any()
 
 
+@pytest.mark.parametrize(
+    ("newest_days", "days", "judged_frauds"),
+    [(14.0, (14, 14), (30, 45)), (1.0, (5, 14), (30, 30))],
+    ids=["days", "as many as hold thirty"],
+)
+def test_changed_fraud_is_judged_on_the_newest_days(training_frame, feature_names, newest_days, days, judged_frauds):
+    frame = training_frame(frauds=300)
+    found = fit(frame, feature_names, dataclasses.replace(SMALL, newest_days=newest_days))
+    judged = frame["event_time_ms"] >= found.cut_ms
+    assert days[0] <= (frame["event_time_ms"].iloc[-1] - found.cut_ms) / 86_400_000 <= days[1]
+    assert judged_frauds[0] <= frame.loc[judged, "is_fraud"].sum() <= judged_frauds[1]
+    # A label that came after the cut, of a payment before it, is learnt from.
+    late = ~judged & (frame["fraud_known_at_ms"] >= found.cut_ms)
+    assert late.any()
+    frame.loc[late, "is_fraud"] = False
+    frame.loc[late, "fraud_known_at_ms"] = np.nan
+    without = fit(frame, feature_names, dataclasses.replace(SMALL, newest_days=newest_days))
+    before = said(found.evaluation_ensemble, frame, feature_names)
+    assert (said(without.evaluation_ensemble, frame, feature_names) != before).any()
+
+
 def test_the_same_rows_in_another_order_give_the_same_model(trained, training_frame, feature_names):
     frame = training_frame().sample(frac=1, random_state=4)
     again = fit(frame, feature_names, SMALL)
@@ -156,6 +177,7 @@ def test_unusable_sets_are_refused(training_frame, feature_names):
         ({"members": ()}, "members must name at least one"),
         ({"learning_rate": 1.5}, "learning_rate must lie in"),
         ({"test_share": 1.0}, "test_share must lie between"),
+        ({"newest_days": 0.0}, "newest_days must be above 0"),
         ({"gap_ms": -1}, "gap_ms must not be negative"),
     ],
 )

@@ -5,22 +5,31 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from quality.concept import LEARNT_DAYS, Day, miscalibration, precision_drift, residual_drift
+from quality.concept import (
+    LEARNT_DAYS,
+    Day,
+    miscalibration,
+    precision_drift,
+    recall_drift,
+    reference,
+    residual_drift,
+)
 
 FIRST = date(2026, 1, 1)
 SEEDS = range(60)
-DELAY_DAYS = 10
+DELAY_DAYS = 15
 
 
-def days(count, *, seed, rate=10, from_day=10_000, more=1.0, campaign=1, precision=0.6, precise=1.0):
-    """So many days; from one on there is ``more`` fraud than expected, and alerts are less ``precise``."""
+def days(count, *, seed, rate=10, from_day=10_000, more=1.0, campaign=1, recall=0.6, missed=1.0, first=FIRST):
+    """So many days; from one on there is ``more`` fraud than expected, and alerts catch less of it (``missed``)."""
     rng, found = np.random.default_rng(seed), []
     for n in range(count):
         is_other = n >= from_day
-        frauds = int(rng.poisson(rate * (more if is_other else 1) / campaign)) * campaign
-        alerts = int(rng.poisson(rate))
-        caught = int(rng.binomial(alerts, precision * (precise if is_other else 1)))
-        day = FIRST + timedelta(days=n)
+        campaigns = int(rng.poisson(rate * (more if is_other else 1) / campaign))
+        caught = int(rng.binomial(campaigns, recall * (missed if is_other else 1))) * campaign
+        alerts = caught + int(rng.poisson(0.8 * rate))
+        day = first + timedelta(days=n)
+        frauds = campaigns * campaign
         found.append(Day(day=day, frauds=frauds, expected=rate, variance=0.7 * rate, alerts=alerts, caught=caught))
     return found
 
@@ -29,7 +38,7 @@ def days(count, *, seed, rate=10, from_day=10_000, more=1.0, campaign=1, precisi
 def test_without_drift_there_is_almost_never_an_alarm(rate, campaign):
     """At most one of 30 runs of 30 days after those learnt from, frauds in campaigns or alone."""
     alarms = [
-        residual_drift(series) or precision_drift(series) or miscalibration(series)
+        residual_drift(series) or precision_drift(series) or recall_drift(series) or miscalibration(series)
         for series in (days(LEARNT_DAYS + 30, seed=seed, rate=rate, campaign=campaign) for seed in SEEDS)
     ]
     assert sum(alarm is not None for alarm in alarms) <= 2
@@ -49,13 +58,42 @@ def test_other_frauds_are_found_within_the_stated_delay_and_not_before(more, dir
     assert min(delays) >= 0
 
 
-def test_alerts_that_are_fraud_less_often_are_found():
+@pytest.mark.parametrize(
+    ("detector", "told", "rate", "delay"),
+    [
+        (precision_drift, "of the alerts of the 7 days to", 25, 12),
+        (recall_drift, "of the frauds of the 7 days to", 10, 6),
+    ],
+)
+def test_alerts_that_are_worth_less_are_found(detector, told, rate, delay):
     for seed in SEEDS[:20]:
-        assert precision_drift(days(25, seed=seed)) is None
-        found = precision_drift(days(60, seed=seed, rate=20, from_day=25, precise=0.4))
+        series = days(60, seed=seed, rate=rate, from_day=25, missed=0.08)
+        assert detector(series[:25]) is None
+        found = detector(series)
         assert found is not None
+        assert 0 <= (found.day - FIRST).days - 25 <= delay
         assert found.direction == "down"
-        assert "of the alerts of the 7 days to" in found.told
+        assert told in found.told
+
+
+def test_alerts_of_a_new_model_are_held_against_the_days_before_it():
+    """What its own first fortnight says is usual is wrong already; what the model before it caught is not."""
+    earlier = days(40, seed=5)
+    own = days(12, seed=6, from_day=3, missed=0.05, first=FIRST + timedelta(days=40))
+    before = reference(own, earlier)
+    assert before == tuple(earlier[-LEARNT_DAYS:])
+    assert recall_drift(own) is None
+    found = recall_drift(own, before)
+    assert found is not None
+    assert (found.day - own[3].day).days in range(7)
+    calm = days(12, seed=6, first=FIRST + timedelta(days=40))
+    assert recall_drift(calm, before) is precision_drift(calm, before) is None
+
+
+def test_days_before_a_model_are_those_just_before_it_or_none():
+    earlier, own = days(40, seed=5), days(3, seed=6, first=FIRST + timedelta(days=20))
+    assert [one.day for one in reference(own, earlier)] == [FIRST + timedelta(days=n) for n in range(6, 20)]
+    assert reference(own, earlier[:10]) == reference([], earlier) == ()
 
 
 def test_what_is_found_once_stays_found_on_the_same_day():
@@ -71,7 +109,7 @@ def test_what_is_found_once_stays_found_on_the_same_day():
 def test_a_new_model_is_not_judged_by_its_first_days():
     assert residual_drift(days(LEARNT_DAYS, seed=1, from_day=3, more=9)) is None
     assert miscalibration(days(LEARNT_DAYS - 1, seed=1, from_day=0, more=9)) is None
-    assert residual_drift([]) is precision_drift([]) is miscalibration([]) is None
+    assert residual_drift([]) is precision_drift([]) is recall_drift([]) is miscalibration([]) is None
 
 
 def test_thin_days_are_put_together():

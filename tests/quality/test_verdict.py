@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality.concept import Day
-from quality.verdict import COOLDOWN_MS, Finding, Shares, of_days, of_labels, of_scores, verdict
+from quality.verdict import COOLDOWN_MS, SETTLE_DAYS, Finding, Shares, of_days, of_labels, of_scores, verdict
 
 DAY_MS = 86_400_000
 NOW_MS = 1_790_000_000_000
@@ -25,6 +25,12 @@ def test_a_finding_asks_and_says_why():
     assert judged.retrain
     assert judged.reasons == ("concept: 90 frauds where 40 were expected", "data: 60 features drifted")
     assert judged.asks == ("v3:concept:residual-up", "v3:data:features")
+
+
+def test_only_where_fraud_itself_is_other_a_challenger_is_judged_on_the_newest_days():
+    assert ask(CONCEPT, DATA).newest_days == SETTLE_DAYS
+    assert ask(DATA).newest_days is None
+    assert ask(CONCEPT, DATA, asked={"v3:concept:residual-up"}).newest_days is None
 
 
 @pytest.mark.parametrize(
