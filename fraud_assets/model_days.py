@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from learning.performance import Decided
-    from quality.concept import Day
+    from quality.concept import Watched
 
 MATURITY_DAYS = 7
 """As a training set has it by default (``fraud_assets.features.TrainingSetConfig``)."""
@@ -95,19 +95,18 @@ def rows_of(lake: LakeResource, day: date, version: int) -> Iterator[dict[str, A
         yield {"day": day, **model, **numbers, "made_from": version}
 
 
-def days_of(lake: LakeResource, name: str, version: str) -> tuple[list["Day"], tuple["Day", ...]]:
-    """A model's own matured days, for another's say nothing of it; and those just before them.
+def days_of(lake: LakeResource, name: str, version: str) -> "Watched":
+    """The matured days that speak of a champion.
 
     Args:
         lake: The lake.
-        name: Of the model.
-        version: Its own.
+        name: Of the registered model.
+        version: Of the champion.
     """
-    from quality.concept import Day, reference
+    from quality.concept import Day, watched
 
-    own: list[Day] = []
-    others: list[Day] = []
-    for row in lake.ask(MODEL_DAILY.name, "select * from asked order by day, model_name, model_version"):
+    by_model: dict[str, list[Day]] = {}
+    for row in lake.ask(MODEL_DAILY.name, "select * from asked order by day"):
         day = Day(
             day=row["day"],
             frauds=row["frauds_known"],
@@ -116,8 +115,12 @@ def days_of(lake: LakeResource, name: str, version: str) -> tuple[list["Day"], t
             alerts=row["alerts_judged"],
             caught=row["frauds_caught"],
         )
-        (own if (row["model_name"], row["model_version"]) == (name, version) else others).append(day)
-    return own, reference(own, others)
+        by_model.setdefault(_named(row["model_name"], row["model_version"]), []).append(day)
+    return watched(_named(name, version), by_model)
+
+
+def _named(name: str, version: str) -> str:
+    return f"{name} v{version}"
 
 
 def _arrow(lake: LakeResource, table: str, query: str, *, version: int | None = None) -> "pa.Table":

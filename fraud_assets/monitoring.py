@@ -85,7 +85,6 @@ def drift_report(
     learnt = _learnt(lake, config, champion)
     scores = _scores(champion, learnt, current)
     labels = _labels(lake, config, champion)
-    own, before = days_of(lake, champion.ref.name, str(champion.ref.version)) if champion else ([], ())
     # The same data gives the same id, so that a report made twice is one report.
     report_id = _report_id(lake, champion)
     summary, page = drift.drift_report(
@@ -100,7 +99,7 @@ def drift_report(
     findings = [
         *of_newest(source, summary, scores),
         *verdict.of_labels(labels.then, labels.now),
-        *verdict.of_days(own, before=before, reported=labels.reported),
+        *_of_fraud(lake, champion, reported=labels.reported),
     ]
     version = champion.ref.version if champion else None
     numbers = {"champion": version, "findings": [one.to_dict() for one in findings], "current": source}
@@ -185,6 +184,20 @@ def of_newest(source: str, summary: "DriftSummary", scores: Sequence["Beside"]) 
         psi, usual = drift.number_psi(each.reference, each.current)
         found += verdict.of_scores(psi, usual, rows=min(len(each.reference), len(each.current)))
     return found
+
+
+def _of_fraud(lake: LakeResource, champion: "Downloaded | None", *, reported: float) -> list["Finding"]:
+    """What matured days say of the champion's idea of fraud."""
+    from quality import verdict
+
+    if champion is None:
+        return []
+    found = days_of(lake, champion.ref.name, str(champion.ref.version))
+    learnt_until = day_at(champion.card.until_ms)
+    return [
+        *verdict.of_days(found.days, before=found.before, learnt_until=learnt_until),
+        *verdict.of_probabilities(found.own, reported=reported),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

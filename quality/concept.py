@@ -10,7 +10,7 @@ than independent payments would. Nothing is found in them. What alerts are worth
 model, too, which another model decided by the same policy; what it expects may not, for that is its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -88,7 +88,7 @@ def precision_drift(days: Sequence[Day], before: Sequence[Day] = ()) -> Found | 
 
     Args:
         days: One model's, in order.
-        before: Days before it; see ``reference``.
+        before: Days before it; see ``watched``.
     """
     return _share_drift(days, before, lambda one: one.alerts, "{now:.0%} of the alerts of {days} were fraud")
 
@@ -98,20 +98,43 @@ def recall_drift(days: Sequence[Day], before: Sequence[Day] = ()) -> Found | Non
 
     Args:
         days: One model's, in order.
-        before: Days before it; see ``reference``.
+        before: Days before it; see ``watched``.
     """
     return _share_drift(days, before, lambda one: one.frauds, "alerts caught {now:.0%} of the frauds of {days}")
 
 
-def reference(days: Sequence[Day], earlier: Sequence[Day]) -> tuple[Day, ...]:
-    """The days before a model's own that say what is usual, as many as are learnt from; none if there are fewer.
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Whose days speak of a champion.
+
+    Attributes:
+        own: Its own, in order.
+        days: The same; while it has none, those of the model that decided the newest day.
+        before: As many days before them as are learnt from, other models'; none if there are fewer.
+    """
+
+    own: tuple[Day, ...]
+    days: tuple[Day, ...]
+    before: tuple[Day, ...]
+
+
+def watched(champion: str, by_model: Mapping[str, Sequence[Day]]) -> Watched:
+    """Choose the days that speak of a champion.
+
+    A champion has none in its first week: drift that was seen just before it came would be forgotten if it did not
+    learn of it either.
 
     Args:
-        days: The model's own, in order.
-        earlier: Other models'; some may be later than the model's first.
+        champion: Its name.
+        by_model: A model's name -> its days, in order.
     """
-    found = sorted((one for one in earlier if days and one.day < days[0].day), key=lambda one: one.day)[-LEARNT_DAYS:]
-    return tuple(found) if len(found) == LEARNT_DAYS else ()
+    own = tuple(by_model.get(champion, ()))
+    newest = max((name for name, days in by_model.items() if days), key=lambda name: by_model[name][-1].day, default="")
+    chosen = champion if own else newest
+    days = tuple(by_model.get(chosen, ()))
+    others = [one for name, theirs in by_model.items() if name != chosen for one in theirs]
+    before = sorted((one for one in others if one.day < days[0].day), key=lambda one: one.day)[-LEARNT_DAYS:]
+    return Watched(own, days, tuple(before) if len(before) == LEARNT_DAYS else ())
 
 
 def miscalibration(days: Sequence[Day], *, reported: float = 1.0) -> str | None:

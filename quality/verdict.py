@@ -7,6 +7,7 @@ once in the time that a retraining needs to show its effect.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from math import log
 
 from quality import concept, drift
@@ -189,24 +190,37 @@ def _of_types(before: Shares, now: Shares) -> list[Finding]:
     return [Finding(kind="labels", what="types", told=told)]
 
 
-def of_days(days: Sequence[concept.Day], *, reported: float, before: Sequence[concept.Day] = ()) -> list[Finding]:
-    """Fraud is other than the champion believes where its matured days say so.
+def of_days(
+    days: Sequence[concept.Day], *, before: Sequence[concept.Day] = (), learnt_until: date | None = None
+) -> list[Finding]:
+    """Fraud is other than the model believes whose matured days say so.
 
     Args:
-        days: The champion's own, in order.
-        before: Those before it (``concept.reference``).
+        days: The champion's own, in order; while it has none, those of the model before it.
+        before: Those before them (``concept.reference``).
+        learnt_until: Newest day that the champion learnt from. Where fraud was seen to be other so long before that it
+            has met it, the days of the model before it say nothing more. None where it learnt from none of them.
+    """
+    residual = concept.residual_drift(days)
+    moved = {
+        f"residual-{residual.direction}" if residual else "": residual,
+        "alert-precision": concept.precision_drift(days, before),
+        "alert-recall": concept.recall_drift(days, before),
+    }
+    seen = {what: each for what, each in moved.items() if each is not None}
+    settled = timedelta(days=SETTLE_DAYS)
+    if learnt_until is not None and any(each.day + settled <= learnt_until for each in seen.values()):
+        return []
+    waits = {what: max(0, SETTLE_DAYS - (days[-1].day - each.day).days) for what, each in seen.items()}
+    return [Finding(kind=CONCEPT, what=what, told=each.told, waits_days=waits[what]) for what, each in seen.items()]
+
+
+def of_probabilities(days: Sequence[concept.Day], *, reported: float) -> list[Finding]:
+    """Probabilities are wrong by a factor where all matured days of the champion together say so.
+
+    Args:
+        days: Its own, in order.
         reported: Share of its training set's frauds that were known when they matured.
     """
-    found = []
-    residual = concept.residual_drift(days)
-    for what, moved in (
-        (f"residual-{residual.direction}" if residual else "", residual),
-        ("alert-precision", concept.precision_drift(days, before)),
-        ("alert-recall", concept.recall_drift(days, before)),
-    ):
-        if moved is not None:
-            waits = max(0, SETTLE_DAYS - (days[-1].day - moved.day).days)
-            found.append(Finding(kind=CONCEPT, what=what, told=moved.told, waits_days=waits))
-    if told := concept.miscalibration(days, reported=reported):
-        found.append(Finding(kind="calibration", what="probabilities", told=told))
-    return found
+    told = concept.miscalibration(days, reported=reported)
+    return [Finding(kind="calibration", what="probabilities", told=told)] if told else []

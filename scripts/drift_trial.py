@@ -9,7 +9,8 @@
 import argparse
 import sys
 
-from learning.drift_trial import Asked, Trial, elsewhere, history, run
+from learning.drift_trial import Asked, Trial, run
+from learning.drift_world import elsewhere, history
 from learning.recipe import TrainingConfig
 from pix.simulator.plan import SimulationPlan, parse_drift
 

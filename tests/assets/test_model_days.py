@@ -129,10 +129,11 @@ def test_a_champion_has_its_own_days_and_those_just_before_it(lake):
     decide(lake, [*of_days, decided("both", 0.5, day=days[16]), decided("newest", 0.5, day=DAY + timedelta(days=40))])
     write(lake, LABELS_SILVER, LABELS[:1])
     made(lake)
-    own, before = model_days.days_of(lake, "m", "2")
-    assert [one.day for one in own] == days[16:]
-    assert [one.day for one in before] == days[2:16]
-    assert own[0].expected == 0.5
-    first, nothing = model_days.days_of(lake, "m", "1")
-    assert len(first) == 17
-    assert nothing == ()
+    seen = model_days.days_of(lake, "m", "2")
+    assert [one.day for one in seen.own] == days[16:]
+    assert [one.day for one in seen.before] == days[2:16]
+    assert seen.own[0].expected == 0.5
+    first = model_days.days_of(lake, "m", "1")
+    assert (len(first.own), first.before) == (17, ())
+    new = model_days.days_of(lake, "m", "3")
+    assert (new.own, new.days) == ((), seen.own)

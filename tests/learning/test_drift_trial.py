@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from learning.drift_trial import MOVED_TO, Trial, elsewhere, run
+from learning.drift_trial import Trial, run
+from learning.drift_world import MOVED_TO, elsewhere
 from learning.recipe import TrainingConfig
 from pix.contracts import DAY_MS
 from pix.features import FEATURE_NAMES

@@ -8,11 +8,12 @@ import pytest
 from quality.concept import (
     LEARNT_DAYS,
     Day,
+    Watched,
     miscalibration,
     precision_drift,
     recall_drift,
-    reference,
     residual_drift,
+    watched,
 )
 
 FIRST = date(2026, 1, 1)
@@ -80,7 +81,7 @@ def test_alerts_of_a_new_model_are_held_against_the_days_before_it():
     """What its own first fortnight says is usual is wrong already; what the model before it caught is not."""
     earlier = days(40, seed=5)
     own = days(12, seed=6, from_day=3, missed=0.05, first=FIRST + timedelta(days=40))
-    before = reference(own, earlier)
+    before = watched("2", {"1": earlier, "2": own}).before
     assert before == tuple(earlier[-LEARNT_DAYS:])
     assert recall_drift(own) is None
     found = recall_drift(own, before)
@@ -92,8 +93,19 @@ def test_alerts_of_a_new_model_are_held_against_the_days_before_it():
 
 def test_days_before_a_model_are_those_just_before_it_or_none():
     earlier, own = days(40, seed=5), days(3, seed=6, first=FIRST + timedelta(days=20))
-    assert [one.day for one in reference(own, earlier)] == [FIRST + timedelta(days=n) for n in range(6, 20)]
-    assert reference(own, earlier[:10]) == reference([], earlier) == ()
+    seen = watched("2", {"2": own, "1": earlier})
+    assert [one.day for one in seen.before] == [FIRST + timedelta(days=n) for n in range(6, 20)]
+    assert seen.own == seen.days == tuple(own)
+    assert watched("2", {"1": earlier[:10], "2": own}).before == ()
+
+
+def test_while_a_champion_has_no_days_those_of_the_newest_model_speak_of_it():
+    oldest, newest = days(40, seed=5), days(20, seed=6, first=FIRST + timedelta(days=30))
+    seen = watched("3", {"1": oldest, "2": newest, "3": []})
+    assert seen.own == ()
+    assert seen.days == tuple(newest)
+    assert seen.before == tuple(oldest[16:30])
+    assert watched("3", {}) == Watched((), (), ())
 
 
 def test_what_is_found_once_stays_found_on_the_same_day():

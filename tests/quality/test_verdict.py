@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality.concept import Day
-from quality.verdict import COOLDOWN_MS, SETTLE_DAYS, Finding, Shares, of_days, of_labels, of_scores, verdict
+from quality.verdict import (
+    COOLDOWN_MS,
+    SETTLE_DAYS,
+    Finding,
+    Shares,
+    of_days,
+    of_labels,
+    of_probabilities,
+    of_scores,
+    verdict,
+)
 
 DAY_MS = 86_400_000
 NOW_MS = 1_790_000_000_000
@@ -62,17 +72,40 @@ def test_a_finding_that_waits_asks_later_or_together_with_another():
     assert ask(waiting, DATA).asks == ("v3:concept:residual-up", "v3:data:features")
 
 
-def test_other_frauds_ask_once_they_have_stood_for_three_days():
+def days_of_more_fraud_from(drift_day):
     rng, first = np.random.default_rng(1), date(2026, 1, 1)
-    frauds = [*rng.poisson(10, 25), *rng.poisson(25, 20)]
-    days = [
+    frauds = [*rng.poisson(10, drift_day), *rng.poisson(25, 45 - drift_day)]
+    return [
         Day(day=first + timedelta(days=n), frauds=int(many), expected=10, variance=7, alerts=0, caught=0)
         for n, many in enumerate(frauds)
     ]
-    waits = [(found[0].waits_days if (found := of_days(days[:n], reported=1.0)) else None) for n in range(25, 36)]
+
+
+def test_other_frauds_ask_once_they_have_stood_for_three_days():
+    days = days_of_more_fraud_from(25)
+    waits = [(found[0].waits_days if (found := of_days(days[:n])) else None) for n in range(25, 38)]
     begin = waits.index(3)
     assert waits[:begin] == [None] * begin
     assert waits[begin : begin + 5] == [3, 2, 1, 0, 0]
+
+
+def test_a_champion_that_has_met_the_new_fraud_is_not_asked_about_it_and_one_that_has_not_is():
+    days = days_of_more_fraud_from(25)
+    seen = next(n for n in range(25, 45) if of_days(days[: n + 1]))
+    for learnt, knows in (
+        (seen - 1, False),
+        (seen, False),
+        (seen + SETTLE_DAYS - 1, False),
+        (seen + SETTLE_DAYS, True),
+    ):
+        assert (of_days(days, learnt_until=days[learnt].day) == []) == knows
+
+
+def test_probabilities_that_are_off_by_a_factor_are_a_finding():
+    days = days_of_more_fraud_from(0)
+    (found,) = of_probabilities(days, reported=1.0)
+    assert found.name == "calibration:probabilities"
+    assert of_probabilities(days, reported=2.5) == of_probabilities([], reported=1.0) == []
 
 
 def test_a_new_champion_may_be_asked_about_anew():
