@@ -12,10 +12,12 @@ model, too, which another model decided by the same policy; what it expects may 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 LEARNT_DAYS = 14
 """Days of a model that its noise is learnt from; with seven, clusters of frauds gave five times the false alarms."""
+RIPENING = timedelta(days=7)
+"""Until a day's labels count (``gold/model_daily``)."""
 TOLD_DAYS = 7
 SLACK = 0.5
 """Half of the shift, in standard deviations, that is to be found soonest."""
@@ -110,7 +112,8 @@ class Watched:
     Attributes:
         own: Its own, in order.
         days: The same; while it has none, those of the model that decided the newest day.
-        before: As many days before them as are learnt from, other models'; none if there are fewer.
+        before: Other models' days that had matured when these began, in order: had fraud changed in later ones, nobody
+            could have seen it. The newest of them are learnt from.
     """
 
     own: tuple[Day, ...]
@@ -133,8 +136,8 @@ def watched(champion: str, by_model: Mapping[str, Sequence[Day]]) -> Watched:
     chosen = champion if own else newest
     days = tuple(by_model.get(chosen, ()))
     others = [one for name, theirs in by_model.items() if name != chosen for one in theirs]
-    before = sorted((one for one in others if one.day < days[0].day), key=lambda one: one.day)[-LEARNT_DAYS:]
-    return Watched(own, days, tuple(before) if len(before) == LEARNT_DAYS else ())
+    known = sorted((one for one in others if one.day < days[0].day - RIPENING), key=lambda one: one.day)
+    return Watched(own, days, tuple(known))
 
 
 def miscalibration(days: Sequence[Day], *, reported: float = 1.0) -> str | None:
@@ -158,9 +161,10 @@ def miscalibration(days: Sequence[Day], *, reported: float = 1.0) -> str | None:
 def _share_drift(days: Sequence[Day], before: Sequence[Day], whole: Callable[[Day], int], told: str) -> Found | None:
     """Is less of something caught than in the days learnt from: the model's own, or else those before it?"""
     found = _fewer_caught(_merged(days, whole), whole, told)
-    if found is None and before:
-        found = _fewer_caught(_merged([*before, *days], whole), whole, told)
-    return found if found is not None and found.day >= days[0].day else None
+    known = _merged(before, whole)[-LEARNT_DAYS:]
+    if found is None and len(known) == LEARNT_DAYS:
+        found = _fewer_caught([*known, *_merged(days, whole)], whole, told)
+    return found
 
 
 def _fewer_caught(days: Sequence[Day], whole: Callable[[Day], int], told: str) -> Found | None:

@@ -122,18 +122,18 @@ def test_a_day_whose_decisions_came_later_is_made_again(lake):
     assert after[0]["payments"] == before[0]["payments"] + 1
 
 
-def test_a_champion_has_its_own_days_and_those_just_before_it(lake):
-    days = [DAY + timedelta(days=n) for n in range(20)]
-    of_days = [decided(f"p{n}", 0.5, day=day, version="1" if n < 16 else "2") for n, day in enumerate(days)]
-    # On the day of its promotion both decided; the other's part of that day is no day before it.
-    decide(lake, [*of_days, decided("both", 0.5, day=days[16]), decided("newest", 0.5, day=DAY + timedelta(days=40))])
+def test_a_champion_has_its_own_days_and_those_that_had_matured_before_it(lake):
+    days = [DAY + timedelta(days=n) for n in range(27)]
+    of_days = [decided(f"p{n}", 0.5, day=day, version="1" if n < 23 else "2") for n, day in enumerate(days)]
+    # On the day of its promotion both decided.
+    decide(lake, [*of_days, decided("both", 0.5, day=days[23]), decided("newest", 0.5, day=DAY + timedelta(days=40))])
     write(lake, LABELS_SILVER, LABELS[:1])
     made(lake)
     seen = model_days.days_of(lake, "m", "2")
-    assert [one.day for one in seen.own] == days[16:]
-    assert [one.day for one in seen.before] == days[2:16]
+    assert [one.day for one in seen.own] == days[23:]
+    assert [one.day for one in seen.before] == days[:16]
     assert seen.own[0].expected == 0.5
     first = model_days.days_of(lake, "m", "1")
-    assert (len(first.own), first.before) == (17, ())
+    assert (len(first.own), first.before) == (24, ())
     new = model_days.days_of(lake, "m", "3")
     assert (new.own, new.days) == ((), seen.own)

@@ -1,5 +1,6 @@
 """Days as a model that is right would have them, and days on which fraud is other than it expects."""
 
+import dataclasses
 from datetime import date, timedelta
 
 import numpy as np
@@ -82,21 +83,27 @@ def test_alerts_of_a_new_model_are_held_against_the_days_before_it():
     earlier = days(40, seed=5)
     own = days(12, seed=6, from_day=3, missed=0.05, first=FIRST + timedelta(days=40))
     before = watched("2", {"1": earlier, "2": own}).before
-    assert before == tuple(earlier[-LEARNT_DAYS:])
+    assert before == tuple(earlier[:33])
     assert recall_drift(own) is None
     found = recall_drift(own, before)
     assert found is not None
     assert (found.day - own[3].day).days in range(7)
+    # Too few of them say nothing; and days without a fraud among them do not make days of the new model usual.
+    assert recall_drift(own, before[-LEARNT_DAYS + 1 :]) is None
+    thin = [one if n % 3 else dataclasses.replace(one, frauds=0, caught=0) for n, one in enumerate(before)]
+    again = recall_drift(own, thin)
+    assert again is not None
+    assert again.day == found.day
     calm = days(12, seed=6, first=FIRST + timedelta(days=40))
     assert recall_drift(calm, before) is precision_drift(calm, before) is None
 
 
-def test_days_before_a_model_are_those_just_before_it_or_none():
-    earlier, own = days(40, seed=5), days(3, seed=6, first=FIRST + timedelta(days=20))
+def test_days_before_a_model_are_those_that_had_matured_when_it_came_or_none():
+    earlier, own = days(40, seed=5), days(3, seed=6, first=FIRST + timedelta(days=30))
     seen = watched("2", {"2": own, "1": earlier})
-    assert [one.day for one in seen.before] == [FIRST + timedelta(days=n) for n in range(6, 20)]
+    assert [one.day for one in seen.before] == [FIRST + timedelta(days=n) for n in range(23)]
     assert seen.own == seen.days == tuple(own)
-    assert watched("2", {"1": earlier[:10], "2": own}).before == ()
+    assert watched("1", {"1": earlier, "2": own}).before == ()
 
 
 def test_while_a_champion_has_no_days_those_of_the_newest_model_speak_of_it():
@@ -104,7 +111,7 @@ def test_while_a_champion_has_no_days_those_of_the_newest_model_speak_of_it():
     seen = watched("3", {"1": oldest, "2": newest, "3": []})
     assert seen.own == ()
     assert seen.days == tuple(newest)
-    assert seen.before == tuple(oldest[16:30])
+    assert seen.before == tuple(oldest[:23])
     assert watched("3", {}) == Watched((), (), ())
 
 
