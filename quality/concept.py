@@ -112,8 +112,8 @@ class Watched:
     Attributes:
         own: Its own, in order.
         days: The same; while it has none, those of the model that decided the newest day.
-        before: Other models' days that had matured when these began, in order: had fraud changed in later ones, nobody
-            could have seen it. The newest of them are learnt from.
+        before: Other models' days that had matured when these began, in order, for had fraud changed in later ones,
+            nobody could have seen it; all before these where too few had. The newest of them are learnt from.
     """
 
     own: tuple[Day, ...]
@@ -136,8 +136,9 @@ def watched(champion: str, by_model: Mapping[str, Sequence[Day]]) -> Watched:
     chosen = champion if own else newest
     days = tuple(by_model.get(chosen, ()))
     others = [one for name, theirs in by_model.items() if name != chosen for one in theirs]
-    known = sorted((one for one in others if one.day < days[0].day - RIPENING), key=lambda one: one.day)
-    return Watched(own, days, tuple(known))
+    earlier = sorted((one for one in others if one.day < days[0].day), key=lambda one: one.day)
+    had_matured = [one for one in earlier if one.day < days[0].day - RIPENING]
+    return Watched(own, days, tuple(had_matured if len(had_matured) >= LEARNT_DAYS else earlier))
 
 
 def miscalibration(days: Sequence[Day], *, reported: float = 1.0) -> str | None:

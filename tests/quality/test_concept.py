@@ -103,6 +103,7 @@ def test_days_before_a_model_are_those_that_had_matured_when_it_came_or_none():
     seen = watched("2", {"2": own, "1": earlier})
     assert [one.day for one in seen.before] == [FIRST + timedelta(days=n) for n in range(23)]
     assert seen.own == seen.days == tuple(own)
+    assert watched("2", {"1": earlier[10:], "2": own}).before == tuple(earlier[10:30])
     assert watched("1", {"1": earlier, "2": own}).before == ()
 
 
