@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.batch_scoring import batch_scoring_rows
 from benchmarks.bronze import bronze_rows
+from benchmarks.code_location import code_location_rows
 from benchmarks.contracts import parse_over_naive
 from benchmarks.decisions import decision_over_bare_store, decision_with_model
 from benchmarks.ensemble import ensemble_rows
@@ -44,6 +45,7 @@ GROUPS: dict[str, Callable[[], Rows]] = {
     "batch_scoring": batch_scoring_rows,
     "service": service_rows,
     "scoring": scoring_rows,
+    "code_location": code_location_rows,
     "contracts": lambda: [parse_over_naive()],
     "imports": lambda: [import_over_plain_write()],
     "simulator": lambda: [lines_over_row_by_row()],
