@@ -1,5 +1,6 @@
 """One finding asks once about one champion; a storm of reports asks no more often than a cool-down lets it."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -99,6 +100,18 @@ def test_a_champion_that_has_met_the_new_fraud_is_not_asked_about_it_and_one_tha
         (seen + SETTLE_DAYS, True),
     ):
         assert (of_days(days, learnt_until=days[learnt].day) == []) == knows
+
+
+def test_what_shows_the_same_change_later_asks_nobody_who_has_met_it():
+    """Days of the model before it go on to mature in a new champion's first week, and other series find them, too."""
+    days = [
+        replace(one, caught=one.frauds * 8 // 10 if n < 34 else 0, alerts=one.frauds)
+        for n, one in enumerate(days_of_more_fraud_from(25))
+    ]
+    residual = next(n for n in range(45) if of_days(days[: n + 1]))
+    assert {one.what for one in of_days(days)} == {"residual-up", "alert-precision", "alert-recall"}
+    assert of_days(days[:34])[0].what == "residual-up"
+    assert of_days(days, learnt_until=days[residual + SETTLE_DAYS].day) == []
 
 
 def test_probabilities_that_are_off_by_a_factor_are_a_finding():
