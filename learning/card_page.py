@@ -185,8 +185,9 @@ def _limits(card: ModelCard) -> str:
             weak.append(f"{name} ({_share(recall)})")
     newest = card.config.get("newest_days")
     told = [
-        f"- Trained because fraud had changed: the newest {newest:g} days judge what learnt by all labels before them, "
-        "fresher ones than there will be in service; so figures are somewhat too good."
+        f"- Trained because fraud had changed: the newest {newest:g} days judge, or as many as hold enough frauds. If "
+        "that fold is shorter than the others, what it judges learnt by all labels there are, fresher ones than there "
+        "will be in service; then figures are somewhat too good."
         if newest
         else "",
         f"- Weak, less than {WEAK_RECALL:.0%} found: {', '.join(weak)}." if weak else "",

@@ -121,9 +121,9 @@ def test_what_is_weak_or_unknown_is_named(card):
 
 def test_a_challenger_of_changed_fraud_says_that_its_figures_are_somewhat_too_good(card):
     changed = dataclasses.replace(card, config={**card.config, "newest_days": 3.0})
-    assert "the newest 3 days judge what learnt by all labels before them" in section(
-        page(changed, standing()), "Limits"
-    )
+    told = section(page(changed, standing()), "Limits")
+    assert "Trained because fraud had changed: the newest 3 days judge" in told
+    assert "figures are somewhat too good" in told
     assert "newest" not in section(page(card, standing()), "Limits")
 
 
