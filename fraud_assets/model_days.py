@@ -19,14 +19,14 @@ from pix.contracts import DAY_MS
 from pix.logged import DEGRADED_STORE
 from pix.offline.days import begin_ms, day_at, listed, widened
 from pix.offline.tables import DECISIONS_GOLD, LABELS_SILVER, MODEL_DAILY
+from quality.concept import MATURITY, Day, Watched, watched
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from learning.performance import Decided
-    from quality.concept import Watched
 
-MATURITY_DAYS = 7
+MATURITY_DAYS = MATURITY.days
 """As a training set has it by default (``fraud_assets.features.TrainingSetConfig``)."""
 STOPPED = ("BLOCK_AND_REVIEW", "BLOCK")
 MODEL = ("model_name", "model_version")
@@ -95,7 +95,7 @@ def rows_of(lake: LakeResource, day: date, version: int) -> Iterator[dict[str, A
         yield {"day": day, **model, **numbers, "made_from": version}
 
 
-def days_of(lake: LakeResource, name: str, version: str) -> "Watched":
+def days_of(lake: LakeResource, name: str, version: str) -> Watched:
     """The matured days that speak of a champion.
 
     Args:
@@ -103,8 +103,6 @@ def days_of(lake: LakeResource, name: str, version: str) -> "Watched":
         name: Of the registered model.
         version: Of the champion.
     """
-    from quality.concept import Day, watched
-
     by_model: dict[str, list[Day]] = {}
     for row in lake.ask(MODEL_DAILY.name, "select * from asked order by day"):
         day = Day(
@@ -186,7 +184,7 @@ def _shown(table: "pa.Table") -> str:
     for row in table.sort_by([("day", "descending")]).slice(0, SHOWN_DAYS).to_pylist():
         rates = [row[name] for name in ("alert_precision", "alert_recall")]
         cells = (
-            *(row["day"], f"{row['model_name']} v{row['model_version']}", f"{row['payments']:,}"),
+            *(row["day"], _named(row["model_name"], row["model_version"]), f"{row['payments']:,}"),
             *(f"{row['frauds_known']:,}", f"{row['expected_frauds']:,.1f}", f"{row['alerts']:,}"),
             *("" if rate is None else f"{rate:.0%}" for rate in rates),
         )

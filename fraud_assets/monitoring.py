@@ -192,7 +192,7 @@ def _of_fraud(lake: LakeResource, champion: "Downloaded | None", *, reported: fl
 
     if champion is None:
         return []
-    found = days_of(lake, champion.ref.name, str(champion.ref.version))
+    found = days_of(lake, champion.ref.name, champion.ref.version)
     learnt_until = day_at(champion.card.until_ms)
     return [
         *verdict.of_days(found.days, before=found.before, learnt_until=learnt_until),

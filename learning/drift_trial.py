@@ -195,9 +195,9 @@ class _Champion:
 class _Days:
     """Every model's matured days, as ``gold/model_daily`` has them."""
 
-    def __init__(self, whole: "pd.DataFrame") -> None:
+    def __init__(self, whole: "pd.DataFrame", first: _Champion) -> None:
         self.whole = whole
-        self.served: list[_Champion] = []
+        self.served = [first]
         self.by_model: dict[str, list[concept.Day]] = {}
 
     def add(self, from_ms: int) -> None:
@@ -215,14 +215,14 @@ def run(trial: Trial, whole: "pd.DataFrame", say: Callable[[str], None] = lambda
         whole: All payments; see ``learning.drift_world``.
         say: Told of every request and finding.
     """
-    first = champion = _Champion(1, whole, trial, trial.train_days)
+    first = _Champion(1, whole, trial, trial.train_days)
     found: dict[int, tuple[str, ...]] = {}
     asked: list[Asked] = []
     weekly: list[Asked] = []
     asks: set[str] = set()
-    days = _Days(whole)
-    days.served.append(first)
+    days = _Days(whole, first)
     for day in range(trial.train_days + 1, trial.days + 1):
+        champion = days.served[-1]
         days.add(trial.at_ms(day - 1) - trial.maturity_ms)
         seen = concept.watched(str(champion.version), days.by_model)
         findings = champion.look(whole, trial.at_ms(day), seen)
@@ -246,8 +246,7 @@ def run(trial: Trial, whole: "pd.DataFrame", say: Callable[[str], None] = lambda
             (asked if judged.retrain else weekly).append(made)
             say(f"day {day}: {made}")
             if made.promoted:
-                champion = challenger
-                days.served.append(champion)
+                days.served.append(challenger)
     precision = _before_and_after(first, whole)
     return Tried(found=found, asked=tuple(asked), weekly=tuple(weekly), precision=precision)
 

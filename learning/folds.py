@@ -85,9 +85,9 @@ def growing(
     """
     first, last = int(len(times_ms) * (1 - judged_share)), len(times_ms)
     places = np.linspace(first, last, count + 1)[:-1]
-    is_short = newest is not None and newest > places[-1]
-    if newest is not None and is_short:
-        places = np.linspace(first, newest, count)
+    short_from = newest if newest is not None and newest > places[-1] else None
+    if short_from is not None:
+        places = np.linspace(first, short_from, count)
     at = [int(times_ms[min(int(place), last - 1)]) for place in places]
     ends = [*at[1:], int(times_ms[-1]) + 1]
     return tuple(
@@ -95,7 +95,7 @@ def growing(
             number=number,
             train_from_ms=int(times_ms[0]),
             train_until_ms=begin - delay_ms,
-            known_until_ms=math.inf if is_short and number == count else begin,
+            known_until_ms=math.inf if short_from is not None and number == count else begin,
             test_from_ms=begin,
             test_until_ms=end,
         )

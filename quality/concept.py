@@ -16,7 +16,7 @@ from datetime import date, timedelta
 
 LEARNT_DAYS = 14
 """Days of a model that its noise is learnt from; with seven, clusters of frauds gave five times the false alarms."""
-RIPENING = timedelta(days=7)
+MATURITY = timedelta(days=7)
 """Until a day's labels count (``gold/model_daily``)."""
 TOLD_DAYS = 7
 SLACK = 0.5
@@ -137,7 +137,7 @@ def watched(champion: str, by_model: Mapping[str, Sequence[Day]]) -> Watched:
     days = tuple(by_model.get(chosen, ()))
     others = [one for name, theirs in by_model.items() if name != chosen for one in theirs]
     earlier = sorted((one for one in others if one.day < days[0].day), key=lambda one: one.day)
-    had_matured = [one for one in earlier if one.day < days[0].day - RIPENING]
+    had_matured = [one for one in earlier if one.day < days[0].day - MATURITY]
     return Watched(own, days, tuple(had_matured if len(had_matured) >= LEARNT_DAYS else earlier))
 
 

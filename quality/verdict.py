@@ -197,17 +197,17 @@ def of_days(
 
     Args:
         days: The champion's own, in order; while it has none, those of the model before it.
-        before: Those before them (``concept.reference``).
+        before: Those before them (``concept.watched``).
         learnt_until: Newest day that the champion learnt from. Where fraud was seen to be other so long before that it
             has met it, the days of the model before it say nothing more. None where it learnt from none of them.
     """
-    residual = concept.residual_drift(days)
-    moved = {
-        f"residual-{residual.direction}" if residual else "": residual,
+    shares = {
         "alert-precision": concept.precision_drift(days, before),
         "alert-recall": concept.recall_drift(days, before),
     }
-    seen = {what: each for what, each in moved.items() if each is not None}
+    seen = {what: each for what, each in shares.items() if each is not None}
+    if residual := concept.residual_drift(days):
+        seen = {f"residual-{residual.direction}": residual, **seen}
     settled = timedelta(days=SETTLE_DAYS)
     if learnt_until is not None and any(each.day + settled <= learnt_until for each in seen.values()):
         return []
